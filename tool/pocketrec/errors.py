@@ -1,0 +1,52 @@
+"""What pocketrec raises when the data, the settings or the machine are at fault.
+
+Every message answers three questions in this order: what was wrong, what was expected, what to do next. The command line
+prints the message alone and exits with 1; a traceback means a defect in pocketrec itself.
+"""
+
+from __future__ import annotations
+
+
+class PocketrecError(Exception):
+    """Base of every error a user can cause or cure.
+
+    Args:
+        wrong: what was found, with the file, line or tensor it was found in.
+        expected: what should have been there.
+        do: the next thing to try, a command where there is one.
+    """
+
+    def __init__(self, wrong: str, *, expected: str = "", do: str = "") -> None:
+        self.wrong, self.expected, self.do = wrong, expected, do
+        lines = [wrong]
+        if expected:
+            lines.append(f"Expected: {expected}")
+        if do:
+            lines.append(f"To go on: {do}")
+        super().__init__("\n".join(lines))
+
+
+class LogError(PocketrecError):
+    """The click log is missing, empty, or has a row that cannot be read."""
+
+
+class SettingsError(PocketrecError):
+    """The settings do not fit the data: too many lanes, a hold-out that leaves nothing to train on."""
+
+
+class DatasetError(PocketrecError):
+    """A file another stage should have written is missing, damaged or out of date."""
+
+
+class ModelError(PocketrecError):
+    """A model file cannot be read, or does not have the signatures pocketrec needs."""
+
+
+class MissingExtraError(PocketrecError):
+    """An optional package is needed for this command and is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{package} is not installed; it is needed to {purpose}.",
+            do=f"pip install 'pocketrec[{extra}]'",
+        )

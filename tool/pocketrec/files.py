@@ -1,0 +1,101 @@
+"""Files come into being whole or not at all.
+
+Everything pocketrec writes is staged next to its final name, flushed to the disk, and renamed. A process that dies leaves at
+most a staged file behind, which `remove_leftovers` recognises by its suffix.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import xxhash
+
+STAGED_SUFFIX = ".incomplete"
+"""What every staged file or folder ends in until it is committed."""
+
+
+def staged_name(path: Path) -> Path:
+    """The name under which `path` is built: beside it, so that the final rename stays inside one file system."""
+    return path.with_name(path.name + STAGED_SUFFIX)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make the names in `folder` durable: a rename is only safe once its folder has reached the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def commit(staged: Path, path: Path) -> None:
+    """Give a complete staged file its final name. The file's own bytes must have been flushed before."""
+    os.replace(staged, path)
+    flush_folder(path.parent)
+
+
+@contextlib.contextmanager
+def staged_file(path: Path) -> Iterator[Path]:
+    """Yield a name to write to; on success flush it and rename it to `path`, on any failure remove it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = staged_name(path)
+    try:
+        yield staged
+        with open(staged, "rb") as written:
+            os.fsync(written.fileno())
+        commit(staged, path)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def staged_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill; on success it takes the place of `path`, on any failure it is removed.
+
+    A folder cannot be swapped for another in one system call, so the old one is removed first: for a moment there is
+    none, never a mixture.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = staged_name(path)
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir()
+    try:
+        yield staged
+        shutil.rmtree(path, ignore_errors=True)
+        commit(staged, path)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file atomically."""
+    with staged_file(path) as staged:
+        staged.write_text(text, encoding="utf-8")
+
+
+def remove_leftovers(folder: Path) -> list[Path]:
+    """Remove what a killed run left staged anywhere below `folder`; return what was removed."""
+    leftovers = [path for path in folder.rglob(f"*{STAGED_SUFFIX}")] if folder.is_dir() else []
+    for path in leftovers:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return leftovers
+
+
+def content_hash(path: Path, *, block_bytes: int = 1 << 20) -> str:
+    """XXH3-128 of a file's bytes as 32 hex digits, read block by block.
+
+    It tells one version of a file from another; it is no protection against someone who wants a collision.
+    """
+    digest = xxhash.xxh3_128()
+    buffer = memoryview(bytearray(block_bytes))
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()

@@ -1,0 +1,59 @@
+"""Where things are inside a dataset folder. These names are a contract: scripts and apps rely on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SPLITS = ("train_tr", "train_valid", "test")
+"""The sets that become batches."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset folder (`--dataset DIR`). It need not exist yet."""
+
+    root: Path
+
+    @property
+    def clicks(self) -> Path:
+        """Parquet parts of the log: part=NNNN/*.parquet."""
+        return self.root / "parquet" / "clicks"
+
+    @property
+    def roles(self) -> Path:
+        """Which row of `clicks` went into which set: part=NNNN/*.parquet, row for row."""
+        return self.root / "parquet" / "roles"
+
+    @property
+    def rsc15(self) -> Path:
+        """The four txt files of the split."""
+        return self.root / "rsc15"
+
+    @property
+    def final(self) -> Path:
+        """Batches and the item index."""
+        return self.root / "final"
+
+    @property
+    def model(self) -> Path:
+        """Models and their verdicts."""
+        return self.root / "model"
+
+    @property
+    def items(self) -> Path:
+        """The item index: item_id, item_idx, support."""
+        return self.final / "items.parquet"
+
+    def split_txt(self, name: str) -> Path:
+        """`rsc15_{name}.txt`, name one of train_full, test, train_tr, train_valid."""
+        return self.rsc15 / f"rsc15_{name}.txt"
+
+    def batches(self, array: str, batch_size: int, *, split: str = "train_tr", form: str = "npy") -> Path:
+        """A batch file: array is feats, targets or masks; split is one of `SPLITS`; form is npy or txt."""
+        infix = {"train_tr": "", "train_valid": "_valid", "test": "_test"}[split]
+        return self.final / f"{array}{infix}_bs{batch_size}.{form}"
+
+    def tflite(self, batch_size: int) -> Path:
+        """The GRU4Rec for this batch size."""
+        return self.model / f"gru4rec_bs{batch_size}.tflite"

@@ -1,0 +1,1 @@
+"""Models as .tflite files: made by `export`, judged by `verify`, used by `runtime`."""

@@ -1,0 +1,130 @@
+"""What a stage wrote, from what, with which settings: one manifest.json a folder, one record a stage run.
+
+A record is written after the files it describes and removed before they are replaced, so a record that is there is true.
+A stage is up to date when its record names the same settings and the same inputs; inputs are named by content, so the
+chain from the log to the model can be followed by comparing strings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from pocketrec.errors import DatasetError
+from pocketrec.files import content_hash, write_text
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+"""Raised when a record of an older pocketrec can no longer be trusted to mean the same."""
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """One file a stage wrote: its size in bytes, XXH3-128 of its bytes, and its shape as (rows, ...)."""
+
+    bytes: int
+    xxh3: str
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+
+    @classmethod
+    def of(cls, path: Path, shape: tuple[int, ...] = (), dtype: str = "") -> OutputFile:
+        """Describe a file by reading it once."""
+        return cls(path.stat().st_size, content_hash(path), shape, dtype)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished run of a stage.
+
+    Attributes:
+        stage: the stage's name, e.g. "split".
+        settings: every option that changes the bytes written.
+        inputs: name of each input -> its content (a file's hash, or the `content` of another record).
+        files: path relative to the manifest's folder -> what was written there.
+        counts: whatever the stage counted: rows, sessions, steps.
+    """
+
+    stage: str
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    files: Mapping[str, OutputFile]
+    counts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def content(self) -> str:
+        """XXH3-128 over the hashes of the files written: equal for equal output, whatever made it."""
+        return _digest({name: file.xxh3 for name, file in self.files.items()})
+
+    def is_current(self, folder: Path, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
+        """Whether a run with these settings and inputs would write what is already there."""
+        return dict(self.settings) == dict(settings) and dict(self.inputs) == dict(inputs) and not self.missing(folder)
+
+    def missing(self, folder: Path) -> list[Path]:
+        """The files of this record that are gone or have another size (a cheap check; it reads no contents)."""
+        return [
+            folder / name
+            for name, file in self.files.items()
+            if not (folder / name).is_file() or (folder / name).stat().st_size != file.bytes
+        ]
+
+
+def _digest(value: Any) -> str:
+    return xxhash.xxh3_128(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def read_records(folder: Path) -> dict[str, Record]:
+    """All records of a folder by key; empty when nothing was finished there.
+
+    Raises:
+        DatasetError: the manifest is not one that pocketrec wrote.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        return {}
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["format"] != FORMAT:
+            return {}
+        return {key: _record(entry) for key, entry in document["records"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f"{path} is damaged ({error.__class__.__name__}: {error}).",
+            expected="the JSON that pocketrec wrote there",
+            do="remove the file; the stage that wrote it will run again",
+        ) from error
+
+
+def _record(entry: dict[str, Any]) -> Record:
+    files = {
+        name: OutputFile(file["bytes"], file["xxh3"], tuple(file["shape"]), file["dtype"])
+        for name, file in entry["files"].items()
+    }
+    return Record(entry["stage"], entry["settings"], entry["inputs"], files, entry["counts"])
+
+
+def write_record(folder: Path, key: str, record: Record) -> None:
+    """Add or replace one record. Call it last, when every file of the record has its final name."""
+    records = read_records(folder)
+    records[key] = record
+    _write(folder, records)
+
+
+def drop_record(folder: Path, key: str) -> None:
+    """Forget a record before its files are replaced."""
+    records = read_records(folder)
+    if records.pop(key, None) is not None:
+        _write(folder, records)
+
+
+def _write(folder: Path, records: dict[str, Record]) -> None:
+    document = {
+        "format": FORMAT,
+        "records": {key: asdict(records[key]) for key in sorted(records)},
+    }
+    write_text(folder / MANIFEST, json.dumps(document, indent=1, sort_keys=True) + "\n")

@@ -1,0 +1,1 @@
+"""Networks, one a file. Only this folder, `training` and `lite.export` import TensorFlow."""
