@@ -1,0 +1,53 @@
+"""Progress as an observer: a stage says what it does and how far it is, and does not know who watches.
+
+Bars go to stderr and only to a terminal; stdout belongs to results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+Advance = Callable[[int], None]
+"""Called with how much more has been done, in the task's unit."""
+
+
+class Progress(Protocol):
+    """Something that can watch a task."""
+
+    def task(self, what: str, total: int, unit: str = "bytes") -> AbstractContextManager[Advance]:
+        """Announce a task of `total` units ("bytes", "steps", ...); the body calls the yielded function as it goes."""
+        ...
+
+
+class Silent:
+    """Watches nothing: the default of every library function."""
+
+    @contextlib.contextmanager
+    def task(self, what: str, total: int, unit: str = "bytes") -> Iterator[Advance]:  # noqa: ARG002
+        """Yield a function that does nothing."""
+        yield lambda done: None
+
+
+SILENT = Silent()
+
+
+class Bars:
+    """One rich progress bar a task on stderr; nothing at all where stderr is not a terminal."""
+
+    @contextlib.contextmanager
+    def task(self, what: str, total: int, unit: str = "bytes") -> Iterator[Advance]:
+        """Draw a bar while the body runs."""
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        console = Console(stderr=True)
+        amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+        suffix = "" if unit == "bytes" else unit
+        columns = (TextColumn("{task.description:>10}"), BarColumn(), amount, TextColumn(suffix), TimeRemainingColumn())
+        with RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+            bar = bars.add_task(what, total=total)
+            yield lambda done: bars.advance(bar, done)
