@@ -1,7 +1,7 @@
 """Files come into being whole or not at all.
 
-Everything pocketrec writes is staged next to its final name, flushed to the disk, and renamed. A process that dies leaves at
-most a staged file behind, which `remove_leftovers` recognises by its suffix.
+Everything pocketrec writes is staged next to its final name, flushed to the disk, and renamed. A process that dies
+leaves at most a staged file behind, which `remove_leftovers` recognises by its suffix.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def flush_folder(folder: Path) -> None:
 
 def commit(staged: Path, path: Path) -> None:
     """Give a complete staged file its final name. The file's own bytes must have been flushed before."""
-    os.replace(staged, path)
+    staged.replace(path)
     flush_folder(path.parent)
 
 
@@ -45,7 +45,7 @@ def staged_file(path: Path) -> Iterator[Path]:
     staged = staged_name(path)
     try:
         yield staged
-        with open(staged, "rb") as written:
+        with staged.open("rb") as written:
             os.fsync(written.fileno())
         commit(staged, path)
     finally:
@@ -79,7 +79,7 @@ def write_text(path: Path, text: str) -> None:
 
 def remove_leftovers(folder: Path) -> list[Path]:
     """Remove what a killed run left staged anywhere below `folder`; return what was removed."""
-    leftovers = [path for path in folder.rglob(f"*{STAGED_SUFFIX}")] if folder.is_dir() else []
+    leftovers = list(folder.rglob(f"*{STAGED_SUFFIX}")) if folder.is_dir() else []
     for path in leftovers:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -95,7 +95,7 @@ def content_hash(path: Path, *, block_bytes: int = 1 << 20) -> str:
     """
     digest = xxhash.xxh3_128()
     buffer = memoryview(bytearray(block_bytes))
-    with open(path, "rb", buffering=0) as file:
+    with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
             digest.update(buffer[:count])
     return digest.hexdigest()

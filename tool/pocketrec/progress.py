@@ -28,7 +28,7 @@ class Silent:
     @contextlib.contextmanager
     def task(self, what: str, total: int, unit: str = "bytes") -> Iterator[Advance]:  # noqa: ARG002
         """Yield a function that does nothing."""
-        yield lambda done: None
+        yield lambda _: None
 
 
 SILENT = Silent()
