@@ -39,17 +39,31 @@ def commit(staged: Path, path: Path) -> None:
 
 
 @contextlib.contextmanager
+def parents_of(path: Path) -> Iterator[None]:
+    """Make the folders above `path`; on failure remove those that were not there before and are still empty."""
+    made = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+@contextlib.contextmanager
 def staged_file(path: Path) -> Iterator[Path]:
     """Yield a name to write to; on success flush it and rename it to `path`, on any failure remove it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     staged = staged_name(path)
-    try:
-        yield staged
-        with staged.open("rb") as written:
-            os.fsync(written.fileno())
-        commit(staged, path)
-    finally:
-        staged.unlink(missing_ok=True)
+    with parents_of(path):
+        try:
+            yield staged
+            with staged.open("rb") as written:
+                os.fsync(written.fileno())
+            commit(staged, path)
+        finally:
+            staged.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -59,16 +73,16 @@ def staged_folder(path: Path) -> Iterator[Path]:
     A folder cannot be swapped for another in one system call, so the old one is removed first: for a moment there is
     none, never a mixture.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     staged = staged_name(path)
     shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir()
-    try:
-        yield staged
-        shutil.rmtree(path, ignore_errors=True)
-        commit(staged, path)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+    with parents_of(path):
+        staged.mkdir()
+        try:
+            yield staged
+            shutil.rmtree(path, ignore_errors=True)
+            commit(staged, path)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

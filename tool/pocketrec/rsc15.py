@@ -1,0 +1,162 @@
+"""The four rsc15 txt files: rows of the parts back in the order of the log, as tab-separated text.
+
+Parts are ranges of session ids; the txt files follow the lines of the log. In a log grouped by session the two orders
+agree but for the cuts; in a shuffled one every part has rows everywhere. Both are one merge: each part is read through a
+cursor in slices, and what lies before the end of every slice in hand can be placed by its line number, without sorting.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pocketrec.holdout import ROLE_OF
+from pocketrec.schema import CLICK_COLUMNS, ITEM, MS, ROW, SESSION, TIME, Int64, UInt8
+from pocketrec.writers import Writer
+
+HEADER = b"SessionId\tItemId\tTime\n"
+ROWS_IN_HAND = 1 << 20
+"""Rows of all open slices together."""
+MIN_SLICE, MAX_SLICE = 1 << 12, 1 << 18
+
+
+@dataclass
+class Clicks:
+    """Rows of the log that are in some set, ascending by line number; all arrays of the same length."""
+
+    session: Int64
+    item: Int64
+    time: Int64
+    row: Int64
+    role: UInt8
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def __getitem__(self, rows: slice | Int64) -> Clicks:
+        return Clicks(self.session[rows], self.item[rows], self.time[rows], self.row[rows], self.role[rows])
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part's clicks, the roles of its rows, and the first and last line of the log it has."""
+
+    clicks: Path
+    roles: Path
+    rows: int
+    first: int
+    last: int
+
+
+class Cursor:
+    """Reads one part slice by slice."""
+
+    def __init__(self, part: Part, slice_rows: int) -> None:
+        self.part, self.slice_rows = part, slice_rows
+        self.offset = 0
+        self.held = _read(part, 0, 0)
+        self.reached = part.first - 1
+        """Every row of the part up to this line has been read."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the whole part has been read."""
+        return self.offset >= self.part.rows
+
+    def fill(self) -> None:
+        """Read the next slice if nothing is held."""
+        if len(self.held) == 0 and not self.exhausted:
+            count = min(self.slice_rows, self.part.rows - self.offset)
+            clicks = _read(self.part, self.offset, count)
+            self.offset += count
+            self.reached = self.part.last if self.exhausted else int(clicks.row[-1])
+            self.held = clicks[np.flatnonzero(clicks.role)]
+
+    def take(self, last: int) -> Clicks:
+        """The held rows up to a line, and hold on to the rest."""
+        end = int(np.searchsorted(self.held.row, last, side="right"))
+        taken, self.held = self.held[:end], self.held[end:]
+        return taken
+
+
+def in_log_order(parts: list[Part]) -> Iterator[Clicks]:
+    """Rows with a role, block by block, in the order of the log."""
+    waiting = sorted(parts, key=lambda part: part.first)
+    slice_rows = _slice_rows(parts)
+    active: list[Cursor] = []
+    while waiting or active:
+        if not active:
+            active.append(Cursor(waiting.pop(0), slice_rows))
+        for cursor in active:
+            cursor.fill()
+        limit = min(cursor.reached for cursor in active)
+        while waiting and waiting[0].first <= limit:
+            active.append(Cursor(waiting.pop(0), slice_rows))
+            active[-1].fill()
+            limit = min(limit, active[-1].reached)
+        yield _merge([cursor.take(limit) for cursor in active])
+        active = [cursor for cursor in active if len(cursor.held) or not cursor.exhausted]
+
+
+def _slice_rows(parts: list[Part]) -> int:
+    """Rows a slice, so that the slices that can be open at once fit into `ROWS_IN_HAND`."""
+    starts = np.sort([part.first for part in parts])
+    ends = np.sort([part.last for part in parts])
+    open_at_once = np.arange(1, len(parts) + 1) - np.searchsorted(ends, starts, side="left")
+    return int(np.clip(ROWS_IN_HAND // open_at_once.max(initial=1), MIN_SLICE, MAX_SLICE))
+
+
+def _read(part: Part, offset: int, count: int) -> Clicks:
+    clicks = pl.scan_parquet(part.clicks, hive_partitioning=False, glob=False).slice(offset, count)
+    roles = pl.scan_parquet(part.roles, hive_partitioning=False, glob=False).slice(offset, count)
+    columns, role = clicks.select(CLICK_COLUMNS).collect(), roles.collect()
+    session, item, time, row = (columns[name].to_numpy() for name in (SESSION, ITEM, TIME, ROW))
+    return Clicks(session, item, time, row, role["role"].to_numpy())
+
+
+def _merge(pieces: list[Clicks]) -> Clicks:
+    """Ascending pieces into one, each row put at its place."""
+    pieces = [piece for piece in pieces if len(piece)] or pieces[:1]
+    if len(pieces) == 1:
+        return pieces[0]
+    merged = Clicks(*(np.concatenate(column) for column in zip(*(vars(piece).values() for piece in pieces), strict=True)))
+    return merged[np.argsort(merged.row)]
+
+
+def encode(clicks: Clicks) -> bytes | memoryview:
+    """`session TAB item TAB seconds` lines, the seconds as the shortest float that reads back equal.
+
+    The milliseconds are divided by numpy: its division rounds correctly, so the float is the nearest one to the decimal
+    with three places, and its shortest text is that decimal. (Polars divides by multiplying, which is off by one bit for
+    some values and then prints 17 digits.)
+    """
+    text = io.BytesIO()
+    frame = pl.DataFrame({SESSION: clicks.session, ITEM: clicks.item, TIME: clicks.time / MS})
+    frame.write_csv(text, include_header=False, separator="\t", quote_style="never", batch_size=1 << 14)
+    return text.getbuffer()
+
+
+def write_sets(parts: list[Part], writers: dict[str, Writer]) -> Iterator[int]:
+    """Write every set's rows to its writer (by the names of `ROLE_OF`); yield the number of rows done, block by block."""
+    for writer in writers.values():
+        writer.write_bytes(HEADER, 0)
+    for clicks in in_log_order(parts):
+        rows = {name: np.flatnonzero(clicks.role & bit) for name, bit in ROLE_OF.items()}
+        texts: dict[str, bytes | memoryview] = {}
+        for name in rows:
+            # train_tr is train_full but for its last days: mostly the very same lines.
+            same = name == "train_tr" and len(rows["train_tr"]) == len(rows["train_full"])
+            texts[name] = texts["train_full"] if same else _encode_some(clicks, rows[name])
+            writers[name].write_bytes(texts[name], len(rows[name]))
+        yield len(clicks)
+
+
+def _encode_some(clicks: Clicks, rows: Int64) -> bytes | memoryview:
+    if not len(rows):
+        return b""
+    return encode(clicks if len(rows) == len(clicks) else clicks[rows])

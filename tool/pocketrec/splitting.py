@@ -1,0 +1,202 @@
+"""The split stage: runs the passes of `holdout` over the parts, then has `rsc15` write the txt files.
+
+It leaves, besides the four txt files, DIR/parquet/roles: for each part one uint8 a row that says which sets the row is in,
+and for each item its support in train_tr and where it first appears. Batches are made from that; nobody reads the text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pocketrec import holdout
+from pocketrec.errors import SettingsError
+from pocketrec.files import parents_of, staged_folder
+from pocketrec.holdout import ROLE_OF, Rules, SetCounts, Survey
+from pocketrec.items import ItemCodes
+from pocketrec.layout import Dataset
+from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
+from pocketrec.partitions import Parts, read_columns
+from pocketrec.progress import SILENT, Progress
+from pocketrec.rsc15 import Part, write_sets
+from pocketrec.schema import MS, ROW, SESSION
+from pocketrec.writers import Writer
+
+TITLES = {
+    "train_full": "Full train set",
+    "test": "Test set",
+    "train_tr": "Train set",
+    "train_valid": "Validation set",
+}
+
+
+@dataclass(frozen=True)
+class SetSize:
+    """Size of one set."""
+
+    events: int
+    sessions: int
+    items: int
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """Sizes of the four sets by name, and whether they were there already."""
+
+    sets: Mapping[str, SetSize]
+    reused: bool
+
+    def block(self) -> str:
+        """The block of counts that the original prints and users compare, to the letter."""
+        lines = []
+        for name, title in TITLES.items():
+            size = self.sets[name]
+            lines += [title, f"\tEvents: {size.events}", f"\tSessions: {size.sessions}", f"\tItems: {size.items}"]
+        return "\n".join(lines)
+
+
+def split(
+    dataset: Path | str = "dataset",
+    *,
+    holdout: float = 86400.0,
+    min_session_length: int = 2,
+    min_item_support: int = 5,
+    fresh: bool = False,
+    progress: Progress = SILENT,
+) -> SplitReport:
+    """Filter the ingested log, hold out its last sessions twice, and write the four rsc15 txt files.
+
+    Args:
+        dataset: a folder that `ingest` has filled.
+        holdout: seconds before the latest click from which a session belongs to test (and once more, to validation).
+        min_session_length: fewest clicks of a session, 2 or more: a single click has no next one.
+        min_item_support: fewest clicks of an item.
+        fresh: do it again even where nothing has changed.
+        progress: told about rows written.
+
+    Raises:
+        DatasetError: nothing was ingested, or a part is damaged.
+        SettingsError: no session is left to train on; nothing is written then.
+    """
+    where = Dataset(Path(dataset))
+    rules = Rules(holdout, min_session_length, min_item_support)
+    _check(rules)
+    parts = Parts(where)
+    roles = _roles(parts, where, rules, fresh=fresh)
+    inputs = {"clicks": parts.record.content, "roles": roles.content}
+    found = read_records(where.rsc15).get("split")
+    if found and not fresh and found.is_current(where.rsc15, asdict(rules), inputs):
+        return _report(found, reused=True)
+    files = _write_txt(_parts_with_roles(parts, where, roles), where, progress)
+    record = Record("split", asdict(rules), inputs, files, roles.counts["sets"])
+    write_record(where.rsc15, "split", record)
+    return _report(record, reused=False)
+
+
+def _check(rules: Rules) -> None:
+    if rules.min_session_length < 2:
+        raise SettingsError(
+            f"a shortest session of {rules.min_session_length} clicks has nothing to predict.",
+            expected="--min-session-length 2 or more",
+        )
+    if rules.holdout <= 0:
+        raise SettingsError(
+            f"a hold-out of {rules.holdout} seconds holds nothing out.", expected="a time above 0, such as 1d"
+        )
+
+
+def _roles(parts: Parts, where: Dataset, rules: Rules, *, fresh: bool) -> Record:
+    """The record of DIR/parquet/roles, made now unless it is current."""
+    folder = where.roles.parent
+    settings, inputs = asdict(rules), {"clicks": parts.record.content}
+    found = read_records(folder).get("roles")
+    if found and not fresh and found.is_current(folder, settings, inputs):
+        return found
+    with staged_folder(where.roles) as staged:
+        totals, ranges = _assign(parts, rules, staged)
+        files = {
+            str(where.roles.name / path.relative_to(staged)): OutputFile.of(path)
+            for path in sorted(staged.rglob("*.parquet"))
+        }
+        drop_record(folder, "roles")
+    sets = {name: asdict(SetSize(total.events, total.sessions, total.items)) for name, total in totals.items()}
+    record = Record("roles", settings, inputs, files, {"sets": sets, "lines": ranges})
+    write_record(folder, "roles", record)
+    return record
+
+
+def _assign(parts: Parts, rules: Rules, staged: Path) -> tuple[dict[str, SetCounts], dict[str, list[int]]]:
+    """The three passes. Returns the sizes of the sets, and for each part its rows and its first and last line."""
+    items = holdout.count(parts, rules).at_least(rules.min_item_support)
+    scratch = staged / "scratch"
+    scratch.mkdir()
+    found = holdout.survey(parts, rules, items, scratch)
+    cut = holdout.cuts(parts, rules, found)
+    totals = {name: SetCounts.empty(len(items)) for name in ROLE_OF}
+    ranges: dict[str, list[int]] = {}
+    for name, path in zip(parts.names, parts.paths, strict=True):
+        session, row = read_columns(path, [SESSION, ROW])
+        kept, ends = np.load(scratch / f"kept_{name}.npy"), np.load(scratch / f"ends_{name}.npy")
+        codes, _ = holdout.session_codes(session)
+        roles = holdout.assign(kept, ends, codes, found, cut, rules)
+        holdout.tally(totals, roles, kept, codes, row)
+        (staged / name).mkdir()
+        pl.DataFrame({"role": roles}).write_parquet(staged / name / "roles.parquet", compression="lz4")
+        ranges[name] = [len(row), int(row[0]), int(row[-1])]
+    shutil.rmtree(scratch)
+    _check_sizes(totals, parts, rules, found)
+    _write_vocabulary(staged / "items.parquet", items, totals["train_tr"])
+    return totals, ranges
+
+
+def _check_sizes(totals: dict[str, SetCounts], parts: Parts, rules: Rules, found: Survey) -> None:
+    if totals["train_tr"].sessions:
+        return
+    if found.tmax == holdout.LONG_AGO:
+        raise SettingsError(
+            "no click passes the support filters, so there is nothing to train on.",
+            expected=f"sessions of {rules.min_session_length} clicks on items of {rules.min_item_support} clicks",
+            do="lower --min-item-support",
+        )
+    hours = (parts.record.counts["last_ms"] - parts.record.counts["first_ms"]) / MS / 3600
+    raise SettingsError(
+        f"a hold-out of {rules.holdout:g} s leaves no training session: the log spans {hours:.1f} hours, and the hold-out "
+        "is taken off its end twice, for test and for validation.",
+        expected="a hold-out well below half of the log's span",
+        do=f"a shorter one, such as --holdout {max(1, round(hours / 8))}h",
+    )
+
+
+def _write_vocabulary(path: Path, items: ItemCodes, train: SetCounts) -> None:
+    """The items of train_tr in order of first appearance: item_id, support."""
+    order = np.argsort(train.first_row)[: train.items]
+    pl.DataFrame({"item_id": items.ids[order], "support": train.support[order]}).write_parquet(path)
+
+
+def _parts_with_roles(parts: Parts, where: Dataset, roles: Record) -> list[Part]:
+    return [
+        Part(path, where.roles / name / "roles.parquet", *roles.counts["lines"][name])
+        for name, path in zip(parts.names, parts.paths, strict=True)
+    ]
+
+
+def _write_txt(parts: list[Part], where: Dataset, progress: Progress) -> dict[str, OutputFile]:
+    """Write all four files, and only when all are whole give them their names."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(parents_of(where.split_txt("test")))
+        writers = {name: stack.enter_context(Writer(where.split_txt(name))) for name in ROLE_OF}
+        with progress.task("split", sum(part.rows for part in parts), "rows") as advance:
+            for rows in write_sets(parts, writers):
+                advance(rows)
+        drop_record(where.rsc15, "split")
+        return {where.split_txt(name).name: writer.commit() for name, writer in writers.items()}
+
+
+def _report(record: Record, *, reused: bool) -> SplitReport:
+    return SplitReport({name: SetSize(**record.counts[name]) for name in ROLE_OF}, reused)

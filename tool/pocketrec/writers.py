@@ -1,0 +1,191 @@
+"""Writers: one life cycle (open, write, commit or abort), and formats that only encode.
+
+A writer appends encoded blocks to a staged file. `commit` finishes it, flushes it and gives it its final name; leaving
+the `with` block without a commit, for whatever reason, removes it. Nothing is ever published by accident.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import xxhash
+
+from pocketrec.errors import DatasetError
+from pocketrec.files import commit, content_hash, staged_name
+from pocketrec.manifest import OutputFile
+from pocketrec.schema import Int32
+
+
+class Format(Protocol):
+    """How blocks of rows become bytes."""
+
+    name: str
+
+    def header(self, rows: int) -> bytes:
+        """What precedes the first block, given the number of rows in the whole file; its length never changes."""
+        ...
+
+    def encode(self, block: Int32) -> bytes | memoryview:
+        """One block of rows."""
+        ...
+
+    def shape(self, rows: int) -> tuple[int, ...]:
+        """Shape of the file's content."""
+        ...
+
+
+class Npy:
+    """`numpy.save` of an int32 array of shape (rows, width), byte for byte.
+
+    numpy pads the header so that the number of rows can grow in place; that is what makes writing in pieces possible.
+    """
+
+    name = "npy"
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+    def header(self, rows: int) -> bytes:
+        """The npy header of version 1.0."""
+        buffer = io.BytesIO()
+        description = {"descr": "<i4", "fortran_order": False, "shape": (rows, self.width)}
+        np.lib.format.write_array_header_1_0(buffer, description)
+        return buffer.getvalue()
+
+    def encode(self, block: Int32) -> memoryview:
+        """The block's bytes, little endian, C order."""
+        return np.ascontiguousarray(block, dtype="<i4").data.cast("B")
+
+    def shape(self, rows: int) -> tuple[int, ...]:
+        """(rows, width)."""
+        return rows, self.width
+
+
+class Txt:
+    """Whole numbers as text: `%d`, comma separated, a newline at the end of each row."""
+
+    name = "txt"
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+    def header(self, rows: int) -> bytes:  # noqa: ARG002
+        """There is none."""
+        return b""
+
+    def encode(self, block: Int32) -> bytes | memoryview:
+        """The block as text, by Polars' CSV writer: one number a line, with the comma for a line end."""
+        if not block.size:
+            return b""
+        if block.min() >= 0 and block.max() <= 9:
+            return self._encode_digits(block)
+        text = io.BytesIO()
+        flat = pl.DataFrame({"": np.ascontiguousarray(block).reshape(-1)})
+        flat.write_csv(text, include_header=False, line_terminator=",", quote_style="never", batch_size=1 << 16)
+        encoded = np.frombuffer(text.getbuffer(), np.uint8)
+        encoded[np.cumsum(_text_lengths(block).sum(axis=1)) - 1] = ord("\n")
+        return encoded.data
+
+    def shape(self, rows: int) -> tuple[int, ...]:
+        """(rows, width)."""
+        return rows, self.width
+
+    def _encode_digits(self, block: Int32) -> memoryview:
+        text = np.empty((len(block), 2 * self.width), np.uint8)
+        text[:, 0::2] = block
+        text[:, 0::2] += ord("0")
+        text[:, 1::2] = ord(",")
+        text[:, -1] = ord("\n")
+        return text.data.cast("B")
+
+
+_POWERS = 10 ** np.arange(1, 10, dtype=np.int64)
+
+
+def _text_lengths(block: Int32) -> npt.NDArray[np.int64]:
+    """Bytes of each number with its separator."""
+    magnitude = np.abs(block.astype(np.int64))
+    return np.searchsorted(_POWERS, magnitude, side="right") + (block < 0) + 2
+
+
+FORMATS: dict[str, type[Npy] | type[Txt]] = {"txt": Txt, "npy": Npy}
+
+
+class Writer:
+    """One file in the making. Use it in a `with` block and call `commit` at its end."""
+
+    def __init__(self, path: Path, form: Format | None = None) -> None:
+        """Open the staged file.
+
+        Args:
+            path: the final name.
+            form: how blocks are encoded; None if only `write_bytes` is used.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self.form, self.rows = path, form, 0
+        self._staged = staged_name(path)
+        self._hash = xxhash.xxh3_128()
+        self._header = form.header(0) if form else b""
+        self._file = self._staged.open("wb", buffering=0)
+        self._file.write(self._header)
+
+    def write(self, block: Int32) -> None:
+        """Append rows."""
+        assert self.form is not None
+        self.write_bytes(self.form.encode(block), len(block))
+
+    def write_bytes(self, encoded: bytes | memoryview, rows: int) -> None:
+        """Append rows that are encoded already."""
+        rest = memoryview(encoded)
+        while len(rest):
+            rest = rest[self._file.write(rest) :]
+        self.rows += rows
+        self._hash.update(encoded)
+
+    def commit(self) -> OutputFile:
+        """Finish the file, flush it to the disk, give it its final name; return what the manifest says about it."""
+        if self._header:
+            self._file.seek(0)
+            self._file.write(self.form.header(self.rows) if self.form else b"")
+        os.fsync(self._file.fileno())
+        size = self._file.seek(0, os.SEEK_END)
+        self._file.close()
+        # A header that names the number of rows was not known when the hash began.
+        digest = content_hash(self._staged) if self._header else self._hash.hexdigest()
+        commit(self._staged, self.path)
+        shape = self.form.shape(self.rows) if self.form else (self.rows,)
+        return OutputFile(size, digest, shape, "int32" if self.form else "")
+
+    def abort(self) -> None:
+        """Remove what was written. Does nothing after a commit."""
+        self._file.close()
+        self._staged.unlink(missing_ok=True)
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abort()
+
+
+def open_array(path: Path) -> Int32:
+    """A batch array of shape (steps, B) as `Npy` wrote it, mapped, not loaded.
+
+    Raises:
+        DatasetError: the file is missing, cut, or no int32 matrix.
+    """
+    expected = "an int32 array of shape (steps, batch size) written by `pocketrec batches`"
+    try:
+        array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DatasetError(f"{path} cannot be read ({error}).", expected=expected, do="pocketrec batches") from error
+    if array.dtype != np.int32 or array.ndim != 2:
+        raise DatasetError(f"{path} holds {array.dtype} of shape {array.shape}.", expected=expected, do="pocketrec batches")
+    matrix: Int32 = array
+    return matrix
