@@ -1,0 +1,80 @@
+"""Fixtures and strategies that several test modules use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+settings.register_profile(
+    "default", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("default")
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Click:
+    """One line of a log."""
+
+    session: int
+    ms: int
+    item: int
+
+    def line(self) -> str:
+        moment = EPOCH + timedelta(milliseconds=self.ms)
+        return f"{self.session},{moment:%Y-%m-%dT%H:%M:%S}.{self.ms % 1000:03d}Z,{self.item},0\n"
+
+
+def write_log(path: Path, clicks: list[Click]) -> Path:
+    path.write_text("".join(click.line() for click in clicks))
+    return path
+
+
+@st.composite
+def logs(draw: st.DrawFn, *, max_sessions: int = 40) -> list[Click]:
+    """Random logs that try the protocol: ties, items near the support limit, sessions that end around the hold-out.
+
+    Rows come grouped by session, by time or shuffled; ids are dense or spread up to 2^63-1.
+    """
+    sessions = draw(st.integers(1, max_sessions))
+    items = draw(st.integers(1, 12))
+    spread = draw(st.sampled_from([1, 1_000_003, (2**63 - 1) // (max_sessions + 13)]))
+    start = draw(st.sampled_from([1_396_321_200_124, 1_073_741_823_000, 999, 0]))
+    clicks = []
+    for session in range(sessions):
+        begin = start + 1000 * draw(st.integers(0, 40))
+        for _ in range(draw(st.integers(1, 7))):
+            ms = begin + draw(st.sampled_from([0, 0, 1, 10, 500, 1000, 7777]))
+            item = draw(st.integers(0, items - 1) | st.integers(0, min(2, items - 1)))
+            clicks.append(Click((session + 1) * spread, ms, (items - item) * spread))
+    order = draw(st.sampled_from(["grouped", "by time", "shuffled"]))
+    if order == "by time":
+        return sorted(clicks, key=lambda click: click.ms)
+    return draw(st.permutations(clicks)) if order == "shuffled" else clicks
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits so small that a log of a few dozen clicks crosses every boundary the full log crosses."""
+    monkeypatch.setattr("pocketrec.partitions.ROWS_A_PART", 16)
+    monkeypatch.setattr("pocketrec.rsc15.MIN_SLICE", 1)
+    monkeypatch.setattr("pocketrec.rsc15.MAX_SLICE", 5)
+    monkeypatch.setattr("pocketrec.session_parallel.CELLS_A_BLOCK", 24)
+
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def yoochoose_sample() -> Path:
+    """The 7,954 real clicks, where they are at hand."""
+    path = SHARED / "yoochoose-clicks-sample.dat"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not here")
+    return path
