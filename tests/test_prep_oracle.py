@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import oracle
 from conftest import Click, logs, write_log
-from pocketrec.batches import batches
+from pocketrec.batching import batches
 from pocketrec.errors import SettingsError
 from pocketrec.layout import Dataset
 from pocketrec.partitions import ingest

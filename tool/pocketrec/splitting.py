@@ -86,7 +86,7 @@ def split(
     """
     where = Dataset(Path(dataset))
     rules = Rules(holdout, min_session_length, min_item_support)
-    _check(rules)
+    check_rules(holdout, min_session_length)
     parts = Parts(where)
     roles = _roles(parts, where, rules, fresh=fresh)
     inputs = {"clicks": parts.record.content, "roles": roles.content}
@@ -99,16 +99,19 @@ def split(
     return _report(record, reused=False)
 
 
-def _check(rules: Rules) -> None:
-    if rules.min_session_length < 2:
+def check_rules(holdout: float, min_session_length: int) -> None:
+    """Refuse settings that no log can satisfy.
+
+    Raises:
+        SettingsError: they are such.
+    """
+    if min_session_length < 2:
         raise SettingsError(
-            f"a shortest session of {rules.min_session_length} clicks has nothing to predict.",
+            f"a shortest session of {min_session_length} clicks has nothing to predict.",
             expected="--min-session-length 2 or more",
         )
-    if rules.holdout <= 0:
-        raise SettingsError(
-            f"a hold-out of {rules.holdout} seconds holds nothing out.", expected="a time above 0, such as 1d"
-        )
+    if holdout <= 0:
+        raise SettingsError(f"a hold-out of {holdout:g} seconds holds nothing out.", expected="a time above 0, such as 1d")
 
 
 def _roles(parts: Parts, where: Dataset, rules: Rules, *, fresh: bool) -> Record:

@@ -85,7 +85,7 @@ def batches(
         SettingsError: train_tr has fewer sessions than lanes, and `tail` is "drop".
     """
     where = Dataset(Path(dataset))
-    _check(batch_size, formats)
+    check_batch_settings(batch_size, formats)
     parts = Parts(where)
     roles = _roles(where, parts)
     forms = sorted(set(formats))
@@ -104,7 +104,12 @@ def batches(
     return _report(record, reused=False)
 
 
-def _check(batch_size: int, formats: Sequence[str]) -> None:
+def check_batch_settings(batch_size: int, formats: Sequence[str]) -> None:
+    """Refuse settings that no dataset can satisfy.
+
+    Raises:
+        SettingsError: they are such.
+    """
     if batch_size < 1:
         raise SettingsError(f"a batch size of {batch_size} has no lanes.", expected="--batch-size 1 or more")
     if not formats or not set(formats) <= set(FORMATS):

@@ -1,0 +1,152 @@
+"""Export: what the file holds, and that it is a function of the settings."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lite_support import fresh, make_dataset, models
+from pocketrec.errors import DatasetError, ModelError, SettingsError
+from pocketrec.files import content_hash
+from pocketrec.layout import Dataset
+from pocketrec.lite.contract import Card, ModelSettings, digest
+from pocketrec.lite.export import export
+from pocketrec.lite.flatbuffer import read_model
+from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.manifest import read_records
+
+EXPORT = """
+import sys
+from pocketrec.lite.export import export
+report = export(sys.argv[1], batch_size=4, hidden_size=8)
+print(report.xxh3, report.parameters)
+"""
+
+
+def exported(name: str, batch_size: int = 4) -> Path:
+    return Dataset(models() / name).tflite(batch_size)
+
+
+def test_the_same_seed_gives_the_same_bytes_in_another_process_which_says_nothing_on_stderr(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "again")
+    done = subprocess.run([sys.executable, "-c", EXPORT, str(dataset.root)], capture_output=True, text=True, check=True)
+    assert dataset.tflite(4).read_bytes() == exported("adam").read_bytes()
+    assert done.stdout.split() == [content_hash(exported("adam")), str(ModelSettings(40, 4, 8).parameters)]
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("name", "batch_size"), [("adam", 4), ("adam", 1), ("adagrad", 4), ("sgd", 4)])
+def test_signatures_are_the_originals_by_name_shape_and_dtype(name: str, batch_size: int) -> None:
+    model = read_model(exported(name, batch_size))
+    settings = Card.from_json(model.metadata["pocketrec"]).settings
+    assert settings.batch_size == batch_size
+    for signature, (inputs, outputs) in settings.signatures.items():
+        found = model.signatures[signature]
+        assert {key: str(tensor) for key, tensor in found.inputs.items()} == {key: str(s) for key, s in inputs.items()}
+        assert {key: str(tensor) for key, tensor in found.outputs.items()} == {key: str(s) for key, s in outputs.items()}
+    assert str(model.signatures["infer"].outputs["output"]) == f"float32[{batch_size}, 40]"  # not n_items + 1
+    assert str(model.signatures["eval"].inputs["top_k"]) == "int32[]"
+
+
+def test_only_builtin_operators() -> None:
+    assert read_model(exported("adam")).foreign_operators == ()
+    assert all(name.startswith("Flex") for name in read_model(models() / "flexing.tflite").foreign_operators)
+    assert read_model(models() / "flexing.tflite").foreign_operators
+
+
+def test_initial_weights_are_keras_kind_and_the_card_knows_them() -> None:
+    weights = OnDeviceModel(exported("adam")).save()
+    card = Card.from_json(read_model(exported("adam")).metadata["pocketrec"])
+    assert {name: digest(weights[name]) for name in card.digests} == card.digests
+    np.testing.assert_allclose(weights["recurrent"] @ weights["recurrent"].T, np.eye(8), atol=1e-6)
+    for name, fans in (("kernel", 40 + 24), ("dense", 8 + 40)):
+        limit = np.sqrt(6 / fans)
+        assert 0.9 * limit < np.abs(weights[name]).max() <= limit
+    assert all(not weights[name].any() for name in weights if name.endswith(("bias", "_m", "_v")))
+
+
+def test_slots_cost_nothing_in_the_file() -> None:
+    """Three times the weights in memory, once in the file."""
+    one_gate = np.zeros(40 * 8, np.float32).tobytes()
+    assert one_gate not in exported("adam").read_bytes()
+
+
+def test_constants_lie_at_multiples_of_16() -> None:
+    content = exported("adam").read_bytes()
+    dense = OnDeviceModel(exported("adam")).save()["dense"].tobytes()
+    assert content.find(dense) % 16 == 0
+
+
+def test_manifest_says_what_was_written_from_what() -> None:
+    dataset = Dataset(models() / "adagrad")
+    record = read_records(dataset.model)["export_bs4"]
+    path = dataset.tflite(4)
+    assert record.files[path.name].xxh3 == content_hash(path)
+    assert record.inputs == {"items": content_hash(dataset.items)}
+    assert record.settings == {
+        "n_items": 40, "batch_size": 4, "hidden_size": 8, "optimizer": "adagrad", "learning_rate": 0.05, "seed": 42,
+    }  # fmt: skip
+
+
+def test_missing_and_damaged_item_index_name_the_command(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"items.parquet is missing[\s\S]*pocketrec batches --dataset"):
+        export(tmp_path)
+    dataset = make_dataset(tmp_path)
+    dataset.items.write_bytes(b"PAR1 no PAR1")
+    with pytest.raises(DatasetError, match="cannot be read"):
+        export(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"optimizer": "lion"}, {"batch_size": 0}, {"hidden_size": 0}, {"learning_rate": 0.0}, {"learning_rate": float("nan")},
+     {"seed": -1}],
+)  # fmt: skip
+def test_settings_no_model_can_have(tmp_path: Path, wrong: dict[str, float]) -> None:
+    make_dataset(tmp_path)
+    with pytest.raises(SettingsError, match=next(iter(wrong))):
+        export(tmp_path, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": 2}', json.dumps({"format": 1, "settings": {"n": 1}, "weights": {}})]
+)
+def test_a_card_that_is_none(text: str) -> None:
+    with pytest.raises(ModelError, match="cannot be read"):
+        Card.from_json(text)
+
+
+def test_importing_loads_neither_tensorflow_nor_litert(tmp_path: Path) -> None:
+    code = (
+        "import sys, pocketrec, pocketrec.lite.export, pocketrec.lite.verify, pocketrec.lite.runtime;"
+        "print([m for m in ('tensorflow', 'ai_edge_litert', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.strip() == "[]"
+
+
+def test_without_tensorflow_export_names_the_extra(tmp_path: Path) -> None:
+    make_dataset(tmp_path)
+    code = (
+        "import sys, importlib.util as u; find = u.find_spec;"
+        "u.find_spec = lambda name, *a: None if name == 'tensorflow' else find(name, *a);"
+        "from pocketrec.lite.export import export; from pocketrec.errors import MissingExtraError\n"
+        "try: export(sys.argv[1])\nexcept MissingExtraError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "pip install 'pocketrec[train]'" in done.stdout
+
+
+def test_a_rewritten_model_is_whole(tmp_path: Path) -> None:
+    """Nothing is left beside it."""
+    dataset = fresh(tmp_path)
+    assert sorted(path.name for path in dataset.model.iterdir()) == [
+        "gru4rec_bs1.tflite",
+        "gru4rec_bs4.tflite",
+        "manifest.json",
+    ]

@@ -1,0 +1,111 @@
+"""What export and verify read from a dataset: the item index and the batches.
+
+A file that is missing or does not fit is an error that names the command which makes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrec.errors import DatasetError
+from pocketrec.layout import Dataset
+
+Lanes = npt.NDArray[np.int32]
+
+
+def count_items(dataset: Dataset) -> int:
+    """Items of the index, from the file's footer.
+
+    Raises:
+        DatasetError: items.parquet is missing, is something else, or is empty.
+    """
+    import pyarrow.parquet as pq
+
+    path = dataset.items
+    do = f"pocketrec batches --dataset {dataset.root}"
+    if not path.is_file():
+        raise DatasetError(f"{path} is missing.", expected="the item index", do=do)
+    try:
+        footer = pq.read_metadata(path)
+        columns = set(footer.schema.to_arrow_schema().names)
+    except (OSError, ValueError) as error:  # pyarrow's errors are children of these
+        raise DatasetError(f"{path} cannot be read ({error}).", expected="a Parquet file", do=do) from error
+    if missing := {"item_id", "item_idx"} - columns:
+        raise DatasetError(
+            f"{path} has no column {', '.join(sorted(missing))}.", expected="item_id, item_idx, support", do=do
+        )
+    if footer.num_rows < 1:
+        raise DatasetError(f"{path} holds no items.", expected="one row an item", do=do)
+    return int(footer.num_rows)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The train batches, mapped, not loaded: int32 (steps, B) each."""
+
+    feats: Lanes
+    targets: Lanes
+    masks: Lanes
+
+    def __len__(self) -> int:
+        return len(self.feats)
+
+    def head(self, steps: int) -> Batches:
+        """The first steps, in memory."""
+        return Batches(*(np.array(rows[:steps]) for rows in (self.feats, self.targets, self.masks)))
+
+
+def open_batches(dataset: Dataset, batch_size: int) -> Batches:
+    """Open feats, targets and masks of the train set.
+
+    Raises:
+        DatasetError: one is missing, damaged, of another shape than the others, or empty.
+    """
+    arrays = [_open(dataset.batches(name, batch_size), dataset, batch_size) for name in ("feats", "targets", "masks")]
+    do = _make_batches(dataset, batch_size)
+    if len({array.shape for array in arrays}) != 1:
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        raise DatasetError(
+            f"feats, targets and masks in {dataset.final} have the shapes {shapes}.", expected="one shape", do=do
+        )
+    if not len(arrays[0]):
+        raise DatasetError(f"The batches in {dataset.final} hold no step.", expected="1 step or more", do=do)
+    return Batches(*arrays)
+
+
+def check_codes(batches: Batches, n_items: int, dataset: Dataset) -> None:
+    """Refuse batches that name items beyond the index: they belong to another one.
+
+    Raises:
+        DatasetError: an item code is not in 0 .. n_items - 1 (a target may also be -1).
+    """
+    for name, rows, lowest in (("feats", batches.feats, 0), ("targets", batches.targets, -1)):
+        low, high = int(rows.min()), int(rows.max())
+        if low < lowest or high >= n_items:
+            path = dataset.batches(name, rows.shape[1])
+            raise DatasetError(
+                f"{path} holds item codes from {low} to {high}.",
+                expected=f"{lowest} to {n_items - 1}, for the {n_items:,} items of {dataset.items}",
+                do=_make_batches(dataset, rows.shape[1]),
+            )
+
+
+def _open(path: Path, dataset: Dataset, batch_size: int) -> Lanes:
+    do = _make_batches(dataset, batch_size)
+    if not path.is_file():
+        raise DatasetError(f"{path} is missing.", expected=f"batches of {batch_size} lanes", do=do)
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DatasetError(f"{path} cannot be read ({error}).", expected="a whole .npy file", do=do) from error
+    if array.dtype != np.int32 or array.ndim != 2 or array.shape[1] != batch_size:
+        raise DatasetError(f"{path} is {array.dtype}{list(array.shape)}.", expected=f"int32[steps, {batch_size}]", do=do)
+    return array  # type: ignore[no-any-return]
+
+
+def _make_batches(dataset: Dataset, batch_size: int) -> str:
+    return f"pocketrec batches --dataset {dataset.root} --batch-size {batch_size}"

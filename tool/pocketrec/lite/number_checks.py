@@ -1,0 +1,174 @@
+"""The rungs that compare numbers: the model against `reference.py`, which shares no line with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrec.lite.case import Case
+from pocketrec.lite.contract import STEP, digest
+from pocketrec.lite.inputs import Batches
+from pocketrec.lite.ladder import Fault
+from pocketrec.lite.reference import Reference, forward, softmax
+from pocketrec.lite.runtime import OnDeviceModel, read_card
+
+STEPS = 6
+LOSS = 2e-5
+"""Allowed difference of a loss, as a share of it (or of 1)."""
+STATE = 1e-5
+"""Allowed difference of a state or a probability; both are at most 1."""
+WEIGHT = 1e-5
+"""Allowed difference of a weight, as a share of the tensor's largest; measured: 4e-7 at 40 items, 3e-6 at 37,484."""
+RATE = 1e-3
+"""What a weight may differ beyond that, as a share of the learning rate: Adam turns a small error of a small gradient into
+a share of a whole step."""
+CLOSE = 1e-5
+"""Scores closer than this share of the largest (or of 1) may stand in either order."""
+SLOT = 2e-4
+"""Allowed difference of a slot, as a share of the tensor's largest; measured: 2e-5."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far two tensors are apart.
+
+    Attributes:
+        name: of the tensor.
+        largest: difference of any element; infinity where one of them is not finite.
+        allowed: how much that may be.
+    """
+
+    name: str
+    largest: float
+    allowed: float
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.largest:.2g} (allowed {self.allowed:.2g})"
+
+
+def check_weights(case: Case) -> str:
+    """A fresh model holds the weights that export drew, slots of zeros, and has done no step."""
+    assert case.file is not None
+    card, tensors = read_card(case.file, case.path), case.device().save()
+    faults = [
+        f"{name} is not what export wrote (XXH3-64 {digest(tensors[name])}, written {written})"
+        for name, written in card.digests.items()
+        if digest(tensors[name]) != written
+    ]
+    slots = [name for name in tensors if name not in card.digests]
+    faults += [f"{name} does not begin at 0" for name in slots if np.any(tensors[name])]
+    if faults:
+        raise Fault("\n".join(faults))
+    return f"{len(card.digests)} weights as export drew them, {len(slots)} other tensors at 0"
+
+
+def hard_steps(batches: Batches, count: int = STEPS) -> Batches:
+    """Real steps, made to contain what goes wrong: an item twice in a step, again in a later one, no target, a reset."""
+    rows = batches.head(count)
+    feats, targets, masks = (np.resize(part, (count, part.shape[1])) for part in (rows.feats, rows.targets, rows.masks))
+    feats[1, :2], targets[1, :2] = feats[1, 0], targets[1, 0]
+    targets[2, -1] = -1
+    masks[3, 0], masks[3, 1:] = 0, 1
+    feats[4], targets[4] = feats[0], targets[0]
+    return Batches(feats, targets, masks)
+
+
+def check_arithmetic(case: Case) -> str:
+    """Loss, state, every weight and every slot equal the reference's after each of a few steps."""
+    model = case.device()
+    reference, steps = Reference(model.settings, model.save()), hard_steps(case.batches)
+    mine = theirs = model.fresh_state()
+    worst: dict[str, Difference] = {}
+    for step, (feat, target, mask) in enumerate(zip(steps.feats, steps.targets, steps.masks, strict=True)):
+        keep = mask[:, None].astype(np.float32)
+        loss, mine = model.train(feat, target, keep * mine)
+        expected, theirs = reference.train(feat, target, keep * theirs)
+        found = [
+            _difference("loss", loss, expected, LOSS * max(1, abs(expected))),
+            _difference("state", mine, theirs, STATE),
+        ]
+        found += _tensor_differences(model, reference)
+        faults = [f"step {step}: {difference}" for difference in found if not difference.largest <= difference.allowed]
+        if faults:
+            raise Fault("differs from numpy by more than allowed\n" + "\n".join(faults))
+        worst |= {d.name: d for d in found if d.name not in worst or d.largest > worst[d.name].largest}
+    closest = max(worst.values(), key=lambda d: d.largest / d.allowed)
+    return f"{len(steps)} steps, {len(worst)} tensors; nearest to its limit: {closest}"
+
+
+def _tensor_differences(model: OnDeviceModel, reference: Reference) -> list[Difference]:
+    found = model.save()
+    differences = [_difference(STEP, found[STEP], reference.step, 0.5)]
+    for name, expected in reference.tensors.items():
+        scale = float(np.abs(expected).max())
+        is_weight = name in model.settings.weights
+        allowed = WEIGHT * scale + RATE * model.settings.learning_rate if is_weight else SLOT * scale
+        differences.append(_difference(name, found[name], expected, allowed))
+    return differences
+
+
+def _difference(name: str, found: Any, expected: Any, allowed: float) -> Difference:
+    largest = float(np.max(np.abs(np.asarray(found) - np.asarray(expected))))
+    return Difference(name, largest if np.isfinite(largest) else np.inf, allowed)
+
+
+def check_answers(case: Case) -> str:
+    """The signatures infer and eval equal the reference, on the weights as they are and on weights that tie every score."""
+    model, rows = case.device(), hard_steps(case.batches)
+    tensors, rng = model.save(), np.random.default_rng(0)
+    for bias in ("bias", "dense_bias"):  # 0 in a fresh model, which would hide that they are used
+        tensors[bias] = 0.1 * rng.standard_normal(tensors[bias].shape, dtype=np.float32)
+    model.restore(tensors)
+    feat, target = rows.feats[2], rows.targets[2]  # the step with a lane without a target
+    state = np.tanh(rng.standard_normal(model.fresh_state().shape, dtype=np.float32))
+    differences = _infer_differences(model, tensors, feat, state)
+    depths = sorted({1, min(20, case.n_items), max(1, case.n_items // 2), case.n_items})
+    faults = [fault for k in depths for fault in _eval_faults(model, tensors, feat, target, state, k, CLOSE)]
+    tied = {**tensors, "dense": np.zeros_like(tensors["dense"]), "dense_bias": np.zeros_like(tensors["dense_bias"])}
+    model.restore(tied)
+    faults += [f"all scores tied: {f}" for k in depths for f in _eval_faults(model, tied, feat, target, state, k, 0)]
+    faults += [f"infer: {difference}" for difference in differences if not difference.largest <= difference.allowed]
+    if faults:
+        raise Fault("\n".join(faults))
+    return (
+        f"{', '.join(map(str, differences))}; recall and mrr at {', '.join(map(str, depths))}, also with every score tied"
+    )
+
+
+def _infer_differences(
+    model: OnDeviceModel, tensors: dict[str, npt.NDArray[Any]], feat: npt.NDArray[np.int32], state: npt.NDArray[np.float32]
+) -> list[Difference]:
+    output, after = model.infer(feat, state)
+    expected = forward(tensors, feat, state)
+    probabilities = softmax(expected.scores)
+    allowed = min(STATE, 1e-4 * float(probabilities.max()))
+    return [_difference("output", output, probabilities, allowed), _difference("state", after, expected.state, STATE)]
+
+
+def _eval_faults(
+    model: OnDeviceModel,
+    tensors: dict[str, npt.NDArray[Any]],
+    feat: npt.NDArray[np.int32],
+    target: npt.NDArray[np.int32],
+    state: npt.NDArray[np.float32],
+    top_k: int,
+    slack: float,
+) -> list[str]:
+    """A rank may be off by the items whose score is as good as tied; between those bounds the metrics must lie."""
+    found = model.evaluate(feat, target, state, top_k)
+    low, high, loss = Reference(model.settings, tensors).ranks(feat, target, state, slack)
+    faults = [] if abs(found.loss - loss) <= LOSS * max(1, loss) else [f"loss {found.loss:.6f}, not {loss:.6f}"]
+    for name, value, best, worst in (
+        ("recall", found.recall, _mean(low <= top_k), _mean(high <= top_k)),
+        ("mrr", found.mrr, _mean((low <= top_k) / low), _mean((high <= top_k) / high)),
+    ):
+        if not worst - 1e-6 <= value <= best + 1e-6:
+            faults.append(f"eval: {name}@{top_k} is {value:.6f}, not from {worst:.6f} to {best:.6f}")
+    return faults
+
+
+def _mean(values: npt.NDArray[Any]) -> float:
+    return float(np.mean(values)) if len(values) else 0.0

@@ -1,0 +1,80 @@
+"""Runs a model in a process of its own, for `verify`: `python -m pocketrec.lite.worker TASK ARGUMENTS.json`.
+
+A file that makes the interpreter abort takes only this process with it, and the memory measured is that of training alone.
+Results go to the file named in the arguments; each step prints a line, so that the parent sees how far it is.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from pocketrec.errors import PocketrecError
+from pocketrec.lite.contract import STEP
+from pocketrec.lite.memory import peak_memory
+from pocketrec.lite.runtime import OnDeviceModel
+
+
+def train(model: OnDeviceModel, arrays: dict[str, npt.NDArray[Any]], steps: int) -> dict[str, Any]:
+    """Train on the given rows again and again, states at zero before each round; then call every other signature once."""
+    losses, seconds, state = [], [], model.fresh_state()
+    feats, targets, masks = (arrays[name] for name in ("feats", "targets", "masks"))
+    for step in range(steps):
+        row = step % len(feats)
+        state = model.fresh_state() if row == 0 else masks[row][:, None].astype(np.float32) * state
+        began = time.perf_counter()
+        loss, state = model.train(feats[row], targets[row], state)
+        seconds.append(time.perf_counter() - began)
+        losses.append(loss)
+        print(step, flush=True)
+    peak = peak_memory()
+    model.infer(feats[0], state)
+    model.evaluate(feats[0], targets[0], state)
+    model.restore(model.save())
+    return {"losses": losses, "seconds": seconds, "peak_bytes": peak}
+
+
+def resume(model: OnDeviceModel, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    """Restore tensors, hand them out again, and do the next step."""
+    feat, target, state = (arrays.pop(name) for name in ("feat", "target", "state"))
+    model.restore(arrays)
+    restored = fingerprints(model.save())
+    loss, after = model.train(feat, target, state)
+    return {"restored": restored, "next": step_fingerprints(model, loss, after)}
+
+
+def step_fingerprints(model: OnDeviceModel, loss: float, state: npt.NDArray[np.float32]) -> dict[str, str]:
+    """One line a tensor that a step leaves behind."""
+    return {"loss": loss.hex(), **fingerprints({"state": state, **model.save()})}
+
+
+def fingerprints(tensors: dict[str, npt.NDArray[Any]]) -> dict[str, str]:
+    """XXH3-64 of each tensor's bytes: equal where every bit is (the step as a number)."""
+    return {
+        name: str(int(value)) if name == STEP else xxhash.xxh3_64(value.tobytes()).hexdigest()
+        for name, value in tensors.items()
+    }
+
+
+def main(task: str, arguments: Path) -> None:
+    """Do what the parent wrote down."""
+    given = json.loads(arguments.read_text())
+    with np.load(given["arrays"], allow_pickle=False) as stored:
+        arrays = dict(stored)
+    try:
+        model = OnDeviceModel(given["model"], given["threads"])
+        found = train(model, arrays, given["steps"]) if task == "train" else resume(model, arrays)
+    except PocketrecError as error:
+        sys.exit(" ".join(error.wrong.split()))
+    Path(given["result"]).write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,153 @@
+"""Stages joined: `prep` (ingest, split, batches), `run` (prep, export, verify) and `demo` (a synthetic log, then run)."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pocketrec.batching import BatchesReport, batches, check_batch_settings
+from pocketrec.errors import MissingExtraError
+from pocketrec.lite.export import ExportReport, export
+from pocketrec.lite.verify import VerifyReport, verify
+from pocketrec.partitions import IngestReport, ingest
+from pocketrec.progress import SILENT, Progress
+from pocketrec.session_parallel import Resets, Tail
+from pocketrec.sources.synthetic import SynthReport, synth
+from pocketrec.splitting import SplitReport, check_rules, split
+
+
+@dataclass(frozen=True)
+class PrepReport:
+    """What each stage of `prep` did."""
+
+    ingest: IngestReport
+    split: SplitReport
+    batches: BatchesReport
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What each stage of `run` did."""
+
+    prep: PrepReport
+    export: ExportReport
+    verify: VerifyReport
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """What `demo` made, and where."""
+
+    log: SynthReport
+    run: RunReport
+    dataset: Path
+
+
+def prep(
+    clicks: Path | str,
+    dataset: Path | str = "dataset",
+    *,
+    batch_size: int = 512,
+    holdout: float = 86400.0,
+    min_session_length: int = 2,
+    min_item_support: int = 5,
+    timezone: str = "UTC",
+    formats: Sequence[str] = ("txt", "npy"),
+    resets: Resets = "once",
+    tail: Tail = "drop",
+    fresh: bool = False,
+    progress: Progress = SILENT,
+) -> PrepReport:
+    """From a click log to session-parallel batches; stages that are up to date are not run again.
+
+    The arguments are those of `ingest`, `split` and `batches`.
+
+    Raises:
+        LogError, SettingsError, DatasetError: as the stages do. A finished stage stays.
+    """
+    check_rules(holdout, min_session_length)
+    check_batch_settings(batch_size, formats)
+    return PrepReport(
+        ingest(clicks, dataset, timezone=timezone, fresh=fresh, progress=progress),
+        split(
+            dataset,
+            holdout=holdout,
+            min_session_length=min_session_length,
+            min_item_support=min_item_support,
+            fresh=fresh,
+            progress=progress,
+        ),
+        batches(dataset, batch_size=batch_size, formats=formats, resets=resets, tail=tail, fresh=fresh, progress=progress),
+    )
+
+
+def run(
+    clicks: Path | str,
+    dataset: Path | str = "dataset",
+    *,
+    batch_size: int = 512,
+    holdout: float = 86400.0,
+    min_session_length: int = 2,
+    min_item_support: int = 5,
+    timezone: str = "UTC",
+    formats: Sequence[str] = ("txt", "npy"),
+    resets: Resets = "once",
+    tail: Tail = "drop",
+    hidden_size: int = 100,
+    optimizer: str = "adam",
+    learning_rate: float = 0.001,
+    seed: int = 42,
+    fresh: bool = False,
+    progress: Progress = SILENT,
+) -> RunReport:
+    """From a click log to a verified model: `prep`, `export`, `verify`, with their arguments.
+
+    Raises:
+        MissingExtraError: TensorFlow, LiteRT or matplotlib is not installed; asked before anything is done.
+    """
+    for package, extra in (("tensorflow", "train"), ("ai_edge_litert", "lite"), ("matplotlib", "lite")):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package.replace("_", "-"), extra, "make and judge a model")
+    prepared = prep(
+        clicks,
+        dataset,
+        batch_size=batch_size,
+        holdout=holdout,
+        min_session_length=min_session_length,
+        min_item_support=min_item_support,
+        timezone=timezone,
+        formats=(*formats, "npy"),  # the judge trains on npy
+        resets=resets,
+        tail=tail,
+        fresh=fresh,
+        progress=progress,
+    )
+    exported = export(
+        dataset,
+        batch_size=batch_size,
+        hidden_size=hidden_size,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        seed=seed,
+        progress=progress,
+    )
+    return RunReport(prepared, exported, verify(dataset, batch_size=batch_size, progress=progress))
+
+
+def demo(
+    folder: Path | str = "pocketrec-demo", *, clicks: int = 100_000, seed: int = 0, progress: Progress = SILENT
+) -> DemoReport:
+    """A synthetic log through every stage, in a folder of its own; nothing is downloaded.
+
+    Args:
+        folder: where the log and the dataset go.
+        clicks: rows of the log.
+        seed: of the log and of the model's weights.
+        progress: who watches.
+    """
+    dataset = Path(folder)
+    log = dataset / "yoochoose-data" / "yoochoose-clicks.dat"
+    made = synth(log, clicks=clicks, seed=seed, progress=progress)
+    return DemoReport(made, run(log, dataset, batch_size=128, seed=seed, progress=progress), dataset)
