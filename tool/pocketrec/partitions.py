@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import and_
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import polars as pl
 
 from pocketrec import engine
-from pocketrec.errors import DatasetError, LogError
+from pocketrec.errors import DatasetError, LogError, SettingsError
 from pocketrec.files import content_hash, staged_folder
 from pocketrec.layout import Dataset
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
@@ -66,7 +67,7 @@ def ingest(
         LogError: the log is missing, empty, or has a line that is not a click. Nothing is left behind then.
     """
     log, home = Path(clicks), Dataset(Path(dataset)).clicks
-    _check(log)
+    _check(log, timezone)
     settings = {"timezone": timezone}
     found = read_records(home.parent).get("ingest")
     if found and not fresh and found.is_current(home.parent, settings, {"log": _fingerprint(log, found)}):
@@ -108,7 +109,13 @@ def read_columns(path: Path, columns: Iterable[str]) -> list[Int64]:
     return [frame[name].to_numpy() for name in columns]
 
 
-def _check(log: Path) -> None:
+def _check(log: Path, timezone: str) -> None:
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise SettingsError(
+            f"{timezone!r} is not a time zone.", expected="an IANA name such as UTC or Asia/Shanghai"
+        ) from error
     if not log.exists():
         raise LogError(f"{log} does not exist.", expected="a click log", do="check the path; `pocketrec synth` makes one")
     if not log.is_file():

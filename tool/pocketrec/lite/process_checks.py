@@ -24,8 +24,9 @@ from pocketrec.lite.worker import fingerprints, step_fingerprints
 ROWS = 10
 """Real steps that are trained on round after round."""
 
-NOISE = 2e-6
-"""A loss has fallen if it fell by more than this share of itself: float32 cannot tell less."""
+NOISE = 1.2e-7
+"""A mean loss has fallen if it fell by more than this share of itself, what float32 can tell. It need not be more: the same
+steps with the same weights give the very same losses, so a model that does not learn shows a difference of 0."""
 
 SECONDS_A_STEP = 60.0
 """A worker that takes longer than this for a step, on average, is stopped."""
