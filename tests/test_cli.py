@@ -174,7 +174,8 @@ def test_prep_stays_below_400_mb(tmp_path: Path, order: str) -> None:
     # VmHWM is this program's own; ru_maxrss would count the test process it was forked from.
     script = (
         "import re, sys, pathlib, pocketrec; pocketrec.prep(sys.argv[1], sys.argv[2]);"
-        "print(*re.findall(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text()), 'tensorflow' in sys.modules)"
+        "print(*re.findall(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text()),"
+        "'tensorflow' in sys.modules)"
     )
     command = [sys.executable, "-c", script, str(log), str(tmp_path / "d")]
     peak, tensorflow = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pocketrec.batching import BatchesReport, batches, check_batch_settings
 from pocketrec.errors import MissingExtraError
+from pocketrec.files import remove_leftovers
 from pocketrec.lite.export import ExportReport, export
 from pocketrec.lite.verify import VerifyReport, verify
 from pocketrec.partitions import IngestReport, ingest
@@ -62,6 +63,8 @@ def prep(
 ) -> PrepReport:
     """From a click log to session-parallel batches; stages that are up to date are not run again.
 
+    What an earlier run that was killed left staged in the dataset folder is removed first.
+
     The arguments are those of `ingest`, `split` and `batches`.
 
     Raises:
@@ -69,6 +72,7 @@ def prep(
     """
     check_rules(holdout, min_session_length)
     check_batch_settings(batch_size, formats)
+    remove_leftovers(Path(dataset))
     return PrepReport(
         ingest(clicks, dataset, timezone=timezone, fresh=fresh, progress=progress),
         split(
