@@ -181,7 +181,7 @@ def tally(totals: dict[str, SetCounts], roles: UInt8, kept: Int32, codes: Int64,
         rows = np.flatnonzero(roles & bit)
         total, item = totals[name], kept[rows]
         total.events += len(rows)
-        total.sessions += len(np.unique(codes[rows]))
+        total.sessions += int(np.count_nonzero(np.bincount(codes[rows])))
         total.support += np.bincount(item, minlength=len(total.support))
         first = np.full(len(total.first_row), NEVER)
         first[item[::-1]] = row[rows[::-1]]  # rows ascend, so the last to be written is the first to occur
