@@ -150,6 +150,10 @@ def test_stages_out_of_order_name_the_command_that_is_missing(tmp_path: Path) ->
     assert files_below(tmp_path) == []
 
 
+def test_a_folder_may_have_wildcards_in_its_name(log: Path, tmp_path: Path) -> None:
+    assert call("prep", log, "--dataset", tmp_path / "d [*]?", "--batch-size", 16)[0] == 0
+
+
 def test_an_unknown_zone_is_one_message(log: Path, tmp_path: Path) -> None:
     code, _, err = call("prep", log, "--dataset", tmp_path / "d", "--timezone", "Mars/Olympus")
     assert code == 1

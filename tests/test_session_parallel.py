@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,7 @@ def run(
     blocks = Blocks(lanes, resets=resets, tail=tail)
     found = []
     bounds = [0, *sorted(cut % (len(sessions) + 1) for cut in cuts), len(sessions)]
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in itertools.pairwise(bounds):
         piece = sessions[start:stop]
         if piece:
             items = np.array([item for session in piece for item in session], np.int32)
@@ -61,7 +62,7 @@ def run(
 
 
 def pairs(sessions: Sessions) -> list[tuple[int, int]]:
-    return [pair for session in sessions for pair in zip(session, session[1:], strict=False)]
+    return [pair for session in sessions for pair in itertools.pairwise(session)]
 
 
 def emitted(result: Result) -> list[tuple[int, int]]:

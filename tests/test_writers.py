@@ -83,7 +83,7 @@ def test_npy_is_numpys_whatever_the_shape(tmp_path: Path, shape: tuple[int, int]
     "form",
     [
         "txt",
-        pytest.param("npy", marks=pytest.mark.xfail(raises=TypeError, strict=True, reason="Npy.encode refuses no rows")),
+        "npy",
     ],
 )
 def test_a_block_without_rows(tmp_path: Path, form: str) -> None:

@@ -46,8 +46,8 @@ class ItemCodes:
         if not len(self.ids):
             return np.full(ids.shape, MISSING, np.int32)
         codes = self._candidates[self._slots(ids)]
-        doubtful = np.flatnonzero(self.ids[codes] != ids)
-        if len(doubtful):
+        doubtful = np.nonzero(self.ids[codes] != ids)
+        if len(doubtful[0]):
             codes[doubtful] = self._search(ids[doubtful])
         return codes
 

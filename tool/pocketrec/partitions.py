@@ -166,11 +166,11 @@ def _sink(log: Path, folder: Path, timezone: str, progress: Progress) -> None:
 def _describe(log: Path, staged: Path, home: Path, settings: dict[str, str]) -> Record:
     stat = log.stat()
     paths = sorted(staged.rglob("*.parquet"))
-    times = pl.scan_parquet(paths, hive_partitioning=False).select(
+    times = pl.scan_parquet(paths, hive_partitioning=False, glob=False).select(
         pl.len().alias("rows"), pl.min(TIME).alias("first"), pl.max(TIME).alias("last")
     )
     rows, first, last = times.collect(engine="streaming").row(0)
-    lengths = [pl.scan_parquet(path).select(pl.len()).collect().item() for path in paths]
+    lengths = [pl.scan_parquet(path, glob=False).select(pl.len()).collect().item() for path in paths]
     files = {
         str(home.name / path.relative_to(staged)): OutputFile.of(path, (length, len(CLICK_COLUMNS)))
         for path, length in zip(paths, lengths, strict=True)

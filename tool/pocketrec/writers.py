@@ -58,8 +58,10 @@ class Npy:
         np.lib.format.write_array_header_1_0(buffer, description)
         return buffer.getvalue()
 
-    def encode(self, block: Int32) -> memoryview:
+    def encode(self, block: Int32) -> bytes | memoryview:
         """The block's bytes, little endian, C order."""
+        if not block.size:
+            return b""
         return np.ascontiguousarray(block, dtype="<i4").data.cast("B")
 
     def shape(self, rows: int) -> tuple[int, ...]:

@@ -64,12 +64,12 @@ def _from_wall_clock(wall: pl.Expr, timezone: str) -> pl.Expr:
     """Epoch of a wall clock time as Python's `datetime.timestamp()` counts it.
 
     A time that happens twice is its first occurrence; one that the clock skipped is counted with the offset in force
-    before the gap (PEP 495, fold=0), which the time three hours earlier still has.
+    before the gap (PEP 495, fold=0), which the time 25 hours earlier still has: zones have skipped up to a whole day.
     """
 
     def localised(ms: pl.Expr) -> pl.Expr:
         moment = pl.from_epoch(ms, time_unit="ms").dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
         return moment.dt.epoch("ms")
 
-    three_hours = 3 * 3_600_000
-    return pl.coalesce(localised(wall), localised(wall - three_hours) + three_hours)
+    before = DAY_MS + 3_600_000
+    return pl.coalesce(localised(wall), localised(wall - before) + before)

@@ -2,7 +2,8 @@
 
     1,2014-04-07T10:51:09.277Z,214536502,0
 
-The category is not used, and a log without that column is read too.
+The category is not used, and a log without that column is read too. In a log that has it, a line without it is refused: it
+may have been cut inside the item id, which would make it another item.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ CATEGORY = "category"
 
 _SAMPLES, _SAMPLE_BYTES = 1024, 4096
 _ID = re.compile(rb" *\+?[0-9]{1,20}")
-_PLAIN_LINES = re.compile(
-    rb"(?:[0-9]{1,18},\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3])(?::[0-5]\d){2}\.\d{3}Z,"
-    rb"[0-9]{1,18},[ -+\--~]*\r?\n)*+"
+_PLAIN_LINE = (
+    rb"[0-9]{1,18},\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3])(?::[0-5]\d){2}\.\d{3}Z,[0-9]{1,18}"
 )
-"""A run of lines that are clicks beyond doubt; possessive, so that it never backs up."""
+_PLAIN_LINES = {
+    3: re.compile(rb"(?:" + _PLAIN_LINE + rb"\r?\n)*+"),
+    4: re.compile(rb"(?:" + _PLAIN_LINE + rb",[!-+\--~]+\r?\n)*+"),
+}
+"""By number of fields, a run of lines that are clicks beyond doubt; possessive, so that it never backs up."""
 _TIMESTAMP = re.compile(rb"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)\.(\d{3})Z")
 
 
@@ -42,9 +46,7 @@ def scan(log: Path, timezone: str = "UTC") -> pl.LazyFrame:
     columns = {SESSION: pl.Int64, TIME: pl.String, ITEM: pl.Int64, CATEGORY: pl.String}
     if _first_line(log).count(b",") == 2:
         del columns[CATEGORY]
-    frame = pl.scan_csv(
-        log, has_header=False, schema=columns, quote_char=None, empty_string_is_null=False, row_index_name=ROW, glob=False
-    )
+    frame = pl.scan_csv(log, has_header=False, schema=columns, quote_char=None, row_index_name=ROW, glob=False)
     return frame.select(
         pl.when(pl.col(SESSION) >= 0).then(pl.col(SESSION)),
         pl.when((pl.col(ITEM) >= 0) & pl.col(list(columns)[-1]).is_not_null()).then(pl.col(ITEM)).alias(ITEM),
@@ -84,7 +86,7 @@ def explain(log: Path) -> LogError:
     if log.stat().st_size == 0:
         return LogError(f"{log} is empty.", expected=f"one click a line: {EXPECTED}", do="check the download or the path")
     fields = 3 if _first_line(log).count(b",") == 2 else 4
-    for number, line in _doubtful_lines(log):
+    for number, line in _doubtful_lines(log, fields):
         if why := _what_is_wrong(line, fields):
             shown = line[:120].decode("utf-8", "backslashreplace") + ("..." if len(line) > 120 else "")
             return LogError(f"{log}, line {number}: {why}: {shown!r}", expected=EXPECTED, do="mend or remove the line")
@@ -96,14 +98,14 @@ def _first_line(log: Path) -> bytes:
         return file.readline(4096)
 
 
-def _doubtful_lines(log: Path) -> Iterator[tuple[int, bytes]]:
+def _doubtful_lines(log: Path, fields: int) -> Iterator[tuple[int, bytes]]:
     """Line number (from 1) and text of every line that is not plainly a click; runs of plain ones are passed in one go."""
     number = 1
     with log.open("rb") as file:
         while block := file.read(1 << 20) + file.readline():
             position = 0
             while position < len(block):
-                run = _PLAIN_LINES.match(block, position)
+                run = _PLAIN_LINES[fields].match(block, position)
                 number += block.count(b"\n", position, run.end()) if run else 0
                 position = run.end() if run else position
                 if position < len(block):
@@ -118,7 +120,7 @@ def _what_is_wrong(line: bytes, fields: int) -> str:
     parts = line.split(b",")
     if not line:
         return "a blank line"
-    if b"\x00" in line:
+    if any(b"\x00" in part for part in parts[:3]):
         return "a NUL byte"
     if len(parts) != fields:
         return f"{len(parts)} field{'s' * (len(parts) != 1)} instead of {fields}"
@@ -127,6 +129,8 @@ def _what_is_wrong(line: bytes, fields: int) -> str:
             return f"{name} is not a whole number of 0 or more"
         if int(part) >= 1 << 63:
             return f"{name} is larger than 2^63-1"
+    if not parts[-1]:
+        return f"{FIELDS[fields - 1]} is empty, as in a line that was cut"
     if not _is_timestamp(parts[1]):
         return "Timestamp is not of the form 2014-04-07T10:51:09.277Z"
     try:
