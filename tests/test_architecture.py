@@ -92,7 +92,7 @@ def test_tensorflow_is_imported_where_models_are_made_and_nowhere_else() -> None
     assert users <= allowed | {"pocketrec.training", "pocketrec.lite.export"}
 
 
-@pytest.mark.parametrize("module", ["pocketrec.lite.verify", "pocketrec.lite.runtime"])
+@pytest.mark.parametrize("module", ["pocketrec.lite.verify", "pocketrec.lite.runtime", "pocketrec.lite.worker"])
 def test_what_judges_and_runs_models_does_not_know_what_makes_them(module: str) -> None:
     modules = reachable(module)
     assert "pocketrec.lite.contract" in modules, "the search follows imports"
@@ -111,3 +111,26 @@ def test_what_polars_calls_unstable_is_used_in_engine_alone() -> None:
         or (isinstance(node, ast.ImportFrom) and unstable & {alias.name for alias in node.names})
     }
     assert users == {"pocketrec.engine"}
+
+
+STAGES = {"pocketrec.partitions", "pocketrec.splitting", "pocketrec.batching"}
+"""ingest, split and batches; `pipeline` joins them."""
+READING = {"pocketrec.partitions.Parts", "pocketrec.partitions.read_columns"}
+"""What later stages share: the way to read the parts of an ingested log, not the way they come about."""
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_no_stage_imports_another_but_to_read_its_parts(stage: str) -> None:
+    """Nor does anything that a stage is built on: holdout, rsc15, items are no stages."""
+    assert set(MODULES) >= STAGES, "a renamed stage would slip through"
+    for name in reachable(stage):
+        taken = {
+            one for one in imported_by(name, deep=True) for other in STAGES if one == other or one.startswith(f"{other}.")
+        }
+        assert taken - {"pocketrec.partitions"} <= READING, name
+        assert "pocketrec.partitions" not in taken or taken & READING, f"{name} imports the module as a whole"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_every_module_says_what_it_is_for(module: str) -> None:
+    assert len(ast.get_docstring(ast.parse(MODULES[module].read_text(encoding="utf-8"))) or "") > 20
