@@ -137,6 +137,31 @@ def test_repeated_masks_only_add_resets_and_move_no_item(sessions: Sessions, lan
     assert (repeated.masks <= once.masks).all()
 
 
+def by_hand(sessions: Sessions, lanes: int, resets: Resets, *, padded: bool) -> list[list[tuple[int, int, int]]]:
+    """Step after step, (feat, target, mask) of each lane; what a lane holds begins with the click it is at."""
+    steps: list[list[tuple[int, int, int]]] = []
+    waiting, held, masks = iter(sessions), [[0]] * lanes, [1] * lanes
+    while True:
+        is_boundary = any(len(clicks) == 1 for clicks in held)  # a lane is at the last click of its session
+        took = [len(clicks) <= 1 for clicks in held]
+        held = [next(waiting, []) if ended else clicks for ended, clicks in zip(took, held, strict=True)]
+        if not any(held) or not (padded or all(held)):
+            return steps
+        if is_boundary or resets == "once":
+            masks = [int(bool(clicks) and not (new and steps)) for new, clicks in zip(took, held, strict=True)]
+        codes = [(clicks[0], clicks[1]) if clicks else (IDLE_FEAT, IDLE_TARGET) for clicks in held]
+        steps.append([(feat, target, mask) for (feat, target), mask in zip(codes, masks, strict=True)])
+        held = [clicks[1:] for clicks in held]
+
+
+@given(sessions=many_sessions(), lanes=st.integers(1, 12), resets=RESETS, tail=TAILS)
+def test_every_number_is_that_of_a_step_by_step_account(sessions: Sessions, lanes: int, resets: Resets, tail: Tail) -> None:
+    result = run(sessions, lanes, resets=resets, tail=tail)
+    expected = by_hand(sessions, lanes, resets, padded=tail == "pad" or len(sessions) < lanes)
+    found = np.stack([result.feats, result.targets, result.masks], axis=-1)
+    assert found.tolist() == [[list(cell) for cell in step] for step in expected]
+
+
 @given(sessions=many_sessions(), resets=RESETS, tail=TAILS)
 def test_one_lane_is_the_sessions_end_to_end(sessions: Sessions, resets: Resets, tail: Tail) -> None:
     result = run(sessions, 1, resets=resets, tail=tail)

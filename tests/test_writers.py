@@ -20,6 +20,7 @@ INT32 = np.iinfo(np.int32)
 EDGES = sorted({sign * (10**power + more) for power in range(10) for more in (-1, 0, 1) for sign in (-1, 1)})
 VALUES = {
     "digits": st.integers(0, 9),
+    "ten or less": st.integers(0, 10),
     "small": st.integers(-12, 120),
     "edges of a length": st.sampled_from([INT32.min, INT32.max, *EDGES]),
     "any": st.integers(int(INT32.min), int(INT32.max)),
@@ -58,8 +59,7 @@ def test_pieces_make_the_file_that_numpy_makes_of_the_whole(form: str, given_pie
         path = Path(folder) / "array"
         with Writer(path, FORMATS[form](width)) as writer:
             for block in blocks:
-                if len(block) or form == "txt":  # see test_a_block_without_rows
-                    writer.write(block)
+                writer.write(block)
             written = writer.commit()
         content = path.read_bytes()
     assert content == numpys_bytes(whole, form)
@@ -214,3 +214,11 @@ def test_an_array_of_another_rank(tmp_path: Path) -> None:
     for number, shape in enumerate([(4,), (2, 2, 2)]):
         with pytest.raises(DatasetError, match="shape"):
             open_array(saved(tmp_path / f"{number}.npy", np.zeros(shape, np.int32)))
+
+
+@pytest.mark.xfail(strict=True, reason="numpy opens a zip of arrays too, and what comes back has no dtype: AttributeError")
+def test_a_zip_of_arrays_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.savez(file, a=np.zeros((2, 2), np.int32))
+    with pytest.raises(DatasetError):
+        open_array(tmp_path / "a.npy")
