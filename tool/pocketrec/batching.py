@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from pocketrec.ahead import ahead
 from pocketrec.errors import DatasetError, SettingsError
 from pocketrec.files import parents_of
 from pocketrec.holdout import ROLE_OF
@@ -161,31 +163,59 @@ def _write(
             for form in formats
         }
         with progress.task("batches", parts.record.counts["rows"], "rows") as advance:
-            for name, block in _blocks(where, parts, sets, index, advance):
-                for array in ARRAYS:
-                    for form in formats:
-                        writers[name, array, form].write(getattr(block, array))
+            blocks = _blocks(where, parts, sets, index, advance)
+            for name, steps, texts in ahead(partial(_encode, formats=formats), blocks):
+                for (array, form), text in texts.items():
+                    writers[name, array, form].write_bytes(text, steps)
         drop_record(where.final, key)
         files = {writer.path.name: writer.commit() for writer in writers.values()}
     write_items(where.items, index.ids, vocabulary["support"].to_numpy())
     return files | {where.items.name: OutputFile.of(where.items, (len(index),))}, len(index)
 
 
+def _encode(one: tuple[str, Block], formats: Sequence[str]) -> tuple[str, int, dict[tuple[str, str], bytes | memoryview]]:
+    """A block's set, its steps, and the bytes of its arrays in every format."""
+    name, block = one
+    arrays = {array: getattr(block, array) for array in ARRAYS}
+    steps, width = block.masks.shape
+    forms = {form: FORMATS[form](width) for form in formats}
+    return name, steps, {(array, form): forms[form].encode(arrays[array]) for array in ARRAYS for form in formats}
+
+
 def _blocks(
     where: Dataset, parts: Parts, sets: Mapping[str, SetBatches], index: ItemCodes, advance: Callable[[int], None]
 ) -> Iterator[tuple[str, Block]]:
     """Blocks of all sets as the parts complete them."""
-    for name, path in zip(parts.names, parts.paths, strict=True):
+
+    def read(path: Path) -> tuple[int, dict[str, Sessions]]:
         session, item, time = read_columns(path, [SESSION, ITEM, TIME])
-        role = pl.read_parquet(where.roles / name / "roles.parquet", glob=False)["role"].to_numpy()
-        for split_name, one in sets.items():
-            rows = np.flatnonzero(role & ROLE_OF[split_name])
-            for block in one.add(session[rows], time[rows], index.of(item[rows])):
-                yield split_name, block
-        advance(len(role))
-    for split_name, one in sets.items():
+        role_path = where.roles / path.parent.name / "roles.parquet"
+        role = pl.read_parquet(role_path, glob=False)["role"].to_numpy()
+        rows_of = {name: np.flatnonzero(role & ROLE_OF[name]) for name in sets}
+        return len(role), {
+            name: whole_sessions(session[rows], time[rows], index.of(item[rows])) for name, rows in rows_of.items()
+        }
+
+    for rows, found in ahead(read, parts.paths):
+        for name, sessions in found.items():
+            for block in sets[name].add(sessions):
+                yield name, block
+        advance(rows)
+    for name, one in sets.items():
         for block in one.blocks.finish():
-            yield split_name, block
+            yield name, block
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Whole sessions in ascending order: their items, one session after the other, and their lengths.
+
+    unknown: clicks that were left out because of their item, or because that left their session with a single click.
+    """
+
+    items: Int32
+    lengths: Int64
+    unknown: int
 
 
 @dataclass
@@ -195,20 +225,28 @@ class SetBatches:
     blocks: Blocks
     unknown: int = 0
 
-    def add(self, session: Int64, time: Int64, codes: Int32) -> Iterator[Block]:
-        """Take the set's rows of one part, in log order."""
-        if (codes == MISSING).any():
-            known = np.flatnonzero(codes != MISSING)
-            rows = known[_has_company(session[known])]
-            self.unknown += len(codes) - len(rows)
-            session, time, codes = session[rows], time[rows], codes[rows]
-        if len(codes):
-            yield from self.blocks.add(*in_session_order(session, time, codes))
+    def add(self, sessions: Sessions) -> Iterator[Block]:
+        """Take the set's sessions of one part."""
+        self.unknown += sessions.unknown
+        if len(sessions.lengths):
+            yield from self.blocks.add(sessions.items, sessions.lengths)
 
     def counts(self) -> BatchCounts:
         """What was written."""
         blocks = self.blocks
         return BatchCounts(blocks.steps, blocks.transitions, blocks.dropped, blocks.padded, self.unknown)
+
+
+def whole_sessions(session: Int64, time: Int64, codes: Int32) -> Sessions:
+    """The sessions of some rows of one part in log order, without items that have no code."""
+    rows = len(codes)
+    if (codes == MISSING).any():
+        known = np.flatnonzero(codes != MISSING)
+        left = known[_has_company(session[known])]
+        session, time, codes = session[left], time[left], codes[left]
+    if not len(codes):
+        return Sessions(codes, np.empty(0, np.int64), rows)
+    return Sessions(*in_session_order(session, time, codes), rows - len(codes))
 
 
 def _has_company(session: Int64) -> Bool:

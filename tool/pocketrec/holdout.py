@@ -19,10 +19,13 @@ decides 5 without looking at train_full again; `assign` gives every row its role
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 import numpy as np
 
+from pocketrec.ahead import ahead
 from pocketrec.items import MISSING, ItemCodes, ItemCounts
 from pocketrec.partitions import Parts, read_columns
 from pocketrec.schema import ITEM, MS, SESSION, TIME, Bool, Int32, Int64, UInt8
@@ -46,22 +49,45 @@ class Rules:
 
 @dataclass
 class SetCounts:
-    """Size of one set. first_row: for each item code, the first line of the log with it, `NEVER` where there is none."""
+    """Size of one set. known: for each item code, whether the set has the item."""
 
     events: int
     sessions: int
-    support: Int64
-    first_row: Int64
-
-    @classmethod
-    def empty(cls, items: int) -> SetCounts:
-        """Nothing counted yet, for a vocabulary of `items` codes."""
-        return cls(0, 0, np.zeros(items, np.int64), np.full(items, NEVER))
+    known: Bool
 
     @property
     def items(self) -> int:
         """Number of different items."""
-        return int(np.count_nonzero(self.support))
+        return int(np.count_nonzero(self.known))
+
+
+@dataclass
+class Tally:
+    """Sizes of the four sets, and what orders the vocabulary of train_tr, over some parts.
+
+    support and first_row are of train_tr: for each item code, its clicks and the first line of the log that has it (`NEVER`
+    where there is none).
+    """
+
+    sets: dict[str, SetCounts]
+    support: Int64
+    first_row: Int64
+
+    @classmethod
+    def empty(cls, items: int) -> Tally:
+        """Nothing counted yet, for a vocabulary of `items` codes."""
+        sets = {name: SetCounts(0, 0, np.zeros(items, bool)) for name in ROLE_OF}
+        return cls(sets, np.zeros(items, np.int64), np.full(items, NEVER))
+
+    def add(self, other: Tally) -> None:
+        """Count other parts in."""
+        for name, total in self.sets.items():
+            more = other.sets[name]
+            total.events += more.events
+            total.sessions += more.sessions
+            total.known |= more.known
+        self.support += other.support
+        np.minimum(self.first_row, other.first_row, out=self.first_row)
 
 
 @dataclass
@@ -106,11 +132,15 @@ def session_codes(session: Int64) -> tuple[Int64, int]:
 
 def count(parts: Parts, rules: Rules) -> ItemCounts:
     """First pass: clicks of each item in sessions that are long enough."""
-    counts = ItemCounts()
-    for path in parts.paths:
+
+    def items_that_count(path: Path) -> Int64:
         session, item = read_columns(path, [SESSION, ITEM])
         codes, sessions = session_codes(session)
-        counts.add(item[_long_enough(codes, sessions, rules)])
+        return item[_long_enough(codes, sessions, rules)]
+
+    counts = ItemCounts()
+    for items in ahead(items_that_count, parts.paths):
+        counts.add(items)
     return counts
 
 
@@ -120,20 +150,24 @@ def survey(parts: Parts, rules: Rules, items: ItemCodes, scratch: Path) -> Surve
     Writes two arrays a part to `scratch`: kept_NAME.npy, the item code of each row (MISSING where it was dropped), and
     ends_NAME.npy, the end of each session in ms (LONG_AGO where nothing is left of it).
     """
-    found = Survey(items, LONG_AGO, np.full(len(items), NEVER), scratch)
-    for name, path in zip(parts.names, parts.paths, strict=True):
+
+    def what_is_left(path: Path) -> tuple[Int32, Int64]:
         session, item, time = read_columns(path, [SESSION, ITEM, TIME])
         codes, sessions = session_codes(session)
         kept = items.of(item)
         kept[~_long_enough(codes, sessions, rules)] = MISSING
         kept[~_long_enough(codes, sessions, rules, kept != MISSING)] = MISSING
-        left = kept != MISSING
+        left = np.flatnonzero(kept != MISSING)
         ends = np.full(sessions, LONG_AGO)
         np.maximum.at(ends, codes[left], time[left])
-        np.minimum.at(found.first_end, kept[left], ends[codes[left]])
+        np.save(scratch / f"kept_{path.parent.name}.npy", kept)
+        np.save(scratch / f"ends_{path.parent.name}.npy", ends)
+        return kept[left], ends[codes[left]]
+
+    found = Survey(items, LONG_AGO, np.full(len(items), NEVER), scratch)
+    for left, ends in ahead(what_is_left, parts.paths):
+        np.minimum.at(found.first_end, left, ends)
         found.tmax = max(found.tmax, int(ends.max(initial=LONG_AGO)))
-        np.save(scratch / f"kept_{name}.npy", kept)
-        np.save(scratch / f"ends_{name}.npy", ends)
     return found
 
 
@@ -147,18 +181,36 @@ def cuts(parts: Parts, rules: Rules, found: Survey) -> Cuts:
     return Cuts(test, latest / MS - rules.holdout)
 
 
-def assign(kept: Int32, ends: Int64, codes: Int64, found: Survey, cut: Cuts, rules: Rules) -> UInt8:
-    """Third pass, one part: the role of each row, an OR of the bits in `ROLE_OF`, 0 for a row that is in no set."""
+def assign(kept: Int32, ends: Int64, codes: Int64, found: Survey, cut: Cuts, rules: Rules) -> dict[str, Bool]:
+    """Third pass, one part: for each set of `ROLE_OF`, which of the part's rows are in it."""
     left = kept != MISSING
     in_full, in_tr = ends / MS < cut.test, ends / MS < cut.valid  # by session
     full = left & in_full[codes]
     tr = left & in_tr[codes]
     test = _known(left & ~full, kept, codes, len(ends), found.first_end / MS < cut.test, rules)
     valid = _known(full & ~tr, kept, codes, len(ends), found.first_end / MS < cut.valid, rules)
-    roles = np.zeros(len(kept), np.uint8)
-    for bit, rows in ((TRAIN_FULL, full), (TEST, test), (TRAIN_TR, tr), (TRAIN_VALID, valid)):
-        roles[rows] |= bit
-    return roles
+    return {"train_full": full, "test": test, "train_tr": tr, "train_valid": valid}
+
+
+def roles(members: dict[str, Bool]) -> UInt8:
+    """The role of each row, an OR of the bits in `ROLE_OF`; 0 for a row that is in no set."""
+    bits = [rows.view(np.uint8) * np.uint8(ROLE_OF[name]) for name, rows in members.items()]
+    return reduce(or_, bits)
+
+
+def tally(members: dict[str, Bool], kept: Int32, codes: Int64, sessions: int, row: Int64, items: int) -> Tally:
+    """Count one part; `items` is the size of the vocabulary that `kept` refers to."""
+    counted = Tally.empty(items)
+    for name, members_of_set in members.items():
+        rows, here = np.flatnonzero(members_of_set), np.zeros(sessions, bool)
+        here[codes[rows]] = True
+        size, item = counted.sets[name], kept[rows]
+        size.events, size.sessions = len(rows), int(np.count_nonzero(here))
+        size.known[item] = True
+        if name == "train_tr":
+            counted.support += np.bincount(item, minlength=items)
+            counted.first_row[item[::-1]] = row[rows[::-1]]  # rows ascend, so the last to be written is the first to occur
+    return counted
 
 
 def _known(rows: Bool, kept: Int32, codes: Int64, sessions: int, known: Bool, rules: Rules) -> Bool:
@@ -173,16 +225,3 @@ def _long_enough(codes: Int64, sessions: int, rules: Rules, rows: Bool | None = 
     """For each row, whether its session has enough clicks among `rows` (all rows if None)."""
     lengths = np.bincount(codes if rows is None else codes[rows], minlength=sessions)
     return (lengths >= rules.min_session_length)[codes]
-
-
-def tally(totals: dict[str, SetCounts], roles: UInt8, kept: Int32, codes: Int64, row: Int64) -> None:
-    """Add one part to the sizes of the four sets."""
-    for name, bit in ROLE_OF.items():
-        rows = np.flatnonzero(roles & bit)
-        total, item = totals[name], kept[rows]
-        total.events += len(rows)
-        total.sessions += int(np.count_nonzero(np.bincount(codes[rows])))
-        total.support += np.bincount(item, minlength=len(total.support))
-        first = np.full(len(total.first_row), NEVER)
-        first[item[::-1]] = row[rows[::-1]]  # rows ascend, so the last to be written is the first to occur
-        np.minimum(total.first_row, first, out=total.first_row)

@@ -8,13 +8,16 @@ cursor in slices, and what lies before the end of every slice in hand can be pla
 from __future__ import annotations
 
 import io
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from pocketrec.ahead import ahead
 from pocketrec.holdout import ROLE_OF
 from pocketrec.schema import CLICK_COLUMNS, ITEM, MS, ROW, SESSION, TIME, Int64, UInt8
 from pocketrec.writers import Writer
@@ -54,28 +57,38 @@ class Part:
 
 
 class Cursor:
-    """Reads one part slice by slice."""
+    """Reads one part slice by slice, the next slice while the one before is in use."""
 
-    def __init__(self, part: Part, slice_rows: int) -> None:
-        self.part, self.slice_rows = part, slice_rows
+    def __init__(self, part: Part, slice_rows: int, reader: Executor) -> None:
+        self.part, self.slice_rows, self.reader = part, slice_rows, reader
         self.offset = 0
+        """The row after the slice that is being read."""
         self.held = _read(part, 0, 0)
         self.reached = part.first - 1
         """Every row of the part up to this line has been read."""
+        self.next: Future[Clicks] | None = None
+
+    def begin(self) -> None:
+        """Have the next slice read, if there is one and it is not under way."""
+        if self.next is None and self.offset < self.part.rows:
+            self.next = self.reader.submit(_read, self.part, self.offset, self.slice_rows)
+            self.offset += self.slice_rows
 
     @property
     def exhausted(self) -> bool:
         """Whether the whole part has been read."""
-        return self.offset >= self.part.rows
+        return self.next is None and self.offset >= self.part.rows
 
     def fill(self) -> None:
-        """Read the next slice if nothing is held."""
-        if len(self.held) == 0 and not self.exhausted:
-            count = min(self.slice_rows, self.part.rows - self.offset)
-            clicks = _read(self.part, self.offset, count)
-            self.offset += count
-            self.reached = self.part.last if self.exhausted else int(clicks.row[-1])
-            self.held = clicks[np.flatnonzero(clicks.role)]
+        """Take the next slice if nothing is held."""
+        if len(self.held) or self.exhausted:
+            return
+        self.begin()
+        assert self.next is not None
+        clicks, self.next = self.next.result(), None
+        self.reached = self.part.last if self.exhausted else int(clicks.row[-1])
+        self.held = clicks[np.flatnonzero(clicks.role)]
+        self.begin()
 
     def take(self, last: int) -> Clicks:
         """The held rows up to a line, and hold on to the rest."""
@@ -86,21 +99,27 @@ class Cursor:
 
 def in_log_order(parts: list[Part]) -> Iterator[Clicks]:
     """Rows with a role, block by block, in the order of the log."""
-    waiting = sorted(parts, key=lambda part: part.first)
     slice_rows = _slice_rows(parts)
-    active: list[Cursor] = []
-    while waiting or active:
-        if not active:
-            active.append(Cursor(waiting.pop(0), slice_rows))
-        for cursor in active:
-            cursor.fill()
-        limit = min(cursor.reached for cursor in active)
-        while waiting and waiting[0].first <= limit:
-            active.append(Cursor(waiting.pop(0), slice_rows))
+    with ThreadPoolExecutor(1) as reader:
+        waiting = deque(Cursor(part, slice_rows, reader) for part in sorted(parts, key=lambda part: part.first))
+        active: list[Cursor] = []
+
+        def open_next() -> None:
+            active.append(waiting.popleft())
             active[-1].fill()
-            limit = min(limit, active[-1].reached)
-        yield _merge([cursor.take(limit) for cursor in active])
-        active = [cursor for cursor in active if len(cursor.held) or not cursor.exhausted]
+            if waiting:
+                waiting[0].begin()
+
+        while waiting or active:
+            if not active:
+                open_next()
+            for cursor in active:
+                cursor.fill()
+            while waiting and waiting[0].part.first <= min(cursor.reached for cursor in active):
+                open_next()
+            limit = min(cursor.reached for cursor in active)
+            yield _merge([cursor.take(limit) for cursor in active])
+            active[:] = [cursor for cursor in active if len(cursor.held) or not cursor.exhausted]
 
 
 def _slice_rows(parts: list[Part]) -> int:
@@ -145,15 +164,21 @@ def write_sets(parts: list[Part], writers: dict[str, Writer]) -> Iterator[int]:
     """Write every set's rows to its writer (by the names of `ROLE_OF`); yield the number of rows done, block by block."""
     for writer in writers.values():
         writer.write_bytes(HEADER, 0)
-    for clicks in in_log_order(parts):
-        rows = {name: np.flatnonzero(clicks.role & bit) for name, bit in ROLE_OF.items()}
-        texts: dict[str, bytes | memoryview] = {}
-        for name in rows:
-            # train_tr is train_full but for its last days: mostly the very same lines.
-            same = name == "train_tr" and len(rows["train_tr"]) == len(rows["train_full"])
-            texts[name] = texts["train_full"] if same else _encode_some(clicks, rows[name])
-            writers[name].write_bytes(texts[name], len(rows[name]))
-        yield len(clicks)
+    for rows, texts in ahead(encode_sets, in_log_order(parts)):
+        for name, (text, lines) in texts.items():
+            writers[name].write_bytes(text, lines)
+        yield rows
+
+
+def encode_sets(clicks: Clicks) -> tuple[int, dict[str, tuple[bytes | memoryview, int]]]:
+    """Number of rows, and for each set its text and lines."""
+    texts: dict[str, tuple[bytes | memoryview, int]] = {}
+    for name, bit in ROLE_OF.items():
+        rows = np.flatnonzero(clicks.role & bit)
+        # train_tr is train_full but for its last days: mostly the very same lines.
+        same = name == "train_tr" and len(rows) == texts["train_full"][1]
+        texts[name] = texts["train_full"] if same else (_encode_some(clicks, rows), len(rows))
+    return len(clicks), texts
 
 
 def _encode_some(clicks: Clicks, rows: Int64) -> bytes | memoryview:

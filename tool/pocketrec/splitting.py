@@ -16,9 +16,10 @@ import numpy as np
 import polars as pl
 
 from pocketrec import holdout
+from pocketrec.ahead import ahead
 from pocketrec.errors import SettingsError
 from pocketrec.files import parents_of, staged_folder
-from pocketrec.holdout import ROLE_OF, Rules, SetCounts, Survey
+from pocketrec.holdout import ROLE_OF, Rules, Survey, Tally
 from pocketrec.items import ItemCodes
 from pocketrec.layout import Dataset
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
@@ -122,44 +123,51 @@ def _roles(parts: Parts, where: Dataset, rules: Rules, *, fresh: bool) -> Record
     if found and not fresh and found.is_current(folder, settings, inputs):
         return found
     with staged_folder(where.roles) as staged:
-        totals, ranges = _assign(parts, rules, staged)
+        total, ranges = _assign(parts, rules, staged)
         files = {
             str(where.roles.name / path.relative_to(staged)): OutputFile.of(path)
             for path in sorted(staged.rglob("*.parquet"))
         }
         drop_record(folder, "roles")
-    sets = {name: asdict(SetSize(total.events, total.sessions, total.items)) for name, total in totals.items()}
+    sets = {name: asdict(SetSize(size.events, size.sessions, size.items)) for name, size in total.sets.items()}
     record = Record("roles", settings, inputs, files, {"sets": sets, "lines": ranges})
     write_record(folder, "roles", record)
     return record
 
 
-def _assign(parts: Parts, rules: Rules, staged: Path) -> tuple[dict[str, SetCounts], dict[str, list[int]]]:
+def _assign(parts: Parts, rules: Rules, staged: Path) -> tuple[Tally, dict[str, list[int]]]:
     """The three passes. Returns the sizes of the sets, and for each part its rows and its first and last line."""
     items = holdout.count(parts, rules).at_least(rules.min_item_support)
     scratch = staged / "scratch"
     scratch.mkdir()
     found = holdout.survey(parts, rules, items, scratch)
     cut = holdout.cuts(parts, rules, found)
-    totals = {name: SetCounts.empty(len(items)) for name in ROLE_OF}
-    ranges: dict[str, list[int]] = {}
-    for name, path in zip(parts.names, parts.paths, strict=True):
+
+    def assign(path: Path) -> tuple[Tally, str, list[int]]:
+        name = path.parent.name
         session, row = read_columns(path, [SESSION, ROW])
         kept, ends = np.load(scratch / f"kept_{name}.npy"), np.load(scratch / f"ends_{name}.npy")
         codes, _ = holdout.session_codes(session)
-        roles = holdout.assign(kept, ends, codes, found, cut, rules)
-        holdout.tally(totals, roles, kept, codes, row)
+        members = holdout.assign(kept, ends, codes, found, cut, rules)
         (staged / name).mkdir()
-        pl.DataFrame({"role": roles}).write_parquet(staged / name / "roles.parquet", compression="lz4")
-        ranges[name] = [len(row), int(row[0]), int(row[-1])]
+        frame = pl.DataFrame({"role": holdout.roles(members)})
+        frame.write_parquet(staged / name / "roles.parquet", compression="lz4")
+        tally = holdout.tally(members, kept, codes, len(ends), row, len(items))
+        return tally, name, [len(row), int(row[0]), int(row[-1])]
+
+    total = Tally.empty(len(items))
+    ranges: dict[str, list[int]] = {}
+    for tally, name, lines in ahead(assign, parts.paths):
+        total.add(tally)
+        ranges[name] = lines
     shutil.rmtree(scratch)
-    _check_sizes(totals, parts, rules, found)
-    _write_vocabulary(staged / "items.parquet", items, totals["train_tr"])
-    return totals, ranges
+    _check_sizes(total, parts, rules, found)
+    _write_vocabulary(staged / "items.parquet", items, total)
+    return total, ranges
 
 
-def _check_sizes(totals: dict[str, SetCounts], parts: Parts, rules: Rules, found: Survey) -> None:
-    if totals["train_tr"].sessions:
+def _check_sizes(total: Tally, parts: Parts, rules: Rules, found: Survey) -> None:
+    if total.sets["train_tr"].sessions:
         return
     if found.tmax == holdout.LONG_AGO:
         raise SettingsError(
@@ -176,10 +184,10 @@ def _check_sizes(totals: dict[str, SetCounts], parts: Parts, rules: Rules, found
     )
 
 
-def _write_vocabulary(path: Path, items: ItemCodes, train: SetCounts) -> None:
+def _write_vocabulary(path: Path, items: ItemCodes, total: Tally) -> None:
     """The items of train_tr in order of first appearance: item_id, support."""
-    order = np.argsort(train.first_row)[: train.items]
-    pl.DataFrame({"item_id": items.ids[order], "support": train.support[order]}).write_parquet(path)
+    order = np.argsort(total.first_row)[: total.sets["train_tr"].items]
+    pl.DataFrame({"item_id": items.ids[order], "support": total.support[order]}).write_parquet(path)
 
 
 def _parts_with_roles(parts: Parts, where: Dataset, roles: Record) -> list[Part]:

@@ -7,7 +7,6 @@ the `with` block without a commit, for whatever reason, removes it. Nothing is e
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 import xxhash
 
+from pocketrec.bulk import BulkFile
 from pocketrec.errors import DatasetError
 from pocketrec.files import commit, content_hash, staged_name
 from pocketrec.manifest import OutputFile
@@ -134,8 +134,8 @@ class Writer:
         self._staged = staged_name(path)
         self._hash = xxhash.xxh3_128()
         self._header = form.header(0) if form else b""
-        self._file = self._staged.open("wb", buffering=0)
-        self._file.write(self._header)
+        self._file = BulkFile(self._staged)
+        self._file.append(self._header)
 
     def write(self, block: Int32) -> None:
         """Append rows."""
@@ -144,25 +144,18 @@ class Writer:
 
     def write_bytes(self, encoded: bytes | memoryview, rows: int) -> None:
         """Append rows that are encoded already."""
-        rest = memoryview(encoded)
-        while len(rest):
-            rest = rest[self._file.write(rest) :]
+        self._file.append(encoded)
         self.rows += rows
         self._hash.update(encoded)
 
     def commit(self) -> OutputFile:
         """Finish the file, flush it to the disk, give it its final name; return what the manifest says about it."""
-        if self._header:
-            self._file.seek(0)
-            self._file.write(self.form.header(self.rows) if self.form else b"")
-        os.fsync(self._file.fileno())
-        size = self._file.seek(0, os.SEEK_END)
-        self._file.close()
+        self._file.finish(self.form.header(self.rows) if self.form else b"")
         # A header that names the number of rows was not known when the hash began.
         digest = content_hash(self._staged) if self._header else self._hash.hexdigest()
         commit(self._staged, self.path)
         shape = self.form.shape(self.rows) if self.form else (self.rows,)
-        return OutputFile(size, digest, shape, "int32" if self.form else "")
+        return OutputFile(self._file.size, digest, shape, "int32" if self.form else "")
 
     def abort(self) -> None:
         """Remove what was written. Does nothing after a commit."""

@@ -1,0 +1,37 @@
+"""Work done ahead of whoever uses it: a few threads, results in order, never more than a few of them in memory.
+
+numpy, Polars, xxhash and file writes let go of the interpreter lock while they work, so threads are enough to keep a second
+core busy.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Thing = TypeVar("Thing")
+Result = TypeVar("Result")
+
+THREADS = 2
+
+
+def ahead(work: Callable[[Thing], Result], things: Iterable[Thing]) -> Iterator[Result]:
+    """`map(work, things)`, with `work` in up to `THREADS` threads while the caller uses an earlier result.
+
+    `things` is drawn from in the caller's thread. At most `THREADS` results exist besides the one in use. What `work`
+    raises is raised here, in its turn; work that has begun is waited for, and the rest is given up.
+    """
+    with ThreadPoolExecutor(THREADS) as pool:
+        begun: deque[Future[Result]] = deque()
+        try:
+            for thing in things:
+                begun.append(pool.submit(work, thing))
+                if len(begun) == THREADS:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            for future in begun:
+                future.cancel()
