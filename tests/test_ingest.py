@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from pocketrec.errors import DatasetError, LogError, SettingsError
 from pocketrec.files import content_hash
 from pocketrec.layout import Dataset
 from pocketrec.manifest import read_records
-from pocketrec.partitions import Parts, ingest, read_columns
+from pocketrec.partitions import ingest
+from pocketrec.parts import Parts, read_columns
 from pocketrec.progress import Advance
 from pocketrec.sources.synthetic import synth
 
@@ -32,7 +34,7 @@ def read_parts(root: Path) -> list[list[Row]]:
     """The rows of each part as it gives them out."""
     return [
         list(zip(*(column.tolist() for column in read_columns(path, COLUMNS)), strict=True))
-        for path in Parts(Dataset(root)).paths
+        for path in Parts(Dataset(root)).folders
     ]
 
 
@@ -63,7 +65,7 @@ def test_parts_hold_whole_sessions_and_together_the_log(clicks: list[Click]) -> 
         log, root = write_log(Path(folder, "clicks.dat"), clicks), Path(folder, "dataset")
         report = ingest(log, root)
         parts = read_parts(root)
-        counted = [read_records(Dataset(root).clicks.parent)["ingest"].files[name].shape for name in names(root)]
+        files = read_records(Dataset(root).clicks.parent)["ingest"].files
     assert sorted((row for part in parts for row in part), key=lambda row: row[3]) == rows_of(clicks)
     for part in parts:
         assert [row[3] for row in part] == sorted(row[3] for row in part), "a part is not in the order of the log"
@@ -71,12 +73,16 @@ def test_parts_hold_whole_sessions_and_together_the_log(clicks: list[Click]) -> 
     assert all(before[1] < after[0] for before, after in itertools.pairwise(ranges))
     times = [click.ms for click in clicks]
     assert (report.rows, report.parts, report.first_ms, report.last_ms) == (len(clicks), len(parts), min(times), max(times))
-    assert counted == [(len(part), 4) for part in parts]
+    counted = Counter[str]()
+    for name, file in files.items():
+        assert file.shape[1] == 4
+        counted[str(Path(name).parent)] += file.shape[0]
+    assert [counted[name] for name in sorted(counted)] == [len(part) for part in parts]
 
 
 def names(root: Path) -> list[str]:
     """Files of the parts as the manifest calls them."""
-    return [str(path.relative_to(Dataset(root).clicks.parent)) for path in Parts(Dataset(root)).paths]
+    return sorted(Parts(Dataset(root)).record.files)
 
 
 @pytest.mark.parametrize("order", ["grouped", "interleaved", "shuffled"])
@@ -87,7 +93,7 @@ def test_a_log_of_many_chunks_keeps_every_row_and_its_order(
     monkeypatch.setattr("pocketrec.partitions.ROWS_A_PART", 10_000)
     log = synth(tmp_path / "clicks.dat", clicks=100_000, order=order).path  # type: ignore[arg-type]
     ingest(log, tmp_path / "d")
-    parts = [np.array(read_columns(path, COLUMNS)) for path in Parts(Dataset(tmp_path / "d")).paths]
+    parts = [np.array(read_columns(path, COLUMNS)) for path in Parts(Dataset(tmp_path / "d")).folders]
     together = np.concatenate(parts, axis=1)
     lines = pl.read_csv(log, has_header=False, new_columns=["session", "time", "item", "category"], infer_schema=False)
     by_row = together[:, np.argsort(together[3])]
@@ -119,7 +125,7 @@ def test_the_largest_ids_and_the_earliest_times(tmp_path: Path) -> None:
 
 def test_columns_and_dtypes_on_disk(log: Path, tmp_path: Path) -> None:
     ingest(log, tmp_path / "d")
-    for path in Parts(Dataset(tmp_path / "d")).paths:
+    for path in Dataset(tmp_path / "d").clicks.rglob("*.parquet"):
         assert list(pl.read_parquet_schema(path).items()) == [(name, pl.Int64()) for name in COLUMNS]
 
 
@@ -221,7 +227,7 @@ def test_fresh_and_another_zone_ingest_again(log: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["gone", "cut"])
 def test_a_damaged_part_is_reported_and_made_again(log: Path, tmp_path: Path, damage: str) -> None:
     ingest(log, tmp_path / "d")
-    part = Parts(Dataset(tmp_path / "d")).paths[0]
+    part = next(Parts(Dataset(tmp_path / "d")).folders[0].iterdir())
     if damage == "gone":
         part.unlink()
     else:

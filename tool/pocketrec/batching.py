@@ -21,7 +21,7 @@ from pocketrec.holdout import ROLE_OF
 from pocketrec.items import MISSING, ItemCodes, write_items
 from pocketrec.layout import SPLITS, Dataset
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
-from pocketrec.partitions import Parts, read_columns
+from pocketrec.parts import Parts, read_columns
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import ITEM, SESSION, TIME, Bool, Int32, Int64
 from pocketrec.session_parallel import Block, Blocks, Resets, Tail
@@ -189,14 +189,13 @@ def _blocks(
 
     def read(path: Path) -> tuple[int, dict[str, Sessions]]:
         session, item, time = read_columns(path, [SESSION, ITEM, TIME])
-        role_path = where.roles / path.parent.name / "roles.parquet"
-        role = pl.read_parquet(role_path, glob=False)["role"].to_numpy()
+        role = np.load(where.roles_of(path))
         rows_of = {name: np.flatnonzero(role & ROLE_OF[name]) for name in sets}
         return len(role), {
             name: whole_sessions(session[rows], time[rows], index.of(item[rows])) for name, rows in rows_of.items()
         }
 
-    for rows, found in ahead(read, parts.paths):
+    for rows, found in ahead(read, parts.folders):
         for name, sessions in found.items():
             for block in sets[name].add(sessions):
                 yield name, block

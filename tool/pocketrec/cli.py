@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 import pocketrec
+from pocketrec.allocator import keep_freed_memory
 from pocketrec.durations import parse_duration
 from pocketrec.errors import PocketrecError
 from pocketrec.progress import SILENT, Bars, Progress
@@ -369,6 +370,7 @@ def _fail_unless(passed: bool) -> None:
 
 def main() -> None:
     """The console script."""
+    keep_freed_memory()
     sys.exit(app())
 
 

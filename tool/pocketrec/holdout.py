@@ -27,7 +27,7 @@ import numpy as np
 
 from pocketrec.ahead import ahead
 from pocketrec.items import MISSING, ItemCodes, ItemCounts
-from pocketrec.partitions import Parts, read_columns
+from pocketrec.parts import Parts, read_columns
 from pocketrec.schema import ITEM, MS, SESSION, TIME, Bool, Int32, Int64, UInt8
 
 TRAIN_FULL, TEST, TRAIN_TR, TRAIN_VALID = 1, 2, 4, 8
@@ -114,11 +114,12 @@ class Cuts:
 
 def session_codes(session: Int64) -> tuple[Int64, int]:
     """Sessions of one part numbered 0.. in ascending order of id: the number of each row's session, and how many."""
-    steps = np.diff(session)
     if not len(session):
         return np.empty(0, np.int64), 0
-    if (steps >= 0).all():  # a log grouped by ascending session
-        codes = np.concatenate([[0], np.cumsum(steps != 0)])
+    if (session[1:] >= session[:-1]).all():  # a log grouped by ascending session
+        codes = np.zeros(len(session), np.int64)
+        codes[1:] = session[1:] != session[:-1]
+        np.cumsum(codes, out=codes)
         return codes, int(codes[-1]) + 1
     low, high = int(session.min()), int(session.max())
     if high - low < 8 * len(session):  # ids close together: a table is faster than sorting
@@ -139,7 +140,7 @@ def count(parts: Parts, rules: Rules) -> ItemCounts:
         return item[_long_enough(codes, sessions, rules)]
 
     counts = ItemCounts()
-    for items in ahead(items_that_count, parts.paths):
+    for items in ahead(items_that_count, parts.folders):
         counts.add(items)
     return counts
 
@@ -160,12 +161,12 @@ def survey(parts: Parts, rules: Rules, items: ItemCodes, scratch: Path) -> Surve
         left = np.flatnonzero(kept != MISSING)
         ends = np.full(sessions, LONG_AGO)
         np.maximum.at(ends, codes[left], time[left])
-        np.save(scratch / f"kept_{path.parent.name}.npy", kept)
-        np.save(scratch / f"ends_{path.parent.name}.npy", ends)
+        np.save(scratch / f"kept_{path.name}.npy", kept)
+        np.save(scratch / f"ends_{path.name}.npy", ends)
         return kept[left], ends[codes[left]]
 
     found = Survey(items, LONG_AGO, np.full(len(items), NEVER), scratch)
-    for left, ends in ahead(what_is_left, parts.paths):
+    for left, ends in ahead(what_is_left, parts.folders):
         np.minimum.at(found.first_end, left, ends)
         found.tmax = max(found.tmax, int(ends.max(initial=LONG_AGO)))
     return found
@@ -198,21 +199,6 @@ def roles(members: dict[str, Bool]) -> UInt8:
     return reduce(or_, bits)
 
 
-def tally(members: dict[str, Bool], kept: Int32, codes: Int64, sessions: int, row: Int64, items: int) -> Tally:
-    """Count one part; `items` is the size of the vocabulary that `kept` refers to."""
-    counted = Tally.empty(items)
-    for name, members_of_set in members.items():
-        rows, here = np.flatnonzero(members_of_set), np.zeros(sessions, bool)
-        here[codes[rows]] = True
-        size, item = counted.sets[name], kept[rows]
-        size.events, size.sessions = len(rows), int(np.count_nonzero(here))
-        size.known[item] = True
-        if name == "train_tr":
-            counted.support += np.bincount(item, minlength=items)
-            counted.first_row[item[::-1]] = row[rows[::-1]]  # rows ascend, so the last to be written is the first to occur
-    return counted
-
-
 def _known(rows: Bool, kept: Int32, codes: Int64, sessions: int, known: Bool, rules: Rules) -> Bool:
     """Of some rows, those with a known item whose sessions stay long enough."""
     if not rows.any():
@@ -225,3 +211,18 @@ def _long_enough(codes: Int64, sessions: int, rules: Rules, rows: Bool | None = 
     """For each row, whether its session has enough clicks among `rows` (all rows if None)."""
     lengths = np.bincount(codes if rows is None else codes[rows], minlength=sessions)
     return (lengths >= rules.min_session_length)[codes]
+
+
+def tally(members: dict[str, Bool], kept: Int32, codes: Int64, sessions: int, row: Int64, items: int) -> Tally:
+    """Count one part; `items` is the size of the vocabulary that `kept` refers to."""
+    counted = Tally.empty(items)
+    for name, chosen in members.items():
+        rows, here = np.flatnonzero(chosen), np.zeros(sessions, bool)
+        here[codes[rows]] = True
+        size, item = counted.sets[name], kept[rows]
+        size.events, size.sessions = len(rows), int(np.count_nonzero(here))
+        size.known[item] = True
+        if name == "train_tr":
+            counted.support += np.bincount(item, minlength=items)
+            counted.first_row[item[::-1]] = row[rows[::-1]]  # rows ascend, so the last to be written is the first to occur
+    return counted

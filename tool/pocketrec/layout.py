@@ -22,8 +22,12 @@ class Dataset:
 
     @property
     def roles(self) -> Path:
-        """Which row of `clicks` went into which set: part=NNNN/*.parquet, row for row."""
+        """Which row of `clicks` went into which set: part=NNNN.npy, uint8, row for row; and the vocabulary of train_tr."""
         return self.root / "parquet" / "roles"
+
+    def roles_of(self, part: Path) -> Path:
+        """The roles of the rows of one part of `clicks`."""
+        return self.roles / f"{part.name}.npy"
 
     @property
     def rsc15(self) -> Path:

@@ -9,9 +9,8 @@ quantiles of a sample, so that parts come out about equally large whatever the i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import and_
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -20,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from pocketrec import engine
-from pocketrec.errors import DatasetError, LogError, SettingsError
+from pocketrec.errors import LogError, SettingsError
 from pocketrec.files import content_hash, staged_folder
 from pocketrec.layout import Dataset
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
@@ -29,9 +28,14 @@ from pocketrec.schema import CLICK_COLUMNS, SESSION, TIME, Int64
 from pocketrec.sources import yoochoose
 
 ROWS_A_PART = 1 << 19
-MAX_PARTS = 512
+MAX_PARTS = engine.MAX_FILES
 OPEN_ROWS = 1 << 20
 """Rows in all open row groups together; more parts get smaller groups, so memory stays as it is."""
+MIN_ROW_GROUP, MAX_ROW_GROUP = 1 << 12, 1 << 14
+ROW_GROUPS_A_RUN = 1 << 11
+"""What the sink knows of each row group is not freed before its end, so a very large log is ingested in several runs."""
+
+_READABLE = reduce(and_, (pl.col(name).is_not_null() for name in CLICK_COLUMNS))
 
 
 @dataclass(frozen=True)
@@ -80,35 +84,6 @@ def ingest(
     return _report(record, reused=False)
 
 
-class Parts:
-    """The parts of an ingested log, in ascending order of session ids."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        """Find the parts through the ingest record.
-
-        Raises:
-            DatasetError: nothing was ingested, or a part is missing.
-        """
-        folder = dataset.clicks.parent
-        record = read_records(folder).get("ingest")
-        if record is None or record.missing(folder):
-            gone = f"{record.missing(folder)[0]} is missing or cut" if record else f"{dataset.clicks} has no ingested log"
-            raise DatasetError(f"{gone}.", do=f"pocketrec ingest CLICKS --dataset {dataset.root}")
-        self.record = record
-        self.paths = [folder / name for name in sorted(record.files)]
-
-    @property
-    def names(self) -> list[str]:
-        """part=NNNN, for files beside the parts that say more about the same rows."""
-        return [path.parent.name for path in self.paths]
-
-
-def read_columns(path: Path, columns: Iterable[str]) -> list[Int64]:
-    """Whole columns of one part as int64 arrays of equal length, in log order."""
-    frame = pl.read_parquet(path, columns=list(columns), hive_partitioning=False, glob=False)
-    return [frame[name].to_numpy() for name in columns]
-
-
 def _check(log: Path, timezone: str) -> None:
     try:
         ZoneInfo(timezone)
@@ -140,27 +115,28 @@ def _cuts(sample: Int64, rows: float) -> Int64:
 def _sink(log: Path, folder: Path, timezone: str, progress: Progress) -> None:
     size = log.stat().st_size
     sample, line_bytes = yoochoose.sample(log)
-    cuts = _cuts(sample, size / line_bytes)
-    readable = reduce(and_, (pl.col(name).is_not_null() for name in CLICK_COLUMNS))
+    rows = size / line_bytes
+    cuts = _cuts(sample, rows).tolist()
+    row_group_rows = int(np.clip(OPEN_ROWS // (len(cuts) + 1), MIN_ROW_GROUP, MAX_ROW_GROUP))
+    rows_a_run = ROW_GROUPS_A_RUN * row_group_rows
     with progress.task("ingest", size) as advance:
-
-        def part(session: pl.Series) -> pl.Series:
-            advance(round(len(session) * line_bytes))
-            return pl.Series(np.searchsorted(cuts, session.to_numpy(), side="right").astype(np.int32))
-
-        number = engine.elementwise(pl.col(SESSION).fill_null(0), part, pl.Int32)
+        counted = engine.counted(SESSION, lambda rows: advance(round(rows * line_bytes)))
+        session = pl.col(SESSION) if progress is SILENT else counted
+        number = pl.when(_READABLE).then(engine.interval(session, cuts)).otherwise(engine.BAD)
         try:
-            engine.sink_parts(
-                yoochoose.scan(log, timezone),
-                folder,
-                number=pl.when(readable).then(number).otherwise(engine.BAD),
-                name=lambda part: f"part={part:04d}/clicks.parquet",
-                row_group_rows=max(1 << 10, OPEN_ROWS // (len(cuts) + 1)),
-            )
+            several = rows > rows_a_run
+            scans = yoochoose.scan_in_runs(log, timezone, rows_a_run) if several else [yoochoose.scan(log, timezone)]
+            for run, scan in enumerate(scans):
+                engine.sink_parts(scan, folder, number=number, name=partial(_file_name, run), row_group_rows=row_group_rows)
         except (pl.exceptions.ComputeError, pl.exceptions.SchemaError, pl.exceptions.NoDataError) as error:
             raise yoochoose.explain(log) from error
-    if (folder / f"part={engine.BAD:04d}").exists():
+    if (folder / _file_name(0, engine.BAD, 0)).parent.exists():
         raise yoochoose.explain(log)
+
+
+def _file_name(run: int, part: int, file: int) -> str:
+    """The rows of a part are in the order of its files' names."""
+    return f"part={part:04d}/clicks-{run:03d}-{file:03d}.parquet"
 
 
 def _describe(log: Path, staged: Path, home: Path, settings: dict[str, str]) -> Record:
@@ -183,4 +159,5 @@ def _describe(log: Path, staged: Path, home: Path, settings: dict[str, str]) -> 
 def _report(record: Record, *, reused: bool) -> IngestReport:
     counts = record.counts
     size = sum(file.bytes for file in record.files.values())
-    return IngestReport(counts["rows"], len(record.files), size, counts["first_ms"], counts["last_ms"], reused)
+    parts = len({Path(name).parent for name in record.files})
+    return IngestReport(counts["rows"], parts, size, counts["first_ms"], counts["last_ms"], reused)

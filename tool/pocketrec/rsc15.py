@@ -19,7 +19,8 @@ import polars as pl
 
 from pocketrec.ahead import ahead
 from pocketrec.holdout import ROLE_OF
-from pocketrec.schema import CLICK_COLUMNS, ITEM, MS, ROW, SESSION, TIME, Int64, UInt8
+from pocketrec.parts import read_columns
+from pocketrec.schema import CLICK_COLUMNS, ITEM, MS, SESSION, TIME, Int64, UInt8
 from pocketrec.writers import Writer
 
 HEADER = b"SessionId\tItemId\tTime\n"
@@ -30,7 +31,7 @@ MIN_SLICE, MAX_SLICE = 1 << 12, 1 << 18
 
 @dataclass
 class Clicks:
-    """Rows of the log that are in some set, ascending by line number; all arrays of the same length."""
+    """Rows of the log, ascending by line number; all arrays of the same length."""
 
     session: Int64
     item: Int64
@@ -87,7 +88,7 @@ class Cursor:
         assert self.next is not None
         clicks, self.next = self.next.result(), None
         self.reached = self.part.last if self.exhausted else int(clicks.row[-1])
-        self.held = clicks[np.flatnonzero(clicks.role)]
+        self.held = clicks
         self.begin()
 
     def take(self, last: int) -> Clicks:
@@ -98,7 +99,7 @@ class Cursor:
 
 
 def in_log_order(parts: list[Part]) -> Iterator[Clicks]:
-    """Rows with a role, block by block, in the order of the log."""
+    """All rows, block by block, in the order of the log."""
     slice_rows = _slice_rows(parts)
     with ThreadPoolExecutor(1) as reader:
         waiting = deque(Cursor(part, slice_rows, reader) for part in sorted(parts, key=lambda part: part.first))
@@ -131,11 +132,9 @@ def _slice_rows(parts: list[Part]) -> int:
 
 
 def _read(part: Part, offset: int, count: int) -> Clicks:
-    clicks = pl.scan_parquet(part.clicks, hive_partitioning=False, glob=False).slice(offset, count)
-    roles = pl.scan_parquet(part.roles, hive_partitioning=False, glob=False).slice(offset, count)
-    columns, role = clicks.select(CLICK_COLUMNS).collect(), roles.collect()
-    session, item, time, row = (columns[name].to_numpy() for name in (SESSION, ITEM, TIME, ROW))
-    return Clicks(session, item, time, row, role["role"].to_numpy())
+    session, item, time, row = read_columns(part.clicks, CLICK_COLUMNS, slice(offset, offset + count))
+    roles: UInt8 = np.load(part.roles, mmap_mode="r")[offset : offset + count]
+    return Clicks(session, item, time, row, roles)
 
 
 def _merge(pieces: list[Clicks]) -> Clicks:
@@ -147,17 +146,33 @@ def _merge(pieces: list[Clicks]) -> Clicks:
     return merged[np.argsort(merged.row)]
 
 
-def encode(clicks: Clicks) -> bytes | memoryview:
+Text = list[bytes]
+"""Lines in pieces, as Polars hands them out: joining them would be one more copy."""
+
+
+class _Pieces(io.BytesIO):
+    """Keeps what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text: Text = []
+
+    def write(self, piece: bytes) -> int:  # type: ignore[override]
+        self.text.append(bytes(piece))
+        return len(self.text[-1])
+
+
+def encode(clicks: Clicks) -> Text:
     """`session TAB item TAB seconds` lines, the seconds as the shortest float that reads back equal.
 
     The milliseconds are divided by numpy: its division rounds correctly, so the float is the nearest one to the decimal
     with three places, and its shortest text is that decimal. (Polars divides by multiplying, which is off by one bit for
     some values and then prints 17 digits.)
     """
-    text = io.BytesIO()
+    pieces = _Pieces()
     frame = pl.DataFrame({SESSION: clicks.session, ITEM: clicks.item, TIME: clicks.time / MS})
-    frame.write_csv(text, include_header=False, separator="\t", quote_style="never", batch_size=1 << 14)
-    return text.getbuffer()
+    frame.write_csv(pieces, include_header=False, separator="\t", quote_style="never", batch_size=1 << 12)
+    return pieces.text
 
 
 def write_sets(parts: list[Part], writers: dict[str, Writer]) -> Iterator[int]:
@@ -166,13 +181,15 @@ def write_sets(parts: list[Part], writers: dict[str, Writer]) -> Iterator[int]:
         writer.write_bytes(HEADER, 0)
     for rows, texts in ahead(encode_sets, in_log_order(parts)):
         for name, (text, lines) in texts.items():
-            writers[name].write_bytes(text, lines)
+            for piece in text:
+                writers[name].write_bytes(piece, 0)
+            writers[name].rows += lines
         yield rows
 
 
-def encode_sets(clicks: Clicks) -> tuple[int, dict[str, tuple[bytes | memoryview, int]]]:
+def encode_sets(clicks: Clicks) -> tuple[int, dict[str, tuple[Text, int]]]:
     """Number of rows, and for each set its text and lines."""
-    texts: dict[str, tuple[bytes | memoryview, int]] = {}
+    texts: dict[str, tuple[Text, int]] = {}
     for name, bit in ROLE_OF.items():
         rows = np.flatnonzero(clicks.role & bit)
         # train_tr is train_full but for its last days: mostly the very same lines.
@@ -181,7 +198,7 @@ def encode_sets(clicks: Clicks) -> tuple[int, dict[str, tuple[bytes | memoryview
     return len(clicks), texts
 
 
-def _encode_some(clicks: Clicks, rows: Int64) -> bytes | memoryview:
+def _encode_some(clicks: Clicks, rows: Int64) -> Text:
     if not len(rows):
-        return b""
+        return []
     return encode(clicks if len(rows) == len(clicks) else clicks[rows])

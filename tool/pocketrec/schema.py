@@ -19,7 +19,6 @@ CLICK_COLUMNS = (SESSION, ITEM, TIME, ROW)
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
-UInt64 = npt.NDArray[np.uint64]
 Bool = npt.NDArray[np.bool_]
 
 MS = 1000

@@ -1,7 +1,7 @@
 """The split stage: runs the passes of `holdout` over the parts, then has `rsc15` write the txt files.
 
-It leaves, besides the four txt files, DIR/parquet/roles: for each part one uint8 a row that says which sets the row is in,
-and for each item its support in train_tr and where it first appears. Batches are made from that; nobody reads the text.
+It leaves, besides the four txt files, DIR/parquet/roles: for each part one byte a row that says which sets the row is in,
+and the vocabulary of train_tr with its support. Batches are made from that; nobody reads the text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pocketrec.holdout import ROLE_OF, Rules, Survey, Tally
 from pocketrec.items import ItemCodes
 from pocketrec.layout import Dataset
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
-from pocketrec.partitions import Parts, read_columns
+from pocketrec.parts import Parts, read_columns
 from pocketrec.progress import SILENT, Progress
 from pocketrec.rsc15 import Part, write_sets
 from pocketrec.schema import MS, ROW, SESSION
@@ -124,10 +124,7 @@ def _roles(parts: Parts, where: Dataset, rules: Rules, *, fresh: bool) -> Record
         return found
     with staged_folder(where.roles) as staged:
         total, ranges = _assign(parts, rules, staged)
-        files = {
-            str(where.roles.name / path.relative_to(staged)): OutputFile.of(path)
-            for path in sorted(staged.rglob("*.parquet"))
-        }
+        files = {str(where.roles.name / path.relative_to(staged)): OutputFile.of(path) for path in sorted(staged.iterdir())}
         drop_record(folder, "roles")
     sets = {name: asdict(SetSize(size.events, size.sessions, size.items)) for name, size in total.sets.items()}
     record = Record("roles", settings, inputs, files, {"sets": sets, "lines": ranges})
@@ -144,20 +141,18 @@ def _assign(parts: Parts, rules: Rules, staged: Path) -> tuple[Tally, dict[str, 
     cut = holdout.cuts(parts, rules, found)
 
     def assign(path: Path) -> tuple[Tally, str, list[int]]:
-        name = path.parent.name
+        name = path.name
         session, row = read_columns(path, [SESSION, ROW])
         kept, ends = np.load(scratch / f"kept_{name}.npy"), np.load(scratch / f"ends_{name}.npy")
         codes, _ = holdout.session_codes(session)
         members = holdout.assign(kept, ends, codes, found, cut, rules)
-        (staged / name).mkdir()
-        frame = pl.DataFrame({"role": holdout.roles(members)})
-        frame.write_parquet(staged / name / "roles.parquet", compression="lz4")
+        np.save(staged / f"{name}.npy", holdout.roles(members))
         tally = holdout.tally(members, kept, codes, len(ends), row, len(items))
         return tally, name, [len(row), int(row[0]), int(row[-1])]
 
     total = Tally.empty(len(items))
     ranges: dict[str, list[int]] = {}
-    for tally, name, lines in ahead(assign, parts.paths):
+    for tally, name, lines in ahead(assign, parts.folders):
         total.add(tally)
         ranges[name] = lines
     shutil.rmtree(scratch)
@@ -192,8 +187,8 @@ def _write_vocabulary(path: Path, items: ItemCodes, total: Tally) -> None:
 
 def _parts_with_roles(parts: Parts, where: Dataset, roles: Record) -> list[Part]:
     return [
-        Part(path, where.roles / name / "roles.parquet", *roles.counts["lines"][name])
-        for name, path in zip(parts.names, parts.paths, strict=True)
+        Part(path, where.roles_of(path), *roles.counts["lines"][name])
+        for name, path in zip(parts.names, parts.folders, strict=True)
     ]
 
 

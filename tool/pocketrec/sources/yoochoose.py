@@ -16,8 +16,9 @@ import numpy as np
 import polars as pl
 
 from pocketrec.errors import LogError
-from pocketrec.schema import ITEM, ROW, SESSION, TIME, Int64
-from pocketrec.sources.timestamps import epoch_ms
+from pocketrec.schema import CLICK_COLUMNS, ITEM, ROW, SESSION, TIME, Int64
+from pocketrec.sources.blocks import runs
+from pocketrec.sources.timestamps import parse_times
 
 EXPECTED = "SessionId,Timestamp,ItemId,Category, such as 1,2014-04-07T10:51:09.277Z,214536502,0"
 FIELDS = ("SessionId", "Timestamp", "ItemId", "Category")
@@ -43,16 +44,38 @@ def scan(log: Path, timezone: str = "UTC") -> pl.LazyFrame:
         polars.exceptions.ComputeError: while it is streamed, where a line has too many fields, an id is not an integer
             or the bytes are not UTF-8. `explain` finds the line.
     """
-    columns = {SESSION: pl.Int64, TIME: pl.String, ITEM: pl.Int64, CATEGORY: pl.String}
+    columns = _columns(log)
+    frame = pl.scan_csv(log, has_header=False, schema=columns, quote_char=None, row_index_name=ROW, glob=False)
+    return _clicks(frame, columns, timezone)
+
+
+def scan_in_runs(log: Path, timezone: str, rows_a_run: int) -> Iterator[pl.LazyFrame]:
+    """The same in several frames, one after the other, each of at least so many rows but the last."""
+    columns = _columns(log)
+
+    def parse(block: bytes) -> pl.DataFrame:
+        return pl.read_csv(block, has_header=False, schema=columns, quote_char=None)
+
+    for frame in runs(log, parse, columns, ROW, rows_a_run):
+        yield _clicks(frame, columns, timezone)
+
+
+def _columns(log: Path) -> pl.Schema:
+    columns = {SESSION: pl.Int64(), TIME: pl.String(), ITEM: pl.Int64(), CATEGORY: pl.String()}
     if _first_line(log).count(b",") == 2:
         del columns[CATEGORY]
-    frame = pl.scan_csv(log, has_header=False, schema=columns, quote_char=None, row_index_name=ROW, glob=False)
-    return frame.select(
+    return pl.Schema(columns)
+
+
+def _clicks(frame: pl.LazyFrame, columns: pl.Schema, timezone: str) -> pl.LazyFrame:
+    """The canonical columns."""
+    rows = frame.select(
         pl.when(pl.col(SESSION) >= 0).then(pl.col(SESSION)),
         pl.when((pl.col(ITEM) >= 0) & pl.col(list(columns)[-1]).is_not_null()).then(pl.col(ITEM)).alias(ITEM),
-        epoch_ms(pl.col(TIME), timezone).alias(TIME),
+        TIME,
         pl.col(ROW).cast(pl.Int64),
     )
+    return parse_times(rows, timezone).select(CLICK_COLUMNS)
 
 
 def sample(log: Path) -> tuple[Int64, float]:

@@ -1,0 +1,54 @@
+"""The parts of an ingested log, as later stages read them.
+
+A part holds whole sessions of one range of session ids, so parts in order are sessions in order, and whatever must see a
+session whole sees one part at a time. Inside a part the rows keep the order of the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import polars as pl
+
+from pocketrec.errors import DatasetError
+from pocketrec.layout import Dataset
+from pocketrec.manifest import read_records
+from pocketrec.schema import Int64
+
+
+class Parts:
+    """The parts of an ingested log, in ascending order of session ids.
+
+    Attributes:
+        record: of the ingest.
+        folders: one a part, part=NNNN.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        """Find the parts through the ingest record.
+
+        Raises:
+            DatasetError: nothing was ingested, or a file is missing.
+        """
+        folder = dataset.clicks.parent
+        record = read_records(folder).get("ingest")
+        if record is None or record.missing(folder):
+            gone = f"{record.missing(folder)[0]} is missing or cut" if record else f"{dataset.clicks} has no ingested log"
+            raise DatasetError(f"{gone}.", do=f"pocketrec ingest CLICKS --dataset {dataset.root}")
+        self.record = record
+        self.folders = sorted({(folder / name).parent for name in record.files})
+
+    @property
+    def names(self) -> list[str]:
+        """part=NNNN, for files beside the parts that say more about the same rows."""
+        return [folder.name for folder in self.folders]
+
+
+def read_columns(part: Path, columns: Iterable[str], rows: slice = slice(None)) -> list[Int64]:
+    """Columns of one part as int64 arrays of equal length, in log order; `rows` from an offset to another, or all."""
+    scan = pl.scan_parquet(sorted(part.iterdir()), hive_partitioning=False, glob=False)
+    if rows.stop is not None:
+        scan = scan.slice(rows.start, rows.stop - rows.start)
+    frame = scan.select(columns).collect()
+    return [frame[name].to_numpy() for name in columns]
