@@ -62,18 +62,24 @@ def logs(draw: st.DrawFn, *, max_sessions: int = 40) -> list[Click]:
     return draw(st.permutations(clicks)) if order == "shuffled" else clicks
 
 
-@pytest.fixture(params=["one run", "several runs"])
-def small_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def shrink_limits(monkeypatch: pytest.MonkeyPatch, runs: str) -> None:
     """Limits so small that a log of a few dozen clicks crosses every boundary that a full log crosses."""
     monkeypatch.setattr("pocketrec.partitions.ROWS_A_PART", 16)
+    monkeypatch.setattr("pocketrec.rsc15.LINES_A_BLOCK", 7)
     monkeypatch.setattr("pocketrec.rsc15.MIN_SLICE", 1)
-    monkeypatch.setattr("pocketrec.rsc15.MAX_SLICE", 5)
+    monkeypatch.setattr("pocketrec.rsc15.MAX_SLICE", 4)
     monkeypatch.setattr("pocketrec.session_parallel.CELLS_A_BLOCK", 24)
-    if request.param == "several runs":
+    if runs == "several runs":
         monkeypatch.setattr("pocketrec.partitions.MAX_ROW_GROUP", 4)
         monkeypatch.setattr("pocketrec.partitions.MIN_ROW_GROUP", 4)
         monkeypatch.setattr("pocketrec.partitions.ROW_GROUPS_A_RUN", 2)
         monkeypatch.setattr("pocketrec.sources.blocks.BLOCK_BYTES", 100)
+
+
+@pytest.fixture(params=["one run", "several runs"])
+def small_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every boundary is crossed, with the log scanned in one go and in several."""
+    shrink_limits(monkeypatch, request.param)
 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -131,11 +132,13 @@ def test_columns_and_dtypes_on_disk(log: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small_parts")
 def test_names_on_disk(tmp_path: Path) -> None:
-    """part=NNNN from 0000 without gaps in this log, each with one Parquet file, and the manifest beside them."""
+    """part=NNNN from 0000 without gaps in this log, each with a Parquet file a run, and the manifest beside them."""
     ingest(synth(tmp_path / "clicks.dat", clicks=100).path, tmp_path / "d")
-    found = [name for name in tree(tmp_path / "d") if name.endswith((".parquet", ".json", ".incomplete"))]
-    parts = [f"parquet/clicks/part={part:04d}/clicks.parquet" for part in range(len(found) - 1)]
-    assert found == [*parts, "parquet/manifest.json"]
+    found = [Path(name) for name in tree(tmp_path / "d") if name.endswith((".parquet", ".json", ".incomplete"))]
+    assert found.pop() == Path("parquet/manifest.json")
+    parts = sorted({path.parent for path in found})
+    assert parts == [Path(f"parquet/clicks/part={part:04d}") for part in range(len(parts))]
+    assert all(re.fullmatch(r"clicks-\d{3}-000\.parquet", path.name) for path in found)
     assert len(parts) > 1
 
 

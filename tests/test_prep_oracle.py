@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oracle
-from conftest import Click, logs, write_log
+from conftest import Click, logs, shrink_limits, write_log
 from pocketrec.batching import batches
 from pocketrec.errors import SettingsError
 from pocketrec.layout import Dataset
@@ -103,13 +103,13 @@ def test_any_log_gives_the_oracles_bytes(
 
 
 @pytest.mark.parametrize("order", ["grouped", "interleaved", "shuffled"])
-@pytest.mark.parametrize("small", [True, False])
-def test_a_larger_log_in_every_order(tmp_path: Path, order: str, small: bool, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("small", ["one run", "several runs", ""])
+def test_a_larger_log_in_every_order(tmp_path: Path, order: str, small: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many parts, slices and blocks, and one of each; B from 1 to more than some sets have sessions."""
     from pocketrec.sources.synthetic import synth
 
     if small:
-        request.getfixturevalue("small_parts")
+        shrink_limits(monkeypatch, small)
     log = tmp_path / "clicks.dat"
     synth(log, clicks=2500 if small else 12000, seed=7, order=order)  # type: ignore[arg-type]
     where = Dataset(tmp_path / "dataset")

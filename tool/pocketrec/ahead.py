@@ -17,18 +17,18 @@ Result = TypeVar("Result")
 THREADS = 2
 
 
-def ahead(work: Callable[[Thing], Result], things: Iterable[Thing]) -> Iterator[Result]:
-    """`map(work, things)`, with `work` in up to `THREADS` threads while the caller uses an earlier result.
+def ahead(work: Callable[[Thing], Result], things: Iterable[Thing], threads: int = THREADS) -> Iterator[Result]:
+    """`map(work, things)`, with `work` in some threads while the caller uses an earlier result.
 
-    `things` is drawn from in the caller's thread. At most `THREADS` results exist besides the one in use. What `work`
-    raises is raised here, in its turn; work that has begun is waited for, and the rest is given up.
+    `things` is drawn from in the caller's thread. Up to `threads` results, and never less than one, are made before they are
+    asked for. What `work` raises is raised here, in its turn; work that has begun is waited for, the rest is given up.
     """
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         begun: deque[Future[Result]] = deque()
         try:
             for thing in things:
                 begun.append(pool.submit(work, thing))
-                if len(begun) == THREADS:
+                if len(begun) > max(1, threads - 1):
                     yield begun.popleft().result()
             while begun:
                 yield begun.popleft().result()

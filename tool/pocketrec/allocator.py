@@ -1,4 +1,4 @@
-"""How this process asks the system for memory, where the C library is glibc; elsewhere nothing is changed.
+"""How this process asks the system for memory, where the C library is glibc; elsewhere it is Polars alone that changes.
 
 Every array of a part is megabytes large. By default malloc maps each one anew and gives it back when it is freed, so that
 the kernel clears the same memory again and again (a fifth of the processor time of `split`), and each thread has a heap of
@@ -9,13 +9,18 @@ again, smaller.
 from __future__ import annotations
 
 import ctypes
+import os
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _NEVER = 1 << 30
 
 
 def keep_freed_memory() -> None:
-    """Set this up; to be called once by a process of our own, before it has threads. A library has no business to do so."""
+    """Set this up; to be called once by a process of our own, before it has threads and before it imports Polars.
+
+    A library has no business to do so.
+    """
+    os.environ.setdefault("_RJEM_MALLOC_CONF", "narenas:1")  # of the allocator inside Polars
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)

@@ -21,7 +21,7 @@ from pocketrec.holdout import ROLE_OF
 from pocketrec.items import MISSING, ItemCodes, write_items
 from pocketrec.layout import SPLITS, Dataset
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
-from pocketrec.parts import Parts, read_columns
+from pocketrec.parts import Parts, read_column
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import ITEM, SESSION, TIME, Bool, Int32, Int64
 from pocketrec.session_parallel import Block, Blocks, Resets, Tail
@@ -188,14 +188,13 @@ def _blocks(
     """Blocks of all sets as the parts complete them."""
 
     def read(path: Path) -> tuple[int, dict[str, Sessions]]:
-        session, item, time = read_columns(path, [SESSION, ITEM, TIME])
         role = np.load(where.roles_of(path))
         rows_of = {name: np.flatnonzero(role & ROLE_OF[name]) for name in sets}
-        return len(role), {
-            name: whole_sessions(session[rows], time[rows], index.of(item[rows])) for name, rows in rows_of.items()
-        }
+        session, time, item = ({name: values[rows] for name, rows in rows_of.items()}
+                               for values in (read_column(path, column) for column in (SESSION, TIME, ITEM)))  # fmt: skip
+        return len(role), {name: whole_sessions(session[name], time[name], index.of(item[name])) for name in sets}
 
-    for rows, found in ahead(read, parts.folders):
+    for rows, found in ahead(read, parts.folders, threads=1):
         for name, sessions in found.items():
             for block in sets[name].add(sessions):
                 yield name, block

@@ -51,7 +51,7 @@ def sink_parts(
 
 def interval(value: pl.Expr, cuts: list[int]) -> pl.Expr:
     """How many of the ascending cuts are at most the value."""
-    return value.bin_intervals(cuts, labels=False) if cuts else pl.lit(0)
+    return value.bin_intervals(cuts, labels=False) if cuts else value.clip(0, 0)
 
 
 def from_frames(frames: Callable[[], Iterator[pl.DataFrame]], schema: pl.Schema) -> pl.LazyFrame:

@@ -27,7 +27,7 @@ import numpy as np
 
 from pocketrec.ahead import ahead
 from pocketrec.items import MISSING, ItemCodes, ItemCounts
-from pocketrec.parts import Parts, read_columns
+from pocketrec.parts import Parts, read_column
 from pocketrec.schema import ITEM, MS, SESSION, TIME, Bool, Int32, Int64, UInt8
 
 TRAIN_FULL, TEST, TRAIN_TR, TRAIN_VALID = 1, 2, 4, 8
@@ -135,9 +135,8 @@ def count(parts: Parts, rules: Rules) -> ItemCounts:
     """First pass: clicks of each item in sessions that are long enough."""
 
     def items_that_count(path: Path) -> Int64:
-        session, item = read_columns(path, [SESSION, ITEM])
-        codes, sessions = session_codes(session)
-        return item[_long_enough(codes, sessions, rules)]
+        codes, sessions = session_codes(read_column(path, SESSION))
+        return read_column(path, ITEM)[_long_enough(codes, sessions, rules)]
 
     counts = ItemCounts()
     for items in ahead(items_that_count, parts.folders):
@@ -153,14 +152,13 @@ def survey(parts: Parts, rules: Rules, items: ItemCodes, scratch: Path) -> Surve
     """
 
     def what_is_left(path: Path) -> tuple[Int32, Int64]:
-        session, item, time = read_columns(path, [SESSION, ITEM, TIME])
-        codes, sessions = session_codes(session)
-        kept = items.of(item)
+        codes, sessions = session_codes(read_column(path, SESSION))
+        kept = items.of(read_column(path, ITEM))
         kept[~_long_enough(codes, sessions, rules)] = MISSING
         kept[~_long_enough(codes, sessions, rules, kept != MISSING)] = MISSING
         left = np.flatnonzero(kept != MISSING)
         ends = np.full(sessions, LONG_AGO)
-        np.maximum.at(ends, codes[left], time[left])
+        np.maximum.at(ends, codes[left], read_column(path, TIME)[left])
         np.save(scratch / f"kept_{path.name}.npy", kept)
         np.save(scratch / f"ends_{path.name}.npy", ends)
         return kept[left], ends[codes[left]]

@@ -30,7 +30,7 @@ from pocketrec.sources import yoochoose
 ROWS_A_PART = 1 << 19
 MAX_PARTS = engine.MAX_FILES
 OPEN_ROWS = 1 << 20
-"""Rows in all open row groups together; more parts get smaller groups, so memory stays as it is."""
+"""Rows in all open row groups together; more parts get smaller groups (powers of two), so memory stays as it is."""
 MIN_ROW_GROUP, MAX_ROW_GROUP = 1 << 12, 1 << 14
 ROW_GROUPS_A_RUN = 1 << 11
 """What the sink knows of each row group is not freed before its end, so a very large log is ingested in several runs."""
@@ -117,7 +117,7 @@ def _sink(log: Path, folder: Path, timezone: str, progress: Progress) -> None:
     sample, line_bytes = yoochoose.sample(log)
     rows = size / line_bytes
     cuts = _cuts(sample, rows).tolist()
-    row_group_rows = int(np.clip(OPEN_ROWS // (len(cuts) + 1), MIN_ROW_GROUP, MAX_ROW_GROUP))
+    row_group_rows = int(np.clip(1 << (OPEN_ROWS // (len(cuts) + 1)).bit_length() - 1, MIN_ROW_GROUP, MAX_ROW_GROUP))
     rows_a_run = ROW_GROUPS_A_RUN * row_group_rows
     with progress.task("ingest", size) as advance:
         counted = engine.counted(SESSION, lambda rows: advance(round(rows * line_bytes)))

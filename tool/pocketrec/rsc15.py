@@ -1,15 +1,16 @@
 """The four rsc15 txt files: rows of the parts back in the order of the log, as tab-separated text.
 
 Parts are ranges of session ids; the txt files follow the lines of the log. In a log grouped by session the two orders
-agree but for the cuts; in a shuffled one every part has rows everywhere. Both are one merge: each part is read through a
-cursor in slices, and what lies before the end of every slice in hand can be placed by its line number, without sorting.
+agree but for the cuts; in a shuffled one every part has rows everywhere. Every line of the log is in exactly one part, so a
+block of lines is an array that the parts fill, each row at its place, and nothing is sorted; each part is read through a
+cursor in slices.
 """
 
 from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +18,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pocketrec.ahead import ahead
+from pocketrec.ahead import THREADS, ahead
 from pocketrec.holdout import ROLE_OF
 from pocketrec.parts import read_columns
 from pocketrec.schema import CLICK_COLUMNS, ITEM, MS, SESSION, TIME, Int64, UInt8
 from pocketrec.writers import Writer
 
 HEADER = b"SessionId\tItemId\tTime\n"
+LINES_A_BLOCK = 1 << 17
 ROWS_IN_HAND = 1 << 20
 """Rows of all open slices together."""
-MIN_SLICE, MAX_SLICE = 1 << 12, 1 << 18
+MIN_SLICE, MAX_SLICE = 1 << 12, 1 << 17
 
 
 @dataclass
@@ -58,16 +60,19 @@ class Part:
 
 
 class Cursor:
-    """Reads one part slice by slice, the next slice while the one before is in use."""
+    """Reads one part slice by slice."""
 
     def __init__(self, part: Part, slice_rows: int, reader: Executor) -> None:
         self.part, self.slice_rows, self.reader = part, slice_rows, reader
         self.offset = 0
-        """The row after the slice that is being read."""
-        self.held = _read(part, 0, 0)
-        self.reached = part.first - 1
-        """Every row of the part up to this line has been read."""
+        """The row after the last slice that was asked for."""
         self.next: Future[Clicks] | None = None
+        self.held = _read(part, 0, 0)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether all rows of the part have been taken."""
+        return not len(self.held) and self.next is None and self.offset >= self.part.rows
 
     def begin(self) -> None:
         """Have the next slice read, if there is one and it is not under way."""
@@ -75,75 +80,69 @@ class Cursor:
             self.next = self.reader.submit(_read, self.part, self.offset, self.slice_rows)
             self.offset += self.slice_rows
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether the whole part has been read."""
-        return self.next is None and self.offset >= self.part.rows
-
-    def fill(self) -> None:
-        """Take the next slice if nothing is held."""
-        if len(self.held) or self.exhausted:
-            return
-        self.begin()
-        assert self.next is not None
-        clicks, self.next = self.next.result(), None
-        self.reached = self.part.last if self.exhausted else int(clicks.row[-1])
-        self.held = clicks
-        self.begin()
-
-    def take(self, last: int) -> Clicks:
-        """The held rows up to a line, and hold on to the rest."""
-        end = int(np.searchsorted(self.held.row, last, side="right"))
-        taken, self.held = self.held[:end], self.held[end:]
-        return taken
+    def take(self, end: int) -> Iterator[Clicks]:
+        """All rows before line `end` that were not taken yet, in pieces."""
+        while not self.exhausted:
+            if not len(self.held):
+                self.begin()
+                assert self.next is not None
+                self.held, self.next = self.next.result(), None
+            count = int(np.searchsorted(self.held.row, end))
+            if count:
+                yield self.held[:count]
+            self.held = self.held[count:]
+            if len(self.held):
+                return
 
 
 def in_log_order(parts: list[Part]) -> Iterator[Clicks]:
     """All rows, block by block, in the order of the log."""
-    slice_rows = _slice_rows(parts)
-    with ThreadPoolExecutor(1) as reader:
+    open_at_once = _open_at_once(parts)
+    slice_rows = _slice_rows(open_at_once)
+    read_ahead = 2 * open_at_once * slice_rows <= ROWS_IN_HAND
+    lines = sum(part.rows for part in parts)
+    with ThreadPoolExecutor(THREADS) as reader:
         waiting = deque(Cursor(part, slice_rows, reader) for part in sorted(parts, key=lambda part: part.first))
         active: list[Cursor] = []
-
-        def open_next() -> None:
-            active.append(waiting.popleft())
-            active[-1].fill()
-            if waiting:
-                waiting[0].begin()
-
-        while waiting or active:
-            if not active:
-                open_next()
-            for cursor in active:
-                cursor.fill()
-            while waiting and waiting[0].part.first <= min(cursor.reached for cursor in active):
-                open_next()
-            limit = min(cursor.reached for cursor in active)
-            yield _merge([cursor.take(limit) for cursor in active])
-            active[:] = [cursor for cursor in active if len(cursor.held) or not cursor.exhausted]
+        for first in range(0, lines, LINES_A_BLOCK):
+            end = min(first + LINES_A_BLOCK, lines)
+            while waiting and waiting[0].part.first < end:
+                active.append(waiting.popleft())
+            for cursor in active if read_ahead else [cursor for cursor in active if not len(cursor.held)]:
+                cursor.begin()
+            yield _merge((piece for cursor in active for piece in cursor.take(end)), first, end)
+            active = [cursor for cursor in active if not cursor.exhausted]
 
 
-def _slice_rows(parts: list[Part]) -> int:
-    """Rows a slice, so that the slices that can be open at once fit into `ROWS_IN_HAND`."""
+def _open_at_once(parts: list[Part]) -> int:
+    """How many parts have rows on both sides of the same line of the log, at most."""
     starts = np.sort([part.first for part in parts])
     ends = np.sort([part.last for part in parts])
-    open_at_once = np.arange(1, len(parts) + 1) - np.searchsorted(ends, starts, side="left")
-    return int(np.clip(ROWS_IN_HAND // open_at_once.max(initial=1), MIN_SLICE, MAX_SLICE))
+    return int((np.arange(1, len(parts) + 1) - np.searchsorted(ends, starts, side="left")).max(initial=1))
+
+
+def _slice_rows(open_at_once: int) -> int:
+    """Rows a slice, so that those that can be open at once fit into `ROWS_IN_HAND`; a power of two, as row groups are."""
+    return int(np.clip(1 << (ROWS_IN_HAND // open_at_once).bit_length() - 1, MIN_SLICE, MAX_SLICE))
 
 
 def _read(part: Part, offset: int, count: int) -> Clicks:
     session, item, time, row = read_columns(part.clicks, CLICK_COLUMNS, slice(offset, offset + count))
-    roles: UInt8 = np.load(part.roles, mmap_mode="r")[offset : offset + count]
+    roles: UInt8 = np.array(np.load(part.roles, mmap_mode="r")[offset : offset + count])
     return Clicks(session, item, time, row, roles)
 
 
-def _merge(pieces: list[Clicks]) -> Clicks:
-    """Ascending pieces into one, each row put at its place."""
-    pieces = [piece for piece in pieces if len(piece)] or pieces[:1]
-    if len(pieces) == 1:
-        return pieces[0]
-    merged = Clicks(*(np.concatenate(column) for column in zip(*(vars(piece).values() for piece in pieces), strict=True)))
-    return merged[np.argsort(merged.row)]
+def _merge(pieces: Iterable[Clicks], first: int, end: int) -> Clicks:
+    """The pieces that together have every line from `first` to before `end`, each row put at its place."""
+    lines = end - first
+    session, item, time, row = np.empty((len(CLICK_COLUMNS), lines), np.int64)
+    merged = Clicks(session, item, time, row, np.empty(lines, np.uint8))
+    for piece in pieces:
+        low, high = int(piece.row[0]) - first, int(piece.row[-1]) + 1 - first
+        place = slice(low, high) if high - low == len(piece) else piece.row - first
+        for name, column in vars(piece).items():
+            getattr(merged, name)[place] = column
+    return merged
 
 
 Text = list[bytes]

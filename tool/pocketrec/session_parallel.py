@@ -24,7 +24,7 @@ Tail = Literal["drop", "pad"]
 IDLE_FEAT, IDLE_TARGET, IDLE_MASK = 0, -1, 0
 """What a lane without a session emits (`tail="pad"`)."""
 
-CELLS_A_BLOCK = 1 << 20
+CELLS_A_BLOCK = 1 << 18
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from pocketrec.holdout import ROLE_OF, Rules, Survey, Tally
 from pocketrec.items import ItemCodes
 from pocketrec.layout import Dataset
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
-from pocketrec.parts import Parts, read_columns
+from pocketrec.parts import Parts, read_column
 from pocketrec.progress import SILENT, Progress
 from pocketrec.rsc15 import Part, write_sets
 from pocketrec.schema import MS, ROW, SESSION
@@ -142,11 +142,11 @@ def _assign(parts: Parts, rules: Rules, staged: Path) -> tuple[Tally, dict[str, 
 
     def assign(path: Path) -> tuple[Tally, str, list[int]]:
         name = path.name
-        session, row = read_columns(path, [SESSION, ROW])
+        codes, _ = holdout.session_codes(read_column(path, SESSION))
         kept, ends = np.load(scratch / f"kept_{name}.npy"), np.load(scratch / f"ends_{name}.npy")
-        codes, _ = holdout.session_codes(session)
         members = holdout.assign(kept, ends, codes, found, cut, rules)
         np.save(staged / f"{name}.npy", holdout.roles(members))
+        row = read_column(path, ROW)
         tally = holdout.tally(members, kept, codes, len(ends), row, len(items))
         return tally, name, [len(row), int(row[0]), int(row[-1])]
 
