@@ -20,8 +20,8 @@ THREADS = 2
 def ahead(work: Callable[[Thing], Result], things: Iterable[Thing], threads: int = THREADS) -> Iterator[Result]:
     """`map(work, things)`, with `work` in some threads while the caller uses an earlier result.
 
-    `things` is drawn from in the caller's thread. Up to `threads` results, and never less than one, are made before they are
-    asked for. What `work` raises is raised here, in its turn; work that has begun is waited for, the rest is given up.
+    `things` is drawn from in the caller's thread. Up to `threads` results, and never less than one, are made before they
+    are asked for. What `work` raises is raised here, in its turn; work that has begun is waited for, the rest is given up.
     """
     with ThreadPoolExecutor(threads) as pool:
         begun: deque[Future[Result]] = deque()
