@@ -135,7 +135,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 def _watch(quiet: bool, json: bool) -> Progress:
-    return SILENT if quiet or json else Bars()
+    return SILENT if quiet or json or not sys.stderr.isatty() else Bars()
 
 
 def _show(result: Any, *, json: bool, quiet: bool) -> None:

@@ -35,7 +35,7 @@ SILENT = Silent()
 
 
 class Bars:
-    """One rich progress bar a task on stderr; nothing at all where stderr is not a terminal."""
+    """One rich progress bar a task on stderr, which must be a terminal."""
 
     @contextlib.contextmanager
     def task(self, what: str, total: int, unit: str = "bytes") -> Iterator[Advance]:
@@ -48,6 +48,6 @@ class Bars:
         amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
         suffix = "" if unit == "bytes" else unit
         columns = (TextColumn("{task.description:>10}"), BarColumn(), amount, TextColumn(suffix), TimeRemainingColumn())
-        with RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        with RichProgress(*columns, console=console, transient=True) as bars:
             bar = bars.add_task(what, total=total)
             yield lambda done: bars.advance(bar, done)
