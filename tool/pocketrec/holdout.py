@@ -139,7 +139,7 @@ def count(parts: Parts, rules: Rules) -> ItemCounts:
         return read_column(path, ITEM)[_long_enough(codes, sessions, rules)]
 
     counts = ItemCounts()
-    for items in ahead(items_that_count, parts.folders):
+    for items in ahead(items_that_count, parts.folders, threads=3):
         counts.add(items)
     return counts
 
@@ -164,7 +164,7 @@ def survey(parts: Parts, rules: Rules, items: ItemCodes, scratch: Path) -> Surve
         return kept[left], ends[codes[left]]
 
     found = Survey(items, LONG_AGO, np.full(len(items), NEVER), scratch)
-    for left, ends in ahead(what_is_left, parts.folders):
+    for left, ends in ahead(what_is_left, parts.folders, threads=3):
         np.minimum.at(found.first_end, left, ends)
         found.tmax = max(found.tmax, int(ends.max(initial=LONG_AGO)))
     return found

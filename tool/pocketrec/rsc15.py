@@ -60,10 +60,10 @@ class Part:
 
 
 class Cursor:
-    """Reads one part slice by slice."""
+    """Reads one part slice by slice; with `read_ahead` the next one while the one before is in use."""
 
-    def __init__(self, part: Part, slice_rows: int, reader: Executor) -> None:
-        self.part, self.slice_rows, self.reader = part, slice_rows, reader
+    def __init__(self, part: Part, slice_rows: int, reader: Executor, *, read_ahead: bool) -> None:
+        self.part, self.slice_rows, self.reader, self.read_ahead = part, slice_rows, reader, read_ahead
         self.offset = 0
         """The row after the last slice that was asked for."""
         self.next: Future[Clicks] | None = None
@@ -87,6 +87,8 @@ class Cursor:
                 self.begin()
                 assert self.next is not None
                 self.held, self.next = self.next.result(), None
+                if self.read_ahead:
+                    self.begin()
             count = int(np.searchsorted(self.held.row, end))
             if count:
                 yield self.held[:count]
@@ -102,14 +104,18 @@ def in_log_order(parts: list[Part]) -> Iterator[Clicks]:
     read_ahead = 2 * open_at_once * slice_rows <= ROWS_IN_HAND
     lines = sum(part.rows for part in parts)
     with ThreadPoolExecutor(THREADS) as reader:
-        waiting = deque(Cursor(part, slice_rows, reader) for part in sorted(parts, key=lambda part: part.first))
+        in_order = sorted(parts, key=lambda part: part.first)
+        waiting = deque(Cursor(part, slice_rows, reader, read_ahead=read_ahead) for part in in_order)
         active: list[Cursor] = []
         for first in range(0, lines, LINES_A_BLOCK):
             end = min(first + LINES_A_BLOCK, lines)
             while waiting and waiting[0].part.first < end:
                 active.append(waiting.popleft())
-            for cursor in active if read_ahead else [cursor for cursor in active if not len(cursor.held)]:
-                cursor.begin()
+            for cursor in active:
+                if not len(cursor.held):
+                    cursor.begin()
+            if read_ahead and waiting:
+                waiting[0].begin()
             yield _merge((piece for cursor in active for piece in cursor.take(end)), first, end)
             active = [cursor for cursor in active if not cursor.exhausted]
 

@@ -152,7 +152,7 @@ def _assign(parts: Parts, rules: Rules, staged: Path) -> tuple[Tally, dict[str, 
 
     total = Tally.empty(len(items))
     ranges: dict[str, list[int]] = {}
-    for tally, name, lines in ahead(assign, parts.folders):
+    for tally, name, lines in ahead(assign, parts.folders, threads=3):
         total.add(tally)
         ranges[name] = lines
     shutil.rmtree(scratch)

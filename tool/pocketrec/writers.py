@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import xxhash
 
@@ -91,7 +90,8 @@ class Txt:
         flat = pl.DataFrame({"": np.ascontiguousarray(block).reshape(-1)})
         flat.write_csv(text, include_header=False, line_terminator=",", quote_style="never", batch_size=1 << 16)
         encoded = np.frombuffer(text.getbuffer(), np.uint8)
-        encoded[np.cumsum(_text_lengths(block).sum(axis=1)) - 1] = ord("\n")
+        ends = np.flatnonzero(encoded == ord(","))
+        encoded[ends[self.width - 1 :: self.width]] = ord("\n")
         return encoded.data
 
     def shape(self, rows: int) -> tuple[int, ...]:
@@ -105,15 +105,6 @@ class Txt:
         text[:, 1::2] = ord(",")
         text[:, -1] = ord("\n")
         return text.data.cast("B")
-
-
-_POWERS = 10 ** np.arange(1, 10, dtype=np.int64)
-
-
-def _text_lengths(block: Int32) -> npt.NDArray[np.int64]:
-    """Bytes of each number with its separator."""
-    magnitude = np.abs(block.astype(np.int64))
-    return np.searchsorted(_POWERS, magnitude, side="right") + (block < 0) + 2
 
 
 FORMATS: dict[str, type[Npy] | type[Txt]] = {"txt": Txt, "npy": Npy}
