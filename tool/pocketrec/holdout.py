@@ -219,8 +219,9 @@ def tally(members: dict[str, Bool], kept: Int32, codes: Int64, sessions: int, ro
         here[codes[rows]] = True
         size, item = counted.sets[name], kept[rows]
         size.events, size.sessions = len(rows), int(np.count_nonzero(here))
-        size.known[item] = True
+        support = np.bincount(item, minlength=items)
+        np.greater(support, 0, out=size.known)
         if name == "train_tr":
-            counted.support += np.bincount(item, minlength=items)
+            counted.support += support
             counted.first_row[item[::-1]] = row[rows[::-1]]  # rows ascend, so the last to be written is the first to occur
     return counted

@@ -9,6 +9,7 @@ quantiles of a sample, so that parts come out about equally large whatever the i
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import and_
@@ -141,19 +142,26 @@ def _file_name(run: int, part: int, file: int) -> str:
 
 def _describe(log: Path, staged: Path, home: Path, settings: dict[str, str]) -> Record:
     stat = log.stat()
+    summary = pl.len().alias("rows"), pl.min(TIME).alias("first_ms"), pl.max(TIME).alias("last_ms")
+
+    def describe(path: Path) -> tuple[OutputFile, dict[str, int]]:
+        found = pl.scan_parquet(path, hive_partitioning=False, glob=False).select(summary).collect().row(0, named=True)
+        return OutputFile.of(path, (found["rows"], len(CLICK_COLUMNS))), found
+
     paths = sorted(staged.rglob("*.parquet"))
-    times = pl.scan_parquet(paths, hive_partitioning=False, glob=False).select(
-        pl.len().alias("rows"), pl.min(TIME).alias("first"), pl.max(TIME).alias("last")
-    )
-    rows, first, last = times.collect(engine="streaming").row(0)
-    lengths = [pl.scan_parquet(path, glob=False).select(pl.len()).collect().item() for path in paths]
-    files = {
-        str(home.name / path.relative_to(staged)): OutputFile.of(path, (length, len(CLICK_COLUMNS)))
-        for path, length in zip(paths, lengths, strict=True)
+    with ThreadPoolExecutor(1) as beside:
+        log_hash = beside.submit(content_hash, log)
+        described = [describe(path) for path in paths]
+    files = {str(home.name / path.relative_to(staged)): file for path, (file, _) in zip(paths, described, strict=True)}
+    counts = {
+        "rows": sum(found["rows"] for _, found in described),
+        "first_ms": min(found["first_ms"] for _, found in described),
+        "last_ms": max(found["last_ms"] for _, found in described),
+        "log": str(log),
+        "log_bytes": stat.st_size,
+        "log_mtime_ns": stat.st_mtime_ns,
     }
-    counts = {"rows": rows, "first_ms": first, "last_ms": last}
-    counts |= {"log": str(log), "log_bytes": stat.st_size, "log_mtime_ns": stat.st_mtime_ns}
-    return Record("ingest", settings, {"log": content_hash(log)}, files, counts)
+    return Record("ingest", settings, {"log": log_hash.result()}, files, counts)
 
 
 def _report(record: Record, *, reused: bool) -> IngestReport:

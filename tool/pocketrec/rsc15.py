@@ -141,13 +141,13 @@ def _read(part: Part, offset: int, count: int) -> Clicks:
 def _merge(pieces: Iterable[Clicks], first: int, end: int) -> Clicks:
     """The pieces that together have every line from `first` to before `end`, each row put at its place."""
     lines = end - first
-    session, item, time, row = np.empty((len(CLICK_COLUMNS), lines), np.int64)
-    merged = Clicks(session, item, time, row, np.empty(lines, np.uint8))
+    session, item, time = np.empty((3, lines), np.int64)
+    merged = Clicks(session, item, time, np.arange(first, end), np.empty(lines, np.uint8))
     for piece in pieces:
         low, high = int(piece.row[0]) - first, int(piece.row[-1]) + 1 - first
         place = slice(low, high) if high - low == len(piece) else piece.row - first
-        for name, column in vars(piece).items():
-            getattr(merged, name)[place] = column
+        merged.session[place], merged.item[place], merged.time[place] = piece.session, piece.item, piece.time
+        merged.role[place] = piece.role
     return merged
 
 
@@ -167,15 +167,17 @@ class _Pieces(io.BytesIO):
         return len(self.text[-1])
 
 
-def encode(clicks: Clicks) -> Text:
-    """`session TAB item TAB seconds` lines, the seconds as the shortest float that reads back equal.
+def encode(clicks: Clicks, rows: Int64) -> Text:
+    """Some rows as `session TAB item TAB seconds` lines, the seconds as the shortest float that reads back equal.
 
     The milliseconds are divided by numpy: its division rounds correctly, so the float is the nearest one to the decimal
     with three places, and its shortest text is that decimal. (Polars divides by multiplying, which is off by one bit for
     some values and then prints 17 digits.)
     """
+    if not len(rows):
+        return []
     pieces = _Pieces()
-    frame = pl.DataFrame({SESSION: clicks.session, ITEM: clicks.item, TIME: clicks.time / MS})
+    frame = pl.DataFrame({SESSION: clicks.session[rows], ITEM: clicks.item[rows], TIME: clicks.time[rows] / MS})
     frame.write_csv(pieces, include_header=False, separator="\t", quote_style="never", batch_size=1 << 12)
     return pieces.text
 
@@ -199,11 +201,5 @@ def encode_sets(clicks: Clicks) -> tuple[int, dict[str, tuple[Text, int]]]:
         rows = np.flatnonzero(clicks.role & bit)
         # train_tr is train_full but for its last days: mostly the very same lines.
         same = name == "train_tr" and len(rows) == texts["train_full"][1]
-        texts[name] = texts["train_full"] if same else (_encode_some(clicks, rows), len(rows))
+        texts[name] = texts["train_full"] if same else (encode(clicks, rows), len(rows))
     return len(clicks), texts
-
-
-def _encode_some(clicks: Clicks, rows: Int64) -> Text:
-    if not len(rows):
-        return []
-    return encode(clicks if len(rows) == len(clicks) else clicks[rows])
