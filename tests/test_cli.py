@@ -84,7 +84,7 @@ def test_inspect_says_what_would_be_done_again(log: Path, tmp_path: Path) -> Non
     stages = {
         stage["key"]: stage["state"] for stage in json.loads(call("inspect", "--dataset", tmp_path, "--json")[1])["stages"]
     }
-    assert stages == dict.fromkeys(("ingest", "roles", "split", "batches_bs16"), "current")
+    assert stages == dict.fromkeys(("ingest", "roles", "sequences", "split", "batches_bs16"), "current")
     call("split", "--dataset", tmp_path, "--holdout", "2d")
     assert "batches_bs16" in call("inspect", "--dataset", tmp_path)[1]
     assert "OUT OF DATE: the split has changed since" in call("inspect", "--dataset", tmp_path)[1]

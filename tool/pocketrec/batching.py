@@ -1,6 +1,6 @@
 """The batches stage: the sets of the split as session-parallel mini-batches, npy and txt, written block by block.
 
-Parts in order are sessions in order, so each part is read once, sorted inside, and handed to the lanes of the three sets.
+The sets come as sessions in order (`sequences`), made once for all batch sizes; here they are laid into lanes.
 """
 
 from __future__ import annotations
@@ -11,19 +11,17 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from pocketrec.ahead import ahead
 from pocketrec.errors import DatasetError, SettingsError
 from pocketrec.files import parents_of
-from pocketrec.holdout import ROLE_OF
-from pocketrec.items import MISSING, ItemCodes, write_items
+from pocketrec.items import ItemCodes, write_items
 from pocketrec.layout import SPLITS, Dataset
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
-from pocketrec.parts import Parts, read_column
+from pocketrec.parts import Parts
 from pocketrec.progress import SILENT, Progress
-from pocketrec.schema import ITEM, SESSION, TIME, Bool, Int32, Int64
+from pocketrec.sequences import read_sequences, sequences
 from pocketrec.session_parallel import Block, Blocks, Resets, Tail
 from pocketrec.writers import FORMATS, Writer
 
@@ -98,9 +96,21 @@ def batches(
     if found and not fresh and found.is_current(where.final, settings, inputs):
         return _report(found, reused=True)
     _check_sessions(roles.counts["sets"]["train_tr"]["sessions"], batch_size, tail)
-    sets = {name: SetBatches(Blocks(batch_size, resets=resets, tail=tail)) for name in SPLITS}
-    files, items = _write(where, parts, sets, batch_size, forms, key, progress)
-    counts = {name: asdict(one.counts()) for name, one in sets.items()}
+    vocabulary = pl.read_parquet(where.roles / "items.parquet", glob=False)
+    index = ItemCodes(vocabulary["item_id"].to_numpy())
+    with progress.task("sessions", parts.record.counts["rows"], "rows") as advance:
+        unknown = sequences(where, parts, roles, index, advance, fresh=fresh).counts["unknown"]
+    sets = {name: Blocks(batch_size, resets=resets, tail=tail) for name in SPLITS}
+    clicks = sum(roles.counts["sets"][name]["events"] for name in SPLITS)
+    with progress.task("batches", clicks, "clicks") as advance:
+        files = _write(where, sets, batch_size, forms, key, advance)
+    write_items(where.items, index.ids, vocabulary["support"].to_numpy())
+    files[where.items.name] = OutputFile.of(where.items, (len(index),))
+    counts = {
+        name: asdict(BatchCounts(one.steps, one.transitions, one.dropped, one.padded, unknown[name]))
+        for name, one in sets.items()
+    }
+    items = len(index)
     record = Record("batches", settings, inputs, files, {"items": items, "sets": counts})
     write_record(where.final, key, record)
     return _report(record, reused=False)
@@ -142,16 +152,13 @@ def _roles(where: Dataset, parts: Parts) -> Record:
 
 def _write(
     where: Dataset,
-    parts: Parts,
-    sets: Mapping[str, SetBatches],
+    sets: Mapping[str, Blocks],
     batch_size: int,
     formats: Sequence[str],
     key: str,
-    progress: Progress,
-) -> tuple[dict[str, OutputFile], int]:
+    advance: Callable[[int], None],
+) -> dict[str, OutputFile]:
     """Write all files of all sets, and only when all are whole give them their names."""
-    vocabulary = pl.read_parquet(where.roles / "items.parquet", glob=False)
-    index = ItemCodes(vocabulary["item_id"].to_numpy())
     with contextlib.ExitStack() as stack:
         stack.enter_context(parents_of(where.items))
         writers = {
@@ -162,15 +169,11 @@ def _write(
             for array in ARRAYS
             for form in formats
         }
-        with progress.task("batches", parts.record.counts["rows"], "rows") as advance:
-            blocks = _blocks(where, parts, sets, index, advance)
-            for name, steps, texts in ahead(partial(_encode, formats=formats), blocks):
-                for (array, form), text in texts.items():
-                    writers[name, array, form].write_bytes(text, steps)
+        for name, steps, texts in ahead(partial(_encode, formats=formats), _blocks(where, sets, advance)):
+            for (array, form), text in texts.items():
+                writers[name, array, form].write_bytes(text, steps)
         drop_record(where.final, key)
-        files = {writer.path.name: writer.commit() for writer in writers.values()}
-    write_items(where.items, index.ids, vocabulary["support"].to_numpy())
-    return files | {where.items.name: OutputFile.of(where.items, (len(index),))}, len(index)
+        return {writer.path.name: writer.commit() for writer in writers.values()}
 
 
 def _encode(one: tuple[str, Block], formats: Sequence[str]) -> tuple[str, int, dict[tuple[str, str], bytes | memoryview]]:
@@ -182,102 +185,15 @@ def _encode(one: tuple[str, Block], formats: Sequence[str]) -> tuple[str, int, d
     return name, steps, {(array, form): forms[form].encode(arrays[array]) for array in ARRAYS for form in formats}
 
 
-def _blocks(
-    where: Dataset, parts: Parts, sets: Mapping[str, SetBatches], index: ItemCodes, advance: Callable[[int], None]
-) -> Iterator[tuple[str, Block]]:
-    """Blocks of all sets as the parts complete them."""
-
-    def read(path: Path) -> tuple[int, dict[str, Sessions]]:
-        role = np.load(where.roles_of(path))
-        rows_of = {name: np.flatnonzero(role & ROLE_OF[name]) for name in sets}
-        session, time, item = ({name: values[rows] for name, rows in rows_of.items()}
-                               for values in (read_column(path, column) for column in (SESSION, TIME, ITEM)))  # fmt: skip
-        return len(role), {name: whole_sessions(session[name], time[name], index.of(item[name])) for name in sets}
-
-    for rows, found in ahead(read, parts.folders, threads=1):
-        for name, sessions in found.items():
-            for block in sets[name].add(sessions):
+def _blocks(where: Dataset, sets: Mapping[str, Blocks], advance: Callable[[int], None]) -> Iterator[tuple[str, Block]]:
+    """All blocks of one set after the other."""
+    for name, blocks in sets.items():
+        for items, lengths in read_sequences(where, name):
+            for block in blocks.add(items, lengths):
                 yield name, block
-        advance(rows)
-    for name, one in sets.items():
-        for block in one.blocks.finish():
+            advance(len(items))
+        for block in blocks.finish():
             yield name, block
-
-
-@dataclass(frozen=True)
-class Sessions:
-    """Whole sessions in ascending order: their items, one session after the other, and their lengths.
-
-    unknown: clicks that were left out because of their item, or because that left their session with a single click.
-    """
-
-    items: Int32
-    lengths: Int64
-    unknown: int
-
-
-@dataclass
-class SetBatches:
-    """One set on its way into blocks."""
-
-    blocks: Blocks
-    unknown: int = 0
-
-    def add(self, sessions: Sessions) -> Iterator[Block]:
-        """Take the set's sessions of one part."""
-        self.unknown += sessions.unknown
-        if len(sessions.lengths):
-            yield from self.blocks.add(sessions.items, sessions.lengths)
-
-    def counts(self) -> BatchCounts:
-        """What was written."""
-        blocks = self.blocks
-        return BatchCounts(blocks.steps, blocks.transitions, blocks.dropped, blocks.padded, self.unknown)
-
-
-def whole_sessions(session: Int64, time: Int64, codes: Int32) -> Sessions:
-    """The sessions of some rows of one part in log order, without items that have no code."""
-    rows = len(codes)
-    if (codes == MISSING).any():
-        known = np.flatnonzero(codes != MISSING)
-        left = known[_has_company(session[known])]
-        session, time, codes = session[left], time[left], codes[left]
-    if not len(codes):
-        return Sessions(codes, np.empty(0, np.int64), rows)
-    return Sessions(*in_session_order(session, time, codes), rows - len(codes))
-
-
-def _has_company(session: Int64) -> Bool:
-    """For each row, whether its session has another."""
-    _, codes, lengths = np.unique(session, return_inverse=True, return_counts=True)
-    more: Bool = (lengths > 1)[codes]
-    return more
-
-
-def in_session_order(session: Int64, time: Int64, items: Int32) -> tuple[Int32, Int64]:
-    """Items of whole sessions, ascending by session, then time, equal times as they came; and each session's length."""
-    if (np.diff(session) < 0).any():
-        order = np.lexsort((time, session))
-        session, time, items = session[order], time[order], items[order]
-    heads = np.flatnonzero(np.diff(session, prepend=session[0] - 1))
-    lengths = np.diff(heads, append=len(session))
-    return _in_time_order(time, items, heads, lengths), lengths
-
-
-def _in_time_order(time: Int64, items: Int32, heads: Int64, lengths: Int64) -> Int32:
-    """Sort each session by time. In a real log a few sessions are out of order, and only those are touched."""
-    backwards = np.flatnonzero(np.diff(time) < 0) + 1
-    sessions = np.searchsorted(heads, backwards, side="right") - 1
-    sessions = np.unique(sessions[heads[sessions] != backwards])  # going back in time at a head is a new session
-    if not len(sessions):
-        return items
-    mixed = np.zeros(len(heads), bool)
-    mixed[sessions] = True
-    rows = np.flatnonzero(np.repeat(mixed, lengths))
-    owner = np.repeat(np.arange(len(sessions)), lengths[sessions])
-    items = items.copy()
-    items[rows] = items[rows[np.lexsort((time[rows], owner))]]
-    return items
 
 
 def _report(record: Record, *, reused: bool) -> BatchesReport:

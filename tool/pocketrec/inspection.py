@@ -20,7 +20,7 @@ class StageState:
     """One finished stage run.
 
     Attributes:
-        key: stage and, where there are several, batch size: ingest, roles, split, batches_bs512, export_bs512.
+        key: stage and, where there are several, batch size: ingest, roles, sequences, split, batches_bs512, export_bs512.
         state: current; out of date: what it was made from has changed; damaged: a file is missing or has another size.
         why: the reason for any state but current.
         bytes: size of its files.
@@ -58,7 +58,7 @@ def inspect(dataset: Path | str = "dataset") -> InspectReport:
             expected="a dataset folder",
             do=f"pocketrec prep CLICKS --dataset {where.root}",
         )
-    folders = dict.fromkeys(("ingest", "roles"), where.clicks.parent) | {"split": where.rsc15}
+    folders = dict.fromkeys(("ingest", "roles", "sequences"), where.clicks.parent) | {"split": where.rsc15}
     records = {key: (folder, read_records(folder)[key]) for key, folder in folders.items() if key in read_records(folder)}
     for folder in (where.final, where.model):
         records |= {key: (folder, record) for key, record in read_records(folder).items()}

@@ -30,6 +30,11 @@ class Dataset:
         return self.roles / f"{part.name}.npy"
 
     @property
+    def sequences(self) -> Path:
+        """The sets that become batches, as sessions in order: {set}_items.npy and {set}_lengths.npy."""
+        return self.root / "parquet" / "sequences"
+
+    @property
     def rsc15(self) -> Path:
         """The four txt files of the split."""
         return self.root / "rsc15"
