@@ -173,7 +173,9 @@ def _write(
             for (array, form), text in texts.items():
                 writers[name, array, form].write_bytes(text, steps)
         drop_record(where.final, key)
-        return {writer.path.name: writer.commit() for writer in writers.values()}
+        paths = [writer.path for writer in writers.values()]
+        committed = ahead(Writer.commit, writers.values())
+        return {path.name: file for path, file in zip(paths, committed, strict=True)}
 
 
 def _encode(one: tuple[str, Block], formats: Sequence[str]) -> tuple[str, int, dict[tuple[str, str], bytes | memoryview]]:
