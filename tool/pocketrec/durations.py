@@ -18,3 +18,9 @@ def parse_duration(text: str) -> float:
         raise ValueError(f"{text!r} is not a duration such as 1d, 3h or 86400s")
     number, unit = match.groups()
     return float(number) * SECONDS[unit or "s"]
+
+
+def round_duration(seconds: float) -> str:
+    """About that time, 1 s or more, as whole hours, minutes or seconds."""
+    unit = next((unit for unit in "hm" if seconds >= SECONDS[unit]), "s")
+    return f"{max(1, round(seconds / SECONDS[unit]))}{unit}"
