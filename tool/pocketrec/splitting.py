@@ -17,8 +17,8 @@ import polars as pl
 
 from pocketrec import holdout
 from pocketrec.ahead import ahead
-from pocketrec.errors import SettingsError
 from pocketrec.durations import round_duration
+from pocketrec.errors import SettingsError
 from pocketrec.files import parents_of, staged_folder
 from pocketrec.holdout import ROLE_OF, Rules, Survey, Tally
 from pocketrec.items import ItemCodes
@@ -173,7 +173,7 @@ def _check_sizes(total: Tally, parts: Parts, rules: Rules, found: Survey) -> Non
         )
     span = (parts.record.counts["last_ms"] - parts.record.counts["first_ms"]) / MS
     raise SettingsError(
-        f"a hold-out of {rules.holdout:g} s leaves no training session: the log spans {span / 3600:.1f} hours, and the hold-out "
+        f"a hold-out of {rules.holdout:g} s leaves no training session: the log spans {span / 3600:.1f} hours, and it "
         "is taken off its end twice, for test and for validation.",
         expected="a hold-out well below half of the log's span",
         do=f"a shorter one, such as --holdout {round_duration(span / 8)}",
