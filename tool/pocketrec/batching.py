@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,11 +21,13 @@ from pocketrec.files import parents_of
 from pocketrec.holdout import ROLE_OF
 from pocketrec.items import MISSING, ItemCodes, write_items
 from pocketrec.layout import SPLITS, Dataset
+from pocketrec.lock import hold
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
 from pocketrec.parts import Parts, read_column
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import ITEM, SESSION, TIME, Bool, Int32, Int64
 from pocketrec.session_parallel import Block, Blocks, Resets, Tail
+from pocketrec.space import batches_bytes, room
 from pocketrec.writers import FORMATS, Writer
 
 ARRAYS = ("feats", "targets", "masks")
@@ -68,6 +71,7 @@ def batches(
     resets: Resets = "once",
     tail: Tail = "drop",
     fresh: bool = False,
+    force: bool = False,
     progress: Progress = SILENT,
 ) -> BatchesReport:
     """Write feats, targets and masks of train_tr, train_valid and test, and the item index, to DIR/final.
@@ -80,29 +84,41 @@ def batches(
             row on each step until some lane ends and so reset states that should live on.
         tail: "drop": stop when a lane finds no session, as the original; "pad": go on until all lanes are done.
         fresh: do it again even where nothing has changed.
+        force: begin even where the disk seems too small for it.
         progress: told about rows read.
 
     Raises:
+        BusyError: another process is at work in the dataset folder.
+        SpaceError: the disk is too small. What was there before is as it was.
+        FolderError: the dataset folder cannot be written.
         DatasetError: nothing was split, or a part is damaged.
         SettingsError: train_tr has fewer sessions than lanes, and `tail` is "drop".
     """
     where = Dataset(Path(dataset))
     check_batch_settings(batch_size, formats)
+    settings = {"batch_size": batch_size, "formats": sorted(set(formats)), "resets": resets, "tail": tail}
+    with hold(dataset, "batches"):
+        return _batches(where, settings, fresh, force, progress)
+
+
+def _batches(where: Dataset, settings: dict[str, Any], fresh: bool, force: bool, progress: Progress) -> BatchesReport:
+    batch_size, forms, tail = settings["batch_size"], settings["formats"], settings["tail"]
     parts = Parts(where)
     roles = _roles(where, parts)
-    forms = sorted(set(formats))
-    settings = {"batch_size": batch_size, "formats": forms, "resets": resets, "tail": tail}
     inputs = {"clicks": parts.record.content, "roles": roles.content}
     key = f"batches_bs{batch_size}"
     found = read_records(where.final).get(key)
     if found and not fresh and found.is_current(where.final, settings, inputs):
         return _report(found, reused=True)
-    _check_sessions(roles.counts["sets"]["train_tr"]["sessions"], batch_size, tail)
-    sets = {name: SetBatches(Blocks(batch_size, resets=resets, tail=tail)) for name in SPLITS}
-    files, items = _write(where, parts, sets, batch_size, forms, key, progress)
-    counts = {name: asdict(one.counts()) for name, one in sets.items()}
-    record = Record("batches", settings, inputs, files, {"items": items, "sets": counts})
-    write_record(where.final, key, record)
+    sizes = roles.counts["sets"]
+    _check_sessions(sizes["train_tr"]["sessions"], batch_size, tail)
+    transitions = sum(sizes[name]["events"] - sizes[name]["sessions"] for name in SPLITS)
+    sets = {name: SetBatches(Blocks(batch_size, resets=settings["resets"], tail=tail)) for name in SPLITS}
+    with room(where.final, "batches", batches_bytes(transitions, sizes["train_tr"]["items"], forms), force=force):
+        files, items = _write(where, parts, sets, batch_size, forms, key, progress)
+        counts = {name: asdict(one.counts()) for name, one in sets.items()}
+        record = Record("batches", settings, inputs, files, {"items": items, "sets": counts})
+        write_record(where.final, key, record)
     return _report(record, reused=False)
 
 
@@ -167,6 +183,8 @@ def _write(
             for name, steps, texts in ahead(partial(_encode, formats=formats), blocks):
                 for (array, form), text in texts.items():
                     writers[name, array, form].write_bytes(text, steps)
+        for writer in writers.values():
+            writer.finish()
         drop_record(where.final, key)
         files = {writer.path.name: writer.commit() for writer in writers.values()}
     write_items(where.items, index.ids, vocabulary["support"].to_numpy())
