@@ -26,6 +26,7 @@ ROLES_A_ROW = 7
 """Measured 6: a byte a row of roles, and 5 of scratch that are gone before the txt files begin."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL_IN_WORDS = ("No space left on device", "Disk quota exceeded", "(os error 28)", "(os error 122)")
 _UNUSABLE = (
     errno.EACCES,
     errno.EPERM,
@@ -95,9 +96,7 @@ def is_full(error: BaseException) -> bool:
     text = str(error)
     return (
         (isinstance(error, OSError) and error.errno in _FULL)
-        or any(
-            said in text for said in ("No space left on device", "Disk quota exceeded", "(os error 28)", "(os error 122)")
-        )
+        or any(said in text for said in _FULL_IN_WORDS)
         or (isinstance(error, OSError) and " requested and " in text and text.endswith(" written"))
     )
 
@@ -174,9 +173,8 @@ def room(folder: Path, stage: str, needed: int = 0, *, force: bool = False) -> I
 def _ran_out(folder: Path, stage: str, needed: int, free: int) -> SpaceError:
     """The message for a disk that became full; what was begun has been removed by now."""
     if needed > free:
-        missing = (
-            f"it needs about {size(needed)}, {size(free)} were free when it began: about {size(needed - free)} are missing"
-        )
+        missing = f"it needs about {size(needed)}, {size(free)} were free when it began: "
+        missing += f"about {size(needed - free)} are missing"
     else:  # somebody else took it, or the estimate was too low
         again = free_bytes(folder)
         missing = f"{size(free)} were free when it began" + (f" of the {size(needed)} it needs" if needed else "")
