@@ -1,4 +1,4 @@
-"""A disk that is too small or becomes full, and folders that cannot be written: one message, and nothing earlier is lost."""
+"""A disk that is too small or becomes full, and folders that cannot be written: one message, nothing earlier is lost."""
 
 from __future__ import annotations
 
@@ -77,9 +77,7 @@ def test_an_estimate_above_what_is_free_is_refused_and_force_goes_on(
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(10**6, 10**6 - 1000, 1000))
     code, out, err = call("prep", log, "--dataset", home)
     assert (code, out) == (1, "")
-    assert err.startswith(
-        f"Error: ingest needs about 1.4 MB in {home}/parquet/clicks, and 1.0 kB are free: about 1.4 MB are"
-    )
+    assert err.startswith(f"Error: ingest needs about 1.3 MB in {home}/parquet/clicks, and 1.0 kB are free: about 1.3 MB")
     assert "--force" in err
     assert not home.exists()
     assert call("ingest", log, "--dataset", home, "--force")[0] == 0

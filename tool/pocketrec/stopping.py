@@ -18,15 +18,18 @@ _terminated = threading.Event()
 
 def on_sigterm() -> None:
     """Make SIGTERM raise KeyboardInterrupt in the main thread, from which this must be called."""
-    if (
-        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    ):  # begun with & in a script: nobody presses Ctrl-C, but Polars listens
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun with & in a script, where Ctrl-C is for others
+        signal.signal(signal.SIGINT, _stop_if_terminated)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, _noted)
     threading.Thread(target=_pass_on, args=(reader,), name="sigterm", daemon=True).start()
+
+
+def _stop_if_terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    if _terminated.is_set():
+        raise KeyboardInterrupt
 
 
 def _noted(number: int, frame: FrameType | None) -> None:
@@ -52,6 +55,4 @@ def message(arguments: list[str]) -> str:
         arguments: of the process, the program first. `--fresh` would do finished stages again and is left out.
     """
     again = shlex.join(["pocketrec", *(argument for argument in arguments[1:] if argument != "--fresh")])
-    return (
-        f"Stopped. Finished stages are kept, what was begun is removed.\nTo go on with the stage that was stopped: {again}"
-    )
+    return f"Stopped. Finished stages are kept, what was begun is removed.\nTo go on with the stage at work: {again}"
