@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -18,11 +19,13 @@ from pocketrec.errors import DatasetError, SettingsError
 from pocketrec.files import parents_of
 from pocketrec.items import ItemCodes, write_items
 from pocketrec.layout import SPLITS, Dataset
+from pocketrec.lock import hold
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
 from pocketrec.parts import Parts
 from pocketrec.progress import SILENT, Progress
 from pocketrec.sequences import read_sequences, sequences
 from pocketrec.session_parallel import Block, Blocks, Resets, Tail
+from pocketrec.space import batches_bytes, room, sequences_bytes
 from pocketrec.writers import FORMATS, Writer
 
 ARRAYS = ("feats", "targets", "masks")
@@ -66,6 +69,7 @@ def batches(
     resets: Resets = "once",
     tail: Tail = "drop",
     fresh: bool = False,
+    force: bool = False,
     progress: Progress = SILENT,
 ) -> BatchesReport:
     """Write feats, targets and masks of train_tr, train_valid and test, and the item index, to DIR/final.
@@ -78,41 +82,54 @@ def batches(
             row on each step until some lane ends and so reset states that should live on.
         tail: "drop": stop when a lane finds no session, as the original; "pad": go on until all lanes are done.
         fresh: do it again even where nothing has changed.
+        force: begin even where the disk seems too small for it.
         progress: told about rows read.
 
     Raises:
+        BusyError: another process is at work in the dataset folder.
+        SpaceError: the disk is too small. What was there before is as it was.
+        FolderError: the dataset folder cannot be written.
         DatasetError: nothing was split, or a part is damaged.
         SettingsError: train_tr has fewer sessions than lanes, and `tail` is "drop".
     """
     where = Dataset(Path(dataset))
     check_batch_settings(batch_size, formats)
+    settings = {"batch_size": batch_size, "formats": sorted(set(formats)), "resets": resets, "tail": tail}
+    with hold(dataset, "batches"):
+        return _batches(where, settings, fresh, force, progress)
+
+
+def _batches(where: Dataset, settings: dict[str, Any], fresh: bool, force: bool, progress: Progress) -> BatchesReport:
+    batch_size, forms, tail = settings["batch_size"], settings["formats"], settings["tail"]
     parts = Parts(where)
     roles = _roles(where, parts)
-    forms = sorted(set(formats))
-    settings = {"batch_size": batch_size, "formats": forms, "resets": resets, "tail": tail}
     inputs = {"clicks": parts.record.content, "roles": roles.content}
     key = f"batches_bs{batch_size}"
     found = read_records(where.final).get(key)
     if found and not fresh and found.is_current(where.final, settings, inputs):
         return _report(found, reused=True)
-    _check_sessions(roles.counts["sets"]["train_tr"]["sessions"], batch_size, tail)
+    sizes = roles.counts["sets"]
+    _check_sessions(sizes["train_tr"]["sessions"], batch_size, tail)
     vocabulary = pl.read_parquet(where.roles / "items.parquet", glob=False)
     index = ItemCodes(vocabulary["item_id"].to_numpy())
-    with progress.task("sessions", parts.record.counts["rows"], "rows") as advance:
+    clicks, sessions = (sum(sizes[name][what] for name in SPLITS) for what in ("events", "sessions"))
+    with (
+        room(where.sequences, "batches", sequences_bytes(clicks, sessions), force=force),
+        progress.task("sessions", parts.record.counts["rows"], "rows") as advance,
+    ):
         unknown = sequences(where, parts, roles, index, advance, fresh=fresh).counts["unknown"]
-    sets = {name: Blocks(batch_size, resets=resets, tail=tail) for name in SPLITS}
-    clicks = sum(roles.counts["sets"][name]["events"] for name in SPLITS)
-    with progress.task("batches", clicks, "clicks") as advance:
-        files = _write(where, sets, batch_size, forms, key, advance)
-    write_items(where.items, index.ids, vocabulary["support"].to_numpy())
-    files[where.items.name] = OutputFile.of(where.items, (len(index),))
-    counts = {
-        name: asdict(BatchCounts(one.steps, one.transitions, one.dropped, one.padded, unknown[name]))
-        for name, one in sets.items()
-    }
-    items = len(index)
-    record = Record("batches", settings, inputs, files, {"items": items, "sets": counts})
-    write_record(where.final, key, record)
+    sets = {name: Blocks(batch_size, resets=settings["resets"], tail=tail) for name in SPLITS}
+    with room(where.final, "batches", batches_bytes(clicks - sessions, len(index), forms), force=force):
+        with progress.task("batches", clicks, "clicks") as advance:
+            files = _write(where, sets, batch_size, forms, key, advance)
+        write_items(where.items, index.ids, vocabulary["support"].to_numpy())
+        files[where.items.name] = OutputFile.of(where.items, (len(index),))
+        counts = {
+            name: asdict(BatchCounts(one.steps, one.transitions, one.dropped, one.padded, unknown[name]))
+            for name, one in sets.items()
+        }
+        record = Record("batches", settings, inputs, files, {"items": len(index), "sets": counts})
+        write_record(where.final, key, record)
     return _report(record, reused=False)
 
 
@@ -172,10 +189,10 @@ def _write(
         for name, steps, texts in ahead(partial(_encode, formats=formats), _blocks(where, sets, advance)):
             for (array, form), text in texts.items():
                 writers[name, array, form].write_bytes(text, steps)
+        for _ in ahead(Writer.finish, writers.values()):
+            pass
         drop_record(where.final, key)
-        paths = [writer.path for writer in writers.values()]
-        committed = ahead(Writer.commit, writers.values())
-        return {path.name: file for path, file in zip(paths, committed, strict=True)}
+        return {writer.path.name: writer.commit() for writer in writers.values()}
 
 
 def _encode(one: tuple[str, Block], formats: Sequence[str]) -> tuple[str, int, dict[tuple[str, str], bytes | memoryview]]:

@@ -6,7 +6,6 @@ something is wrong with the data or the machine, 2 the command was misused.
 
 from __future__ import annotations
 
-import errno
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -16,10 +15,12 @@ import typer
 from typer.core import TyperGroup
 
 import pocketrec
+from pocketrec import stopping
 from pocketrec.allocator import keep_freed_memory
 from pocketrec.durations import parse_duration
 from pocketrec.errors import PocketrecError
 from pocketrec.progress import SILENT, Bars, Progress
+from pocketrec.space import is_full, unusable
 
 
 class Commands(TyperGroup):
@@ -32,14 +33,15 @@ class Commands(TyperGroup):
         except PocketrecError as error:
             typer.echo(f"Error: {error}", err=True)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE):
+            # Outside of `space.room`, which explains more: the log, or what `inspect` and `synth` touch.
+            explained = unusable(error, Path.cwd())
+            if not (is_full(error) or explained):
                 raise
-            typer.echo(
-                f"Error: {error.strerror}: {error.filename or 'while writing'}. Nothing half-written is left.", err=True
-            )
+            full = f"the disk is full: {error.filename or 'while writing'}. Nothing half-written is left."
+            typer.echo(f"Error: {explained or full}", err=True)
         except KeyboardInterrupt:
-            typer.echo("Stopped. Finished stages are kept; the same command goes on from there.", err=True)
-            raise typer.Exit(130) from None
+            typer.echo(stopping.message(sys.argv), err=True)
+            raise typer.Exit(stopping.exit_code()) from None
         raise typer.Exit(1)
 
 
@@ -104,6 +106,7 @@ DatasetOption = Annotated[Path, typer.Option("--dataset", help="Folder that ever
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks on stderr.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Run again even what is up to date.")]
+Force = Annotated[bool, typer.Option("--force", help="Begin even where the disk seems too small.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Lanes of a mini-batch, B.")]
 Holdout = Annotated[
     str,
@@ -180,6 +183,7 @@ def run(
     learning_rate: LearningRate = 0.001,
     seed: Seed = 42,
     fresh: Fresh = False,
+    force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -200,6 +204,7 @@ def run(
         learning_rate=learning_rate,
         seed=seed,
         fresh=fresh,
+        force=force,
         progress=_watch(quiet, json),
     )
     _show(result, json=json, quiet=quiet)
@@ -219,6 +224,7 @@ def prep(
     resets: ResetsOption = Resets.once,
     tail: TailOption = Tail.drop,
     fresh: Fresh = False,
+    force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -235,6 +241,7 @@ def prep(
         resets=resets.value,
         tail=tail.value,
         fresh=fresh,
+        force=force,
         progress=_watch(quiet, json),
     )
     _show(result, json=json, quiet=quiet)
@@ -262,11 +269,12 @@ def ingest(
     dataset: DatasetOption = Path("dataset"),
     timezone: Timezone = "UTC",
     fresh: Fresh = False,
+    force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Stream a click log into Parquet parts of whole sessions."""
-    result = pocketrec.ingest(clicks, dataset, timezone=timezone, fresh=fresh, progress=_watch(quiet, json))
+    result = pocketrec.ingest(clicks, dataset, timezone=timezone, fresh=fresh, force=force, progress=_watch(quiet, json))
     _show(result, json=json, quiet=quiet)
 
 
@@ -277,6 +285,7 @@ def split(
     min_session_length: MinSession = 2,
     min_item_support: MinSupport = 5,
     fresh: Fresh = False,
+    force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -287,6 +296,7 @@ def split(
         min_session_length=min_session_length,
         min_item_support=min_item_support,
         fresh=fresh,
+        force=force,
         progress=_watch(quiet, json),
     )
     _show(result, json=json, quiet=quiet)
@@ -300,6 +310,7 @@ def batches(
     resets: ResetsOption = Resets.once,
     tail: TailOption = Tail.drop,
     fresh: Fresh = False,
+    force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -311,6 +322,7 @@ def batches(
         resets=resets.value,
         tail=tail.value,
         fresh=fresh,
+        force=force,
         progress=_watch(quiet, json),
     )
     _show(result, json=json, quiet=quiet)
@@ -371,6 +383,7 @@ def _fail_unless(passed: bool) -> None:
 def main() -> None:
     """The console script."""
     keep_freed_memory()
+    stopping.on_sigterm()
     sys.exit(app())
 
 

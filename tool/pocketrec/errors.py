@@ -38,6 +38,18 @@ class DatasetError(PocketrecError):
     """A file another stage should have written is missing, damaged or out of date."""
 
 
+class FolderError(PocketrecError):
+    """A folder or file cannot be written or read: no permission, a read-only disk, a file where a folder should be."""
+
+
+class SpaceError(PocketrecError):
+    """The disk is too small for what a stage writes, or became full while it wrote."""
+
+
+class BusyError(PocketrecError):
+    """Another process is at work on the same dataset folder."""
+
+
 class ModelError(PocketrecError):
     """A model file cannot be read, or does not have the signatures pocketrec needs."""
 

@@ -42,8 +42,8 @@ def commit(staged: Path, path: Path) -> None:
 def parents_of(path: Path) -> Iterator[None]:
     """Make the folders above `path`; on failure remove those that were not there before and are still empty."""
     made = [folder for folder in path.parents if not folder.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
         for folder in made:

@@ -50,6 +50,11 @@ class Dataset:
         return self.root / "model"
 
     @property
+    def homes(self) -> tuple[Path, ...]:
+        """The folders that pocketrec alone writes to; what else is in a dataset folder is not its own."""
+        return self.clicks.parent, self.rsc15, self.final, self.model
+
+    @property
     def items(self) -> Path:
         """The item index: item_id, item_idx, support."""
         return self.final / "items.parquet"

@@ -15,7 +15,7 @@ from typing import Any
 
 import xxhash
 
-from pocketrec.errors import DatasetError
+from pocketrec.errors import DatasetError, FolderError
 from pocketrec.files import content_hash, write_text
 
 MANIFEST = "manifest.json"
@@ -83,6 +83,7 @@ def read_records(folder: Path) -> dict[str, Record]:
 
     Raises:
         DatasetError: the manifest is not one that pocketrec wrote.
+        FolderError: it is a folder, or cannot be read.
     """
     path = folder / MANIFEST
     if not path.exists():
@@ -92,6 +93,12 @@ def read_records(folder: Path) -> dict[str, Record]:
         if document["format"] != FORMAT:
             return {}
         return {key: _record(entry) for key, entry in document["records"].items()}
+    except OSError as error:
+        raise FolderError(
+            f"{path} cannot be read ({error.strerror}).",
+            expected="the file that pocketrec wrote there",
+            do="move it away; the stage that wrote it will run again",
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{path} is damaged ({error.__class__.__name__}: {error}).",

@@ -23,10 +23,12 @@ from pocketrec import engine
 from pocketrec.errors import LogError, SettingsError
 from pocketrec.files import content_hash, staged_folder
 from pocketrec.layout import Dataset
+from pocketrec.lock import hold
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import CLICK_COLUMNS, SESSION, TIME, Int64
 from pocketrec.sources import yoochoose
+from pocketrec.space import ingest_bytes, is_full, room
 
 ROWS_A_PART = 1 << 19
 MAX_PARTS = engine.MAX_FILES
@@ -57,6 +59,7 @@ def ingest(
     *,
     timezone: str = "UTC",
     fresh: bool = False,
+    force: bool = False,
     progress: Progress = SILENT,
 ) -> IngestReport:
     """Stream a click log into DIR/parquet/clicks/part=NNNN/*.parquet.
@@ -66,22 +69,31 @@ def ingest(
         dataset: the dataset folder; made if need be.
         timezone: zone of the log's wall clock, see `sources.timestamps.epoch_ms`.
         fresh: ingest again even where the same log was ingested with the same settings.
+        force: begin even where the disk seems too small for it.
         progress: told about bytes read.
 
     Raises:
+        BusyError: another process is at work in the dataset folder.
+        SpaceError: the disk is too small. What was there before is as it was.
+        FolderError: the dataset folder cannot be written.
         LogError: the log is missing, empty, or has a line that is not a click. Nothing is left behind then.
     """
     log, home = Path(clicks), Dataset(Path(dataset)).clicks
     _check(log, timezone)
-    settings = {"timezone": timezone}
+    with hold(dataset, "ingest"):
+        return _ingest(log, home, {"timezone": timezone}, fresh, force, progress)
+
+
+def _ingest(log: Path, home: Path, settings: dict[str, str], fresh: bool, force: bool, progress: Progress) -> IngestReport:
     found = read_records(home.parent).get("ingest")
     if found and not fresh and found.is_current(home.parent, settings, {"log": _fingerprint(log, found)}):
         return _report(found, reused=True)
-    with staged_folder(home) as staged:
-        _sink(log, staged, timezone, progress)
-        record = _describe(log, staged, home, settings)
-        drop_record(home.parent, "ingest")  # only now: a log that cannot be read leaves the earlier one usable
-    write_record(home.parent, "ingest", record)
+    with room(home, "ingest", ingest_bytes(log.stat().st_size), force=force):
+        with staged_folder(home) as staged:
+            _sink(log, staged, settings["timezone"], progress)
+            record = _describe(log, staged, home, settings)
+            drop_record(home.parent, "ingest")  # only now: a log that cannot be read leaves the earlier one usable
+        write_record(home.parent, "ingest", record)
     return _report(record, reused=False)
 
 
@@ -130,6 +142,8 @@ def _sink(log: Path, folder: Path, timezone: str, progress: Progress) -> None:
             for run, scan in enumerate(scans):
                 engine.sink_parts(scan, folder, number=number, name=partial(_file_name, run), row_group_rows=row_group_rows)
         except (pl.exceptions.ComputeError, pl.exceptions.SchemaError, pl.exceptions.NoDataError) as error:
+            if is_full(error):  # Polars says so in the words it has for a bad line
+                raise
             raise yoochoose.explain(log) from error
     if (folder / _file_name(0, engine.BAD, 0)).parent.exists():
         raise yoochoose.explain(log)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pocketrec.batching import BatchesReport, batches, check_batch_settings
 from pocketrec.errors import MissingExtraError
-from pocketrec.files import remove_leftovers
 from pocketrec.lite.export import ExportReport, export
 from pocketrec.lite.verify import VerifyReport, verify
+from pocketrec.lock import hold
 from pocketrec.partitions import IngestReport, ingest
 from pocketrec.progress import SILENT, Progress
 from pocketrec.session_parallel import Resets, Tail
@@ -59,32 +59,41 @@ def prep(
     resets: Resets = "once",
     tail: Tail = "drop",
     fresh: bool = False,
+    force: bool = False,
     progress: Progress = SILENT,
 ) -> PrepReport:
     """From a click log to session-parallel batches; stages that are up to date are not run again.
 
-    What an earlier run that was killed left staged in the dataset folder is removed first.
-
-    The arguments are those of `ingest`, `split` and `batches`.
+    The dataset folder is held from the first stage to the last. The arguments are those of `ingest`, `split` and `batches`.
 
     Raises:
-        LogError, SettingsError, DatasetError: as the stages do. A finished stage stays.
+        LogError, SettingsError, DatasetError, BusyError, SpaceError, FolderError: as the stages do. A finished stage stays.
     """
     check_rules(holdout, min_session_length)
     check_batch_settings(batch_size, formats)
-    remove_leftovers(Path(dataset))
-    return PrepReport(
-        ingest(clicks, dataset, timezone=timezone, fresh=fresh, progress=progress),
-        split(
-            dataset,
-            holdout=holdout,
-            min_session_length=min_session_length,
-            min_item_support=min_item_support,
-            fresh=fresh,
-            progress=progress,
-        ),
-        batches(dataset, batch_size=batch_size, formats=formats, resets=resets, tail=tail, fresh=fresh, progress=progress),
-    )
+    with hold(dataset, "prep"):
+        return PrepReport(
+            ingest(clicks, dataset, timezone=timezone, fresh=fresh, force=force, progress=progress),
+            split(
+                dataset,
+                holdout=holdout,
+                min_session_length=min_session_length,
+                min_item_support=min_item_support,
+                fresh=fresh,
+                force=force,
+                progress=progress,
+            ),
+            batches(
+                dataset,
+                batch_size=batch_size,
+                formats=formats,
+                resets=resets,
+                tail=tail,
+                fresh=fresh,
+                force=force,
+                progress=progress,
+            ),
+        )
 
 
 def run(
@@ -104,6 +113,7 @@ def run(
     learning_rate: float = 0.001,
     seed: int = 42,
     fresh: bool = False,
+    force: bool = False,
     progress: Progress = SILENT,
 ) -> RunReport:
     """From a click log to a verified model: `prep`, `export`, `verify`, with their arguments.
@@ -114,30 +124,32 @@ def run(
     for package, extra in (("tensorflow", "train"), ("ai_edge_litert", "lite"), ("matplotlib", "lite")):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package.replace("_", "-"), extra, "make and judge a model")
-    prepared = prep(
-        clicks,
-        dataset,
-        batch_size=batch_size,
-        holdout=holdout,
-        min_session_length=min_session_length,
-        min_item_support=min_item_support,
-        timezone=timezone,
-        formats=(*formats, "npy"),  # the judge trains on npy
-        resets=resets,
-        tail=tail,
-        fresh=fresh,
-        progress=progress,
-    )
-    exported = export(
-        dataset,
-        batch_size=batch_size,
-        hidden_size=hidden_size,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        seed=seed,
-        progress=progress,
-    )
-    return RunReport(prepared, exported, verify(dataset, batch_size=batch_size, progress=progress))
+    with hold(dataset, "run"):
+        prepared = prep(
+            clicks,
+            dataset,
+            batch_size=batch_size,
+            holdout=holdout,
+            min_session_length=min_session_length,
+            min_item_support=min_item_support,
+            timezone=timezone,
+            formats=(*formats, "npy"),  # the judge trains on npy
+            resets=resets,
+            tail=tail,
+            fresh=fresh,
+            force=force,
+            progress=progress,
+        )
+        exported = export(
+            dataset,
+            batch_size=batch_size,
+            hidden_size=hidden_size,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            seed=seed,
+            progress=progress,
+        )
+        return RunReport(prepared, exported, verify(dataset, batch_size=batch_size, progress=progress))
 
 
 def demo(
@@ -153,5 +165,6 @@ def demo(
     """
     dataset = Path(folder)
     log = dataset / "yoochoose-data" / "yoochoose-clicks.dat"
-    made = synth(log, clicks=clicks, seed=seed, progress=progress)
-    return DemoReport(made, run(log, dataset, batch_size=128, seed=seed, progress=progress), dataset)
+    with hold(dataset, "demo"):
+        made = synth(log, clicks=clicks, seed=seed, progress=progress)
+        return DemoReport(made, run(log, dataset, batch_size=128, seed=seed, progress=progress), dataset)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import singledispatch
@@ -19,6 +18,7 @@ from pocketrec.lite.verify import VerifyReport
 from pocketrec.partitions import IngestReport
 from pocketrec.pipeline import DemoReport, PrepReport, RunReport
 from pocketrec.sources.synthetic import SynthReport
+from pocketrec.space import size
 from pocketrec.splitting import SplitReport
 
 SET_NAMES = {"train_tr": "train", "train_valid": "valid", "test": "test"}
@@ -39,14 +39,6 @@ def results(result: Any) -> Iterable[str]:
 def remarks(result: Any) -> Iterable[str]:  # noqa: ARG001
     """What is worth knowing besides, for stderr."""
     return []
-
-
-def size(count: float) -> str:
-    """Bytes for people: 12.3 MB."""
-    if count < 1000:
-        return f"{count:.0f} B"
-    power = min(4, int(math.log10(count) / 3))
-    return f"{count / 1000**power:.1f} {'kMGT'[power - 1]}B"
 
 
 def _done(reused: bool, what: str) -> str:

@@ -23,11 +23,13 @@ from pocketrec.files import parents_of, staged_folder
 from pocketrec.holdout import ROLE_OF, Rules, Survey, Tally
 from pocketrec.items import ItemCodes
 from pocketrec.layout import Dataset
+from pocketrec.lock import hold
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
 from pocketrec.parts import Parts, read_column
 from pocketrec.progress import SILENT, Progress
 from pocketrec.rsc15 import Part, write_sets
 from pocketrec.schema import MS, ROW, SESSION
+from pocketrec.space import roles_bytes, room, txt_bytes
 from pocketrec.writers import Writer
 
 TITLES = {
@@ -70,6 +72,7 @@ def split(
     min_session_length: int = 2,
     min_item_support: int = 5,
     fresh: bool = False,
+    force: bool = False,
     progress: Progress = SILENT,
 ) -> SplitReport:
     """Filter the ingested log, hold out its last sessions twice, and write the four rsc15 txt files.
@@ -80,24 +83,35 @@ def split(
         min_session_length: fewest clicks of a session, 2 or more: a single click has no next one.
         min_item_support: fewest clicks of an item.
         fresh: do it again even where nothing has changed.
+        force: begin even where the disk seems too small for it.
         progress: told about rows written.
 
     Raises:
+        BusyError: another process is at work in the dataset folder.
+        SpaceError: the disk is too small. What was there before is as it was.
+        FolderError: the dataset folder cannot be written.
         DatasetError: nothing was ingested, or a part is damaged.
         SettingsError: no session is left to train on; nothing is written then.
     """
     where = Dataset(Path(dataset))
     rules = Rules(holdout, min_session_length, min_item_support)
     check_rules(holdout, min_session_length)
+    with hold(dataset, "split"):
+        return _split(where, rules, fresh, force, progress)
+
+
+def _split(where: Dataset, rules: Rules, fresh: bool, force: bool, progress: Progress) -> SplitReport:
     parts = Parts(where)
-    roles = _roles(parts, where, rules, fresh=fresh)
+    text = txt_bytes(parts.record.counts["log_bytes"], parts.record.counts["rows"])
+    roles = _roles(parts, where, rules, text, fresh=fresh, force=force)
     inputs = {"clicks": parts.record.content, "roles": roles.content}
     found = read_records(where.rsc15).get("split")
     if found and not fresh and found.is_current(where.rsc15, asdict(rules), inputs):
         return _report(found, reused=True)
-    files = _write_txt(_parts_with_roles(parts, where, roles), where, progress)
-    record = Record("split", asdict(rules), inputs, files, roles.counts["sets"])
-    write_record(where.rsc15, "split", record)
+    with room(where.rsc15, "split", text, force=force):
+        files = _write_txt(_parts_with_roles(parts, where, roles), where, progress)
+        record = Record("split", asdict(rules), inputs, files, roles.counts["sets"])
+        write_record(where.rsc15, "split", record)
     return _report(record, reused=False)
 
 
@@ -116,20 +130,22 @@ def check_rules(holdout: float, min_session_length: int) -> None:
         raise SettingsError(f"a hold-out of {holdout:g} seconds holds nothing out.", expected="a time above 0, such as 1d")
 
 
-def _roles(parts: Parts, where: Dataset, rules: Rules, *, fresh: bool) -> Record:
-    """The record of DIR/parquet/roles, made now unless it is current."""
+def _roles(parts: Parts, where: Dataset, rules: Rules, text: int, *, fresh: bool, force: bool) -> Record:
+    """The record of DIR/parquet/roles, made now unless it is current; not begun without room for `text` bytes besides."""
     folder = where.roles.parent
     settings, inputs = asdict(rules), {"clicks": parts.record.content}
     found = read_records(folder).get("roles")
     if found and not fresh and found.is_current(folder, settings, inputs):
         return found
-    with staged_folder(where.roles) as staged:
-        total, ranges = _assign(parts, rules, staged)
-        files = {str(where.roles.name / path.relative_to(staged)): OutputFile.of(path) for path in sorted(staged.iterdir())}
-        drop_record(folder, "roles")
-    sets = {name: asdict(SetSize(size.events, size.sessions, size.items)) for name, size in total.sets.items()}
-    record = Record("roles", settings, inputs, files, {"sets": sets, "lines": ranges})
-    write_record(folder, "roles", record)
+    with room(where.roles, "split", roles_bytes(parts.record.counts["rows"]) + text, force=force):
+        with staged_folder(where.roles) as staged:
+            total, ranges = _assign(parts, rules, staged)
+            paths = sorted(staged.iterdir())
+            files = {str(where.roles.name / path.relative_to(staged)): OutputFile.of(path) for path in paths}
+            drop_record(folder, "roles")
+        sets = {name: asdict(SetSize(size.events, size.sessions, size.items)) for name, size in total.sets.items()}
+        record = Record("roles", settings, inputs, files, {"sets": sets, "lines": ranges})
+        write_record(folder, "roles", record)
     return record
 
 
@@ -201,6 +217,8 @@ def _write_txt(parts: list[Part], where: Dataset, progress: Progress) -> dict[st
         with progress.task("split", sum(part.rows for part in parts), "rows") as advance:
             for rows in write_sets(parts, writers):
                 advance(rows)
+        for writer in writers.values():
+            writer.finish()
         drop_record(where.rsc15, "split")
         return {where.split_txt(name).name: writer.commit() for name, writer in writers.items()}
 

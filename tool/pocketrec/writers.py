@@ -125,8 +125,13 @@ class Writer:
         self._staged = staged_name(path)
         self._hash = xxhash.xxh3_128()
         self._header = form.header(0) if form else b""
+        self._finished, self._digest = False, ""
         self._file = BulkFile(self._staged)
-        self._file.append(self._header)
+        try:
+            self._file.append(self._header)
+        except BaseException:  # no `with` block has begun yet that would do it
+            self.abort()
+            raise
 
     def write(self, block: Int32) -> None:
         """Append rows."""
@@ -139,14 +144,27 @@ class Writer:
         self.rows += rows
         self._hash.update(encoded)
 
+    def finish(self) -> None:
+        """Flush the whole file to the disk, still under its staged name.
+
+        Of several files that belong together each is finished before the first is committed: a disk that is full shows
+        it here at the latest, and then none of the earlier files has been replaced.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
+        if not self._finished:
+            self._file.finish(self.form.header(self.rows) if self.form else b"")
+            # A header that names the number of rows was not known when the hash began.
+            self._digest = content_hash(self._staged) if self._header else self._hash.hexdigest()
+            self._finished = True
+
     def commit(self) -> OutputFile:
-        """Finish the file, flush it to the disk, give it its final name; return what the manifest says about it."""
-        self._file.finish(self.form.header(self.rows) if self.form else b"")
-        # A header that names the number of rows was not known when the hash began.
-        digest = content_hash(self._staged) if self._header else self._hash.hexdigest()
+        """Finish the file, give it its final name; return what the manifest says about it."""
+        self.finish()
         commit(self._staged, self.path)
         shape = self.form.shape(self.rows) if self.form else (self.rows,)
-        return OutputFile(self._file.size, digest, shape, "int32" if self.form else "")
+        return OutputFile(self._file.size, self._digest, shape, "int32" if self.form else "")
 
     def abort(self) -> None:
         """Remove what was written. Does nothing after a commit."""

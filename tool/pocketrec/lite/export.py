@@ -19,8 +19,10 @@ from pocketrec.lite.contract import METADATA, Card, ModelSettings
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.inputs import count_items
 from pocketrec.lite.quiet import native_stderr_closed
+from pocketrec.lock import hold
 from pocketrec.manifest import OutputFile, Record, drop_record, write_record
 from pocketrec.progress import SILENT, Progress
+from pocketrec.space import room
 
 if TYPE_CHECKING:
     from pocketrec.models.gru4rec import Gru4Rec
@@ -72,21 +74,32 @@ def export(
         DatasetError: the item index is missing or damaged.
         SettingsError: a setting no model can have.
         MissingExtraError: TensorFlow is not installed.
+        BusyError: another process is at work in the dataset folder.
+        SpaceError: the disk is full. An earlier model is as it was.
+        FolderError: the dataset folder cannot be written.
     """
     began, place = time.perf_counter(), Dataset(Path(dataset))
-    settings = ModelSettings(count_items(place), batch_size, hidden_size, optimizer, learning_rate, seed)
-    path, key = place.tflite(batch_size), record_key(batch_size)
-    content = model_bytes(settings, progress)
-    drop_record(place.model, key)
+    with hold(dataset, "export"):
+        settings = ModelSettings(count_items(place), batch_size, hidden_size, optimizer, learning_rate, seed)
+        path, content = place.tflite(batch_size), model_bytes(settings, progress)
+        with room(place.model, "export"):
+            output = _commit(content, path, place, settings)
+    seconds = time.perf_counter() - began
+    return ExportReport(path, output.bytes, output.xxh3, settings.parameters, settings, seconds)
+
+
+def _commit(content: bytes, path: Path, place: Dataset, settings: ModelSettings) -> OutputFile:
+    """Give the model its name, and write its record."""
+    key = record_key(settings.batch_size)
     with staged_file(path) as staged:
         staged.write_bytes(content)
         _check(staged)
+        drop_record(place.model, key)  # only now: a disk that is full leaves the earlier model usable
     output = OutputFile.of(path)
     counts = {"parameters": settings.parameters}
     record = Record("export", asdict(settings), {"items": content_hash(place.items)}, {path.name: output}, counts)
     write_record(place.model, key, record)
-    seconds = time.perf_counter() - began
-    return ExportReport(path, output.bytes, output.xxh3, settings.parameters, settings, seconds)
+    return output
 
 
 def record_key(batch_size: int) -> str:

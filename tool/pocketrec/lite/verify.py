@@ -37,7 +37,9 @@ from pocketrec.lite.ladder import Check, Rung, climb
 from pocketrec.lite.number_checks import check_answers, check_arithmetic, check_weights
 from pocketrec.lite.picture import draw
 from pocketrec.lite.process_checks import check_learning, check_load, check_restore, training_rows
+from pocketrec.lock import hold
 from pocketrec.progress import SILENT, Progress
+from pocketrec.space import room
 
 LADDER: tuple[Check[Case], ...] = (
     Check("file", check_file),
@@ -121,6 +123,9 @@ def verify(
         DatasetError: the model, the item index or the batches are missing or do not fit each other.
         SettingsError: too few steps to see a loss fall, or no thread.
         MissingExtraError: LiteRT or matplotlib is not installed.
+        BusyError: another process is at work in the dataset folder.
+        SpaceError: the disk is full.
+        FolderError: the dataset folder cannot be written.
     """
     began, place = time.perf_counter(), Dataset(Path(dataset))
     _check_settings(steps, threads)
@@ -130,10 +135,12 @@ def verify(
         raise DatasetError(f"{path} is missing.", expected="a model file", do=do)
     n_items, batches = count_items(place), open_batches(place, batch_size)
     check_codes(batches, n_items, place)
-    with tempfile.TemporaryDirectory(prefix="pocketrec-") as folder:
-        case = Case(path, place, batches, n_items, batch_size, steps, threads, Path(folder), progress)
-        rungs = tuple(climb(LADDER, case))
-    return _write(case, rungs, time.perf_counter() - began)
+    with hold(dataset, "verify"):  # nobody replaces what is judged
+        with tempfile.TemporaryDirectory(prefix="pocketrec-") as folder:
+            case = Case(path, place, batches, n_items, batch_size, steps, threads, Path(folder), progress)
+            rungs = tuple(climb(LADDER, case))
+        with room(place.model, "verify"):
+            return _write(case, rungs, time.perf_counter() - began)
 
 
 def _check_settings(steps: int, threads: int) -> None:
