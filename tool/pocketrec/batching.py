@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from pocketrec.ahead import ahead
+from pocketrec.arrays import open_array
+from pocketrec.damage import check_files, rebuild_command
 from pocketrec.errors import DatasetError, SettingsError
 from pocketrec.files import parents_of
 from pocketrec.holdout import ROLE_OF
-from pocketrec.items import MISSING, ItemCodes, write_items
+from pocketrec.items import MISSING, ItemCodes, read_items, write_items
 from pocketrec.layout import SPLITS, Dataset
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
 from pocketrec.parts import Parts, read_column
@@ -98,6 +99,7 @@ def batches(
     if found and not fresh and found.is_current(where.final, settings, inputs):
         return _report(found, reused=True)
     _check_sessions(roles.counts["sets"]["train_tr"]["sessions"], batch_size, tail)
+    check_files(where.roles.parent, roles)
     sets = {name: SetBatches(Blocks(batch_size, resets=resets, tail=tail)) for name in SPLITS}
     files, items = _write(where, parts, sets, batch_size, forms, key, progress)
     counts = {name: asdict(one.counts()) for name, one in sets.items()}
@@ -136,7 +138,7 @@ def _roles(where: Dataset, parts: Parts) -> Record:
     if record.inputs["clicks"] != parts.record.content:
         raise DatasetError(f"the split in {where.root} was made from another log than the one ingested now.", do=do)
     if missing := record.missing(folder):
-        raise DatasetError(f"{missing[0]} is missing or cut.", do=do)
+        raise DatasetError(f"{missing[0]} is missing or cut.", do=rebuild_command(where.root, record))
     return record
 
 
@@ -150,7 +152,7 @@ def _write(
     progress: Progress,
 ) -> tuple[dict[str, OutputFile], int]:
     """Write all files of all sets, and only when all are whole give them their names."""
-    vocabulary = pl.read_parquet(where.roles / "items.parquet", glob=False)
+    vocabulary = read_items(where.roles / "items.parquet", ("item_id", "support"))
     index = ItemCodes(vocabulary["item_id"].to_numpy())
     with contextlib.ExitStack() as stack:
         stack.enter_context(parents_of(where.items))
@@ -188,7 +190,8 @@ def _blocks(
     """Blocks of all sets as the parts complete them."""
 
     def read(path: Path) -> tuple[int, dict[str, Sessions]]:
-        role = np.load(where.roles_of(path))
+        parts.check(path)
+        role = open_array(where.roles_of(path), dtype=np.uint8, shape=(None,))
         rows_of = {name: np.flatnonzero(role & ROLE_OF[name]) for name in sets}
         session, time, item = ({name: values[rows] for name, rows in rows_of.items()}
                                for values in (read_column(path, column) for column in (SESSION, TIME, ITEM)))  # fmt: skip
