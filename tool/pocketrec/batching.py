@@ -17,7 +17,7 @@ from pocketrec.ahead import ahead
 from pocketrec.arrays import open_array
 from pocketrec.damage import check_files, rebuild_command
 from pocketrec.errors import DatasetError, SettingsError
-from pocketrec.files import parents_of
+from pocketrec.files import parents_of, remove_leftovers
 from pocketrec.holdout import ROLE_OF
 from pocketrec.items import MISSING, ItemCodes, read_items, write_items
 from pocketrec.layout import SPLITS, Dataset
@@ -89,6 +89,7 @@ def batches(
     """
     where = Dataset(Path(dataset))
     check_batch_settings(batch_size, formats)
+    remove_leftovers(where.final)
     parts = Parts(where)
     roles = _roles(where, parts)
     forms = sorted(set(formats))
@@ -101,7 +102,7 @@ def batches(
     _check_sessions(roles.counts["sets"]["train_tr"]["sessions"], batch_size, tail)
     check_files(where.roles.parent, roles)
     sets = {name: SetBatches(Blocks(batch_size, resets=resets, tail=tail)) for name in SPLITS}
-    files, items = _write(where, parts, sets, batch_size, forms, key, progress)
+    files, items = _write(where, parts, sets, batch_size, forms, key, inputs, progress)
     counts = {name: asdict(one.counts()) for name, one in sets.items()}
     record = Record("batches", settings, inputs, files, {"items": items, "sets": counts})
     write_record(where.final, key, record)
@@ -149,6 +150,7 @@ def _write(
     batch_size: int,
     formats: Sequence[str],
     key: str,
+    inputs: Mapping[str, str],
     progress: Progress,
 ) -> tuple[dict[str, OutputFile], int]:
     """Write all files of all sets, and only when all are whole give them their names."""
@@ -169,10 +171,20 @@ def _write(
             for name, steps, texts in ahead(partial(_encode, formats=formats), blocks):
                 for (array, form), text in texts.items():
                     writers[name, array, form].write_bytes(text, steps)
-        drop_record(where.final, key)
+        _forget(where, key, inputs)
         files = {writer.path.name: writer.commit() for writer in writers.values()}
     write_items(where.items, index.ids, vocabulary["support"].to_numpy())
     return files | {where.items.name: OutputFile.of(where.items, (len(index),))}, len(index)
+
+
+def _forget(where: Dataset, key: str, inputs: Mapping[str, str]) -> None:
+    """Drop the records of what is about to be replaced: this one's files, and the item index, which all batch sizes share.
+
+    Records of other sizes made from the same split keep the same index; those from another split would not be true.
+    """
+    for other, record in read_records(where.final).items():
+        if other == key or record.inputs.get("roles") != inputs["roles"]:
+            drop_record(where.final, other)
 
 
 def _encode(one: tuple[str, Block], formats: Sequence[str]) -> tuple[str, int, dict[tuple[str, str], bytes | memoryview]]:

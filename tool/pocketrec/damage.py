@@ -39,14 +39,14 @@ def _option(name: str, value: object) -> str:
 
 
 def rebuild_command_of(path: Path) -> str:
-    """The command that writes one file again, by the records in the folders above it; "" where none has it.
+    """The command that writes a file, or a folder of files, again, by the records in the folders above it; "" where none has it.
 
     Raises:
         DatasetError: a manifest on the way is damaged.
     """
     for folder in path.parents[:3]:
         for record in read_records(folder).values():
-            if str(path.relative_to(folder)) in record.files:
+            if any((folder / name).is_relative_to(path) for name in record.files):
                 return rebuild_command(folder.parent, record)
     return ""
 

@@ -21,7 +21,7 @@ import polars as pl
 
 from pocketrec import engine
 from pocketrec.errors import LogError, SettingsError
-from pocketrec.files import content_hash, staged_folder
+from pocketrec.files import content_hash, remove_leftovers, staged_folder
 from pocketrec.layout import Dataset
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, same_log, write_record
 from pocketrec.progress import SILENT, Progress
@@ -73,6 +73,7 @@ def ingest(
     """
     log, home = Path(clicks), Dataset(Path(dataset)).clicks
     _check(log, timezone)
+    remove_leftovers(home.parent)
     settings = {"timezone": timezone}
     found = read_records(home.parent).get("ingest")
     if found and not fresh and found.is_current(home.parent, settings, found.inputs) and same_log(log, found):

@@ -19,7 +19,7 @@ from pocketrec import holdout
 from pocketrec.ahead import ahead
 from pocketrec.damage import check_files
 from pocketrec.errors import SettingsError
-from pocketrec.files import parents_of, staged_folder
+from pocketrec.files import parents_of, remove_leftovers, staged_folder
 from pocketrec.holdout import ROLE_OF, Rules, Survey, Tally
 from pocketrec.items import ItemCodes
 from pocketrec.layout import Dataset
@@ -89,6 +89,8 @@ def split(
     where = Dataset(Path(dataset))
     rules = Rules(holdout, min_session_length, min_item_support)
     check_rules(holdout, min_session_length)
+    remove_leftovers(where.roles.parent)
+    remove_leftovers(where.rsc15)
     parts = Parts(where)
     roles, made = _roles(parts, where, rules, fresh=fresh)
     inputs = {"clicks": parts.record.content, "roles": roles.content}
