@@ -39,7 +39,7 @@ def _option(name: str, value: object) -> str:
 
 
 def rebuild_command_of(path: Path) -> str:
-    """The command that writes a file, or a folder of files, again, by the records in the folders above it; "" where none has it.
+    """The command that writes a file or a folder of them again, by the records above it; "" where none has it.
 
     Raises:
         DatasetError: a manifest on the way is damaged.
