@@ -170,14 +170,14 @@ def kill_at_a_moment(case: Case, dataset: Path, number: signal.Signals, chance: 
     time.sleep(share * case.seconds)
     process.send_signal(number)
     process.communicate(timeout=TIMEOUT)
-    return f"after {share:.0%} of {case.seconds:.2f} s"
+    return f"after {share:.0%} of {case.seconds:.2f} s, exit {process.returncode}"
 
 
 def kill_at_a_change(case: Case, dataset: Path, number: signal.Signals, chance: random.Random) -> str:
     at = chance.randint(1, case.changes)
     process = start(dataset, case.command, at=at, number=number)
     process.communicate(timeout=TIMEOUT)
-    return f"before change {at} of {case.changes}"
+    return f"before change {at} of {case.changes}, exit {process.returncode}"
 
 
 Kill = Callable[[Case, Path, signal.Signals, random.Random], str]
@@ -191,6 +191,7 @@ def test_a_killed_stage(cases: list[Case], tmp_path: Path, trial: int) -> None:
     dataset = tmp_path / "dataset"
     shutil.copytree(case.before, dataset)
     told = f"{case.name}, {number.name} {kill(case, dataset, number, chance)}"
+    print(told, "left", sum(1 for _ in dataset.rglob(f"*{STAGED_SUFFIX}")))  # for pytest -s
     report = pocketrec.verify_data(dataset)
     assert report.passed, (told, [stage for stage in report.stages if stage.damaged])
     left = records(dataset)
