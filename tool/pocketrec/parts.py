@@ -55,8 +55,8 @@ class Parts:
         Raises:
             DatasetError: a file of the part is missing, cut or changed.
         """
-        folder = part.parents[1]
-        check_files(folder, self.record, [name for name in self.record.files if (folder / name).parent == part])
+        prefix = f"{part.parent.name}/{part.name}/"
+        check_files(part.parents[1], self.record, [name for name in self.record.files if name.startswith(prefix)])
 
 
 def read_columns(part: Path, columns: Iterable[str], rows: slice = slice(None)) -> list[Int64]:
