@@ -183,7 +183,7 @@ def test_a_cut_array(tmp_path: Path, left: int) -> None:
 
 
 def test_a_missing_array(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"gone\.npy cannot be read"):
+    with pytest.raises(DatasetError, match=r"gone\.npy is missing"):
         open_array(tmp_path / "gone.npy")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.damage import unreadable
+from pocketrec.damage import rebuild_command_of, unreadable
 from pocketrec.errors import DatasetError
 
 
@@ -31,6 +31,8 @@ def open_array(
         DatasetError: the file is missing, cut, or holds another kind of array.
     """
     expected = f"a whole .npy file, {_kind(dtype, shape)}"
+    if not path.is_file():
+        raise DatasetError(f"{path} is missing.", expected=expected, do=rebuild_command_of(path) or do)
     try:
         array = np.lib.format.open_memmap(path, mode="r")  # unlike np.load it reads neither zips nor pickles
     except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError) as error:
