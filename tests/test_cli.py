@@ -14,7 +14,7 @@ from conftest import Click, write_log
 from pocketrec.cli import app
 from pocketrec.sources.synthetic import synth
 
-COMMANDS = ("demo", "run", "prep", "synth", "ingest", "split", "batches", "export", "verify", "inspect")
+COMMANDS = ("demo", "run", "prep", "synth", "ingest", "split", "batches", "export", "verify", "inspect", "verify-data")
 
 
 def call(*arguments: object) -> tuple[int, str, str]:

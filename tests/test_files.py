@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -107,6 +108,19 @@ def test_a_leftover_of_a_killed_run_is_not_part_of_the_next(tmp_path: Path, stag
     with stage(path) as staged:
         fill(staged, "new")
     assert tree(tmp_path) in ({"result": "new"}, {"result": "/", "result/content": "new"})
+
+
+def test_a_folder_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what a library wrote into it, which flushes nothing: or the power goes, and whole names lead to empty files."""
+    flushed: set[int] = set()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.add(os.fstat(descriptor).st_ino))
+    with staged_folder(tmp_path / "result") as staged:
+        (staged / "inner").mkdir()
+        (staged / "inner" / "content").write_text("new")
+        made = {path.stat().st_ino for path in (staged, *staged.rglob("*"))}
+    assert len(made) == 3
+    assert made <= flushed
+    assert tmp_path.stat().st_ino in flushed
 
 
 def test_a_new_folder_keeps_nothing_of_the_old(tmp_path: Path) -> None:

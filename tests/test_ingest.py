@@ -238,7 +238,7 @@ def test_a_damaged_part_is_reported_and_made_again(log: Path, tmp_path: Path, da
     with pytest.raises(DatasetError) as error:
         Parts(Dataset(tmp_path / "d"))
     assert error.value.wrong == f"{part} is missing or cut."
-    assert error.value.do == f"pocketrec ingest CLICKS --dataset {tmp_path / 'd'}"
+    assert error.value.do == f"pocketrec ingest {log} --dataset {tmp_path / 'd'} --timezone UTC --fresh"
     assert not ingest(log, tmp_path / "d").reused
     assert sum(map(len, read_parts(tmp_path / "d"))) == len(CLICKS)
 

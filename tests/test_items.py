@@ -149,14 +149,14 @@ def test_a_missing_index(index: Path) -> None:
 @pytest.mark.parametrize("left", [0, 3, 50, -1])
 def test_a_cut_index(index: Path, left: int) -> None:
     index.write_bytes(index.read_bytes()[:left])
-    check_message(index, "is damaged (")
+    check_message(index, "cannot be read (")
 
 
 def test_a_file_that_is_no_index(index: Path) -> None:
     index.write_text("item_id,item_idx,support\n5,0,1\n")
-    check_message(index, "is damaged (")
+    check_message(index, "cannot be read (")
     pl.DataFrame({"item": [5]}).write_parquet(index)
-    check_message(index, "is damaged (")
+    check_message(index, "cannot be read (")
 
 
 def test_a_star_in_a_name_is_no_pattern(index: Path) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pocketrec.batching import batches as batches
     from pocketrec.errors import PocketrecError as PocketrecError
     from pocketrec.inspection import inspect as inspect
+    from pocketrec.integrity import verify_data as verify_data
     from pocketrec.lite.export import export as export
     from pocketrec.lite.runtime import OnDeviceModel as OnDeviceModel
     from pocketrec.lite.verify import verify as verify
@@ -34,6 +35,7 @@ _HOMES = {
     "export": "lite.export",
     "verify": "lite.verify",
     "inspect": "inspection",
+    "verify_data": "integrity",
     "prep": "pipeline",
     "run": "pipeline",
     "demo": "pipeline",

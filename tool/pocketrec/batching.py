@@ -12,12 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from pocketrec.ahead import ahead
+from pocketrec.damage import check_files, rebuild_command
 from pocketrec.errors import DatasetError, SettingsError
 from pocketrec.files import parents_of
-from pocketrec.items import ItemCodes, write_items
+from pocketrec.items import ItemCodes, read_items, write_items
 from pocketrec.layout import SPLITS, Dataset
 from pocketrec.lock import hold
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
@@ -110,7 +109,8 @@ def _batches(where: Dataset, settings: dict[str, Any], fresh: bool, force: bool,
         return _report(found, reused=True)
     sizes = roles.counts["sets"]
     _check_sessions(sizes["train_tr"]["sessions"], batch_size, tail)
-    vocabulary = pl.read_parquet(where.roles / "items.parquet", glob=False)
+    check_files(where.roles.parent, roles)
+    vocabulary = read_items(where.roles / "items.parquet", ("item_id", "support"))
     index = ItemCodes(vocabulary["item_id"].to_numpy())
     clicks, sessions = (sum(sizes[name][what] for name in SPLITS) for what in ("events", "sessions"))
     with (
@@ -121,7 +121,7 @@ def _batches(where: Dataset, settings: dict[str, Any], fresh: bool, force: bool,
     sets = {name: Blocks(batch_size, resets=settings["resets"], tail=tail) for name in SPLITS}
     with room(where.final, "batches", batches_bytes(clicks - sessions, len(index), forms), force=force):
         with progress.task("batches", clicks, "clicks") as advance:
-            files = _write(where, sets, batch_size, forms, key, advance)
+            files = _write(where, sets, batch_size, forms, key, inputs, advance)
         write_items(where.items, index.ids, vocabulary["support"].to_numpy())
         files[where.items.name] = OutputFile.of(where.items, (len(index),))
         counts = {
@@ -163,7 +163,7 @@ def _roles(where: Dataset, parts: Parts) -> Record:
     if record.inputs["clicks"] != parts.record.content:
         raise DatasetError(f"the split in {where.root} was made from another log than the one ingested now.", do=do)
     if missing := record.missing(folder):
-        raise DatasetError(f"{missing[0]} is missing or cut.", do=do)
+        raise DatasetError(f"{missing[0]} is missing or cut.", do=rebuild_command(where.root, record))
     return record
 
 
@@ -173,6 +173,7 @@ def _write(
     batch_size: int,
     formats: Sequence[str],
     key: str,
+    inputs: Mapping[str, str],
     advance: Callable[[int], None],
 ) -> dict[str, OutputFile]:
     """Write all files of all sets, and only when all are whole give them their names."""
@@ -191,8 +192,18 @@ def _write(
                 writers[name, array, form].write_bytes(text, steps)
         for _ in ahead(Writer.finish, writers.values()):
             pass
-        drop_record(where.final, key)
+        _forget(where, key, inputs)
         return {writer.path.name: writer.commit() for writer in writers.values()}
+
+
+def _forget(where: Dataset, key: str, inputs: Mapping[str, str]) -> None:
+    """Drop the records of what is about to be replaced: this one's files, and the item index, which all batch sizes share.
+
+    Records of other sizes made from the same split keep the same index; those from another split would not be true.
+    """
+    for other, record in read_records(where.final).items():
+        if other == key or record.inputs.get("roles") != inputs["roles"]:
+            drop_record(where.final, other)
 
 
 def _encode(one: tuple[str, Block], formats: Sequence[str]) -> tuple[str, int, dict[tuple[str, str], bytes | memoryview]]:

@@ -375,6 +375,14 @@ def inspect(dataset: DatasetOption = Path("dataset"), json: Json = False, quiet:
     _show(pocketrec.inspect(dataset), json=json, quiet=quiet)
 
 
+@app.command()
+def verify_data(dataset: DatasetOption = Path("dataset"), json: Json = False, quiet: Quiet = False) -> None:
+    """Read every file of a dataset and compare it with its checksum; exit 1 if one is damaged."""
+    result = pocketrec.verify_data(dataset, progress=_watch(quiet, json))
+    _show(result, json=json, quiet=quiet)
+    _fail_unless(result.passed)
+
+
 def _fail_unless(passed: bool) -> None:
     if not passed:
         raise typer.Exit(1)

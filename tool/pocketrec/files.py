@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import xxhash
@@ -30,6 +30,17 @@ def flush_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def flush_tree(folder: Path) -> None:
+    """Make all files and names below `folder` durable, whoever wrote them."""
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            flush_folder(path)
+        else:
+            with path.open("rb") as written:
+                os.fsync(written.fileno())
+    flush_folder(folder)
 
 
 def commit(staged: Path, path: Path) -> None:
@@ -79,6 +90,7 @@ def staged_folder(path: Path) -> Iterator[Path]:
         staged.mkdir()
         try:
             yield staged
+            flush_tree(staged)
             shutil.rmtree(path, ignore_errors=True)
             commit(staged, path)
         finally:
@@ -102,8 +114,8 @@ def remove_leftovers(folder: Path) -> list[Path]:
     return leftovers
 
 
-def content_hash(path: Path, *, block_bytes: int = 1 << 20) -> str:
-    """XXH3-128 of a file's bytes as 32 hex digits, read block by block.
+def content_hash(path: Path, advance: Callable[[int], None] | None = None, *, block_bytes: int = 1 << 20) -> str:
+    """XXH3-128 of a file's bytes as 32 hex digits, read block by block; `advance` is told the bytes of each.
 
     It tells one version of a file from another; it is no protection against someone who wants a collision.
     """
@@ -112,4 +124,6 @@ def content_hash(path: Path, *, block_bytes: int = 1 << 20) -> str:
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
             digest.update(buffer[:count])
+            if advance:
+                advance(count)
     return digest.hexdigest()

@@ -135,6 +135,7 @@ def count(parts: Parts, rules: Rules) -> ItemCounts:
     """First pass: clicks of each item in sessions that are long enough."""
 
     def items_that_count(path: Path) -> Int64:
+        parts.check(path)  # in the first pass; the later ones read the same files
         codes, sessions = session_codes(read_column(path, SESSION))
         return read_column(path, ITEM)[_long_enough(codes, sessions, rules)]
 
@@ -175,7 +176,7 @@ def cuts(parts: Parts, rules: Rules, found: Survey) -> Cuts:
     test = found.tmax / MS - rules.holdout
     latest = LONG_AGO
     for name in parts.names:
-        ends = np.load(found.scratch / f"ends_{name}.npy")
+        ends = np.load(found.scratch / f"ends_{name}.npy", allow_pickle=False)
         latest = max(latest, int(ends.max(where=ends / MS < test, initial=LONG_AGO)))
     return Cuts(test, latest / MS - rules.holdout)
 

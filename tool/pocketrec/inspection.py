@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pocketrec.errors import DatasetError
 from pocketrec.files import STAGED_SUFFIX, content_hash
 from pocketrec.layout import Dataset
-from pocketrec.manifest import Record, read_records
+from pocketrec.manifest import Record, read_records, same_log
 
 State = Literal["current", "out of date", "damaged"]
 
@@ -97,11 +97,6 @@ def _state(folder: Path, record: Record, contents: Mapping[str, str]) -> tuple[S
 def _log_state(record: Record) -> tuple[State, str]:
     """Whether the log is still the one ingested. One that is gone was read once and is not needed any more."""
     log = Path(record.counts["log"])
-    if not log.exists():
-        return "current", ""
-    stat = log.stat()
-    if (stat.st_size, stat.st_mtime_ns) == (record.counts["log_bytes"], record.counts["log_mtime_ns"]):
-        return "current", ""
-    if stat.st_size == record.counts["log_bytes"] and content_hash(log) == record.inputs["log"]:
+    if not log.exists() or same_log(log, record):
         return "current", ""
     return "out of date", f"{log} has changed since"

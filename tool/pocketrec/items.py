@@ -6,11 +6,13 @@ index of a dataset, `final/items.parquet`, is the vocabulary of train_tr in orde
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from pocketrec.damage import rebuild_command_of, unreadable
 from pocketrec.errors import DatasetError
 from pocketrec.files import staged_file
 from pocketrec.schema import Int32, Int64
@@ -91,16 +93,21 @@ def write_items(path: Path, ids: Int64, support: Int64) -> None:
         frame.write_parquet(staged)
 
 
-def read_items(path: Path) -> pl.DataFrame:
-    """An item index as `write_items` wrote it.
+def read_items(path: Path, columns: Sequence[str] = ("item_id", "item_idx", "support"), do: str = "") -> pl.DataFrame:
+    """Columns of an item index as `write_items` wrote it, or of the vocabulary of the split, which has no item_idx.
+
+    Args:
+        path: the Parquet file, one row an item.
+        columns: their names; item_id and support are int64, item_idx is int32.
+        do: the command that makes the file, for one that no manifest describes; `pocketrec batches` if empty.
 
     Raises:
-        DatasetError: the file is missing, cut, or not an item index.
+        DatasetError: the file is missing, cut, or has other columns.
     """
-    do = f"pocketrec batches --dataset {path.parent.parent}"
-    if not path.exists():
-        raise DatasetError(f"{path} is missing.", expected="the item index of the batches", do=do)
+    do = do or f"pocketrec batches --dataset {path.parent.parent}"
+    if not path.is_file():
+        raise DatasetError(f"{path} is missing.", expected="an item index", do=rebuild_command_of(path) or do)
     try:
-        return pl.read_parquet(path, columns=["item_id", "item_idx", "support"], glob=False)
-    except pl.exceptions.PolarsError as error:
-        raise DatasetError(f"{path} is damaged ({error}).", expected="item_id, item_idx, support", do=do) from error
+        return pl.read_parquet(path, columns=list(columns), glob=False)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise unreadable(path, error, expected=f"Parquet with {', '.join(columns)}", do=do) from error

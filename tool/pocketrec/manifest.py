@@ -8,7 +8,7 @@ chain from the log to the model can be followed by comparing strings.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,22 @@ class OutputFile:
     def of(cls, path: Path, shape: tuple[int, ...] = (), dtype: str = "") -> OutputFile:
         """Describe a file by reading it once."""
         return cls(path.stat().st_size, content_hash(path), shape, dtype)
+
+    def fault(self, path: Path, advance: Callable[[int], None] | None = None) -> str:
+        """What is wrong with the file at `path`, if it should be this one; "" if nothing is. Reads it if the size fits.
+
+        Args:
+            path: where the file should be.
+            advance: told the bytes read, as `content_hash` does.
+        """
+        try:
+            if not path.is_file():
+                return "is missing"
+            if (size := path.stat().st_size) != self.bytes:
+                return f"has {size:,} bytes, not {self.bytes:,}"
+            return "" if content_hash(path, advance) == self.xxh3 else "has changed: its XXH3-128 is another"
+        except OSError as error:
+            return f"cannot be read ({error.strerror})"
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,14 @@ class Record:
             for name, file in self.files.items()
             if not (folder / name).is_file() or (folder / name).stat().st_size != file.bytes
         ]
+
+
+def same_log(log: Path, ingested: Record) -> bool:
+    """Whether a log is the one that an ingest record was made from; it is read only if its time of change is another."""
+    stat = log.stat()
+    if stat.st_size != ingested.counts["log_bytes"]:
+        return False
+    return stat.st_mtime_ns == ingested.counts["log_mtime_ns"] or content_hash(log) == ingested.inputs["log"]
 
 
 def _digest(value: Any) -> str:

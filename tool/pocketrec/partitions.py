@@ -24,7 +24,7 @@ from pocketrec.errors import LogError, SettingsError
 from pocketrec.files import content_hash, staged_folder
 from pocketrec.layout import Dataset
 from pocketrec.lock import hold
-from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
+from pocketrec.manifest import OutputFile, Record, drop_record, read_records, same_log, write_record
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import CLICK_COLUMNS, SESSION, TIME, Int64
 from pocketrec.sources import yoochoose
@@ -86,7 +86,7 @@ def ingest(
 
 def _ingest(log: Path, home: Path, settings: dict[str, str], fresh: bool, force: bool, progress: Progress) -> IngestReport:
     found = read_records(home.parent).get("ingest")
-    if found and not fresh and found.is_current(home.parent, settings, {"log": _fingerprint(log, found)}):
+    if found and not fresh and found.is_current(home.parent, settings, found.inputs) and same_log(log, found):
         return _report(found, reused=True)
     with room(home, "ingest", ingest_bytes(log.stat().st_size), force=force):
         with staged_folder(home) as staged:
@@ -110,13 +110,6 @@ def _check(log: Path, timezone: str) -> None:
         raise LogError(f"{log} is not a file.", expected="a click log")
     if log.stat().st_size == 0:
         raise yoochoose.explain(log)
-
-
-def _fingerprint(log: Path, found: Record) -> str:
-    """The log's content hash; taken from the record where size and time of change are still the same."""
-    stat = log.stat()
-    unchanged = (stat.st_size, stat.st_mtime_ns) == (found.counts["log_bytes"], found.counts["log_mtime_ns"])
-    return found.inputs["log"] if unchanged else content_hash(log)
 
 
 def _cuts(sample: Int64, rows: float) -> Int64:

@@ -11,10 +11,14 @@ from pathlib import Path
 
 import polars as pl
 
+from pocketrec.damage import check_files, rebuild_command, unreadable
 from pocketrec.errors import DatasetError
 from pocketrec.layout import Dataset
 from pocketrec.manifest import read_records
 from pocketrec.schema import Int64
+
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+"""What Polars raises over a file that is not what it was; it panics over some."""
 
 
 class Parts:
@@ -35,7 +39,8 @@ class Parts:
         record = read_records(folder).get("ingest")
         if record is None or record.missing(folder):
             gone = f"{record.missing(folder)[0]} is missing or cut" if record else f"{dataset.clicks} has no ingested log"
-            raise DatasetError(f"{gone}.", do=f"pocketrec ingest CLICKS --dataset {dataset.root}")
+            do = rebuild_command(dataset.root, record) if record else f"pocketrec ingest CLICKS --dataset {dataset.root}"
+            raise DatasetError(f"{gone}.", do=do)
         self.record = record
         self.folders = sorted({(folder / name).parent for name in record.files})
 
@@ -44,14 +49,45 @@ class Parts:
         """part=NNNN, for files beside the parts that say more about the same rows."""
         return [folder.name for folder in self.folders]
 
+    def check(self, part: Path) -> None:
+        """Compare a part with what was ingested. Parquet has no checksums of its own: a changed number is just another.
+
+        Raises:
+            DatasetError: a file of the part is missing, cut or changed.
+        """
+        prefix = f"{part.parent.name}/{part.name}/"
+        check_files(part.parents[1], self.record, [name for name in self.record.files if name.startswith(prefix)])
+
 
 def read_columns(part: Path, columns: Iterable[str], rows: slice = slice(None)) -> list[Int64]:
-    """Columns of one part as int64 arrays of equal length, in log order; `rows` from an offset to another, or all."""
-    scan = pl.scan_parquet(sorted(part.iterdir()), hive_partitioning=False, glob=False)
-    if rows.stop is not None:
-        scan = scan.slice(rows.start, rows.stop - rows.start)
-    frame = scan.select(columns).collect()
+    """Columns of one part as int64 arrays of equal length, in log order; `rows` from an offset to another, or all.
+
+    Raises:
+        DatasetError: a file of the part cannot be read.
+    """
+    columns = list(columns)
+    try:
+        scan = _scan(sorted(part.iterdir()))
+        if rows.stop is not None:
+            scan = scan.slice(rows.start, rows.stop - rows.start)
+        frame = scan.select(columns).collect()
+    except UNREADABLE as error:
+        raise unreadable(_first_unreadable(part, columns), error, expected="Parquet that ingest wrote") from error
     return [frame.drop_in_place(name).to_numpy() for name in columns]
+
+
+def _scan(files: list[Path]) -> pl.LazyFrame:
+    return pl.scan_parquet(files, hive_partitioning=False, glob=False)
+
+
+def _first_unreadable(part: Path, columns: list[str]) -> Path:
+    """Which file of a part to blame; Polars does not always say. The part itself where each can be read alone."""
+    for file in sorted(part.iterdir()) if part.is_dir() else []:
+        try:
+            _scan([file]).select(columns).collect()
+        except UNREADABLE:
+            return file
+    return part
 
 
 def read_column(part: Path, column: str) -> Int64:

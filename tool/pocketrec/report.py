@@ -12,6 +12,7 @@ from typing import Any
 
 from pocketrec.batching import BatchesReport
 from pocketrec.inspection import InspectReport
+from pocketrec.integrity import VerifyDataReport
 from pocketrec.layout import SPLITS
 from pocketrec.lite.export import ExportReport
 from pocketrec.lite.verify import VerifyReport
@@ -143,6 +144,19 @@ def _(result: InspectReport) -> Iterable[str]:
 def _(result: InspectReport) -> Iterable[str]:
     for path in result.leftovers:
         yield f"  {path}: left by a run that was killed, or is being written now"
+
+
+@results.register
+def _(result: VerifyDataReport) -> Iterable[str]:
+    if not result.stages:
+        yield f"{result.dataset}: nothing finished yet"
+    for stage in result.stages:
+        verdict = f"DAMAGED: {len(stage.damaged):,} of them" if stage.damaged else "whole"
+        yield f"  {stage.key:<14} {size(stage.bytes):>9}  {stage.files:,} files  {verdict}"
+        for file in stage.damaged:
+            yield f"    {file.path} {file.fault}"
+        if stage.damaged:
+            yield f"    To go on: {stage.rebuild}"
 
 
 def _chain(function: Any, parts: Iterable[Any]) -> Iterator[str]:

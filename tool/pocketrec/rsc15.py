@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from pocketrec.ahead import THREADS, ahead
+from pocketrec.arrays import open_array
 from pocketrec.holdout import ROLE_OF
 from pocketrec.parts import read_columns
 from pocketrec.schema import CLICK_COLUMNS, ITEM, MS, SESSION, TIME, Int64, UInt8
@@ -134,7 +135,7 @@ def _slice_rows(open_at_once: int) -> int:
 
 def _read(part: Part, offset: int, count: int) -> Clicks:
     session, item, time, row = read_columns(part.clicks, CLICK_COLUMNS, slice(offset, offset + count))
-    roles: UInt8 = np.array(np.load(part.roles, mmap_mode="r")[offset : offset + count])
+    roles: UInt8 = np.array(open_array(part.roles, dtype=np.uint8, shape=(part.rows,))[offset : offset + count])
     return Clicks(session, item, time, row, roles)
 
 

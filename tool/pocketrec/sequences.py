@@ -15,6 +15,8 @@ from typing import BinaryIO
 import numpy as np
 
 from pocketrec.ahead import ahead
+from pocketrec.arrays import open_array
+from pocketrec.damage import check_files
 from pocketrec.files import staged_folder
 from pocketrec.holdout import ROLE_OF
 from pocketrec.items import MISSING, ItemCodes
@@ -56,6 +58,7 @@ def sequences(
     inputs = {"clicks": parts.record.content, "roles": roles.content}
     found = read_records(folder).get("sequences")
     if found and not fresh and found.is_current(folder, {}, inputs):
+        check_files(folder, found)
         return found
     with staged_folder(where.sequences) as staged, contextlib.ExitStack() as stack:
         writers = {
@@ -105,7 +108,8 @@ def _sessions_of_parts(where: Dataset, parts: Parts, index: ItemCodes) -> Iterat
     """For each part its rows, and the sessions of each set."""
 
     def read(path: Path) -> tuple[int, Mapping[str, Sessions]]:
-        role = np.load(where.roles_of(path))
+        parts.check(path)
+        role = open_array(where.roles_of(path), dtype=np.uint8, shape=(None,))
         rows_of = {name: np.flatnonzero(role & ROLE_OF[name]) for name in SPLITS}
         session, time, item = (
             {name: values[rows] for name, rows in rows_of.items()}

@@ -17,6 +17,7 @@ import polars as pl
 
 from pocketrec import holdout
 from pocketrec.ahead import ahead
+from pocketrec.damage import check_files
 from pocketrec.durations import round_duration
 from pocketrec.errors import SettingsError
 from pocketrec.files import parents_of, staged_folder
@@ -103,12 +104,16 @@ def split(
 def _split(where: Dataset, rules: Rules, fresh: bool, force: bool, progress: Progress) -> SplitReport:
     parts = Parts(where)
     text = txt_bytes(parts.record.counts["log_bytes"], parts.record.counts["rows"])
-    roles = _roles(parts, where, rules, text, fresh=fresh, force=force)
+    roles, made = _roles(parts, where, rules, text, fresh=fresh, force=force)
     inputs = {"clicks": parts.record.content, "roles": roles.content}
     found = read_records(where.rsc15).get("split")
     if found and not fresh and found.is_current(where.rsc15, asdict(rules), inputs):
         return _report(found, reused=True)
     with room(where.rsc15, "split", text, force=force):
+        if not made:  # whoever makes roles has read the parts
+            check_files(where.roles.parent, roles)
+            for path in parts.folders:
+                parts.check(path)
         files = _write_txt(_parts_with_roles(parts, where, roles), where, progress)
         record = Record("split", asdict(rules), inputs, files, roles.counts["sets"])
         write_record(where.rsc15, "split", record)
@@ -130,13 +135,16 @@ def check_rules(holdout: float, min_session_length: int) -> None:
         raise SettingsError(f"a hold-out of {holdout:g} seconds holds nothing out.", expected="a time above 0, such as 1d")
 
 
-def _roles(parts: Parts, where: Dataset, rules: Rules, text: int, *, fresh: bool, force: bool) -> Record:
-    """The record of DIR/parquet/roles, made now unless it is current; not begun without room for `text` bytes besides."""
+def _roles(parts: Parts, where: Dataset, rules: Rules, text: int, *, fresh: bool, force: bool) -> tuple[Record, bool]:
+    """The record of DIR/parquet/roles, made now unless it is current, and whether it was.
+
+    It is not begun without room for `text` bytes besides.
+    """
     folder = where.roles.parent
     settings, inputs = asdict(rules), {"clicks": parts.record.content}
     found = read_records(folder).get("roles")
     if found and not fresh and found.is_current(folder, settings, inputs):
-        return found
+        return found, False
     with room(where.roles, "split", roles_bytes(parts.record.counts["rows"]) + text, force=force):
         with staged_folder(where.roles) as staged:
             total, ranges = _assign(parts, rules, staged)
@@ -146,7 +154,7 @@ def _roles(parts: Parts, where: Dataset, rules: Rules, text: int, *, fresh: bool
         sets = {name: asdict(SetSize(size.events, size.sessions, size.items)) for name, size in total.sets.items()}
         record = Record("roles", settings, inputs, files, {"sets": sets, "lines": ranges})
         write_record(folder, "roles", record)
-    return record
+    return record, True
 
 
 def _assign(parts: Parts, rules: Rules, staged: Path) -> tuple[Tally, dict[str, list[int]]]:
@@ -160,7 +168,7 @@ def _assign(parts: Parts, rules: Rules, staged: Path) -> tuple[Tally, dict[str, 
     def assign(path: Path) -> tuple[Tally, str, list[int]]:
         name = path.name
         codes, _ = holdout.session_codes(read_column(path, SESSION))
-        kept, ends = np.load(scratch / f"kept_{name}.npy"), np.load(scratch / f"ends_{name}.npy")
+        kept, ends = (np.load(scratch / f"{what}_{name}.npy", allow_pickle=False) for what in ("kept", "ends"))
         members = holdout.assign(kept, ends, codes, found, cut, rules)
         np.save(staged / f"{name}.npy", holdout.roles(members))
         row = read_column(path, ROW)

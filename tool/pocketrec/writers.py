@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import polars as pl
 import xxhash
 
 from pocketrec.bulk import BulkFile
-from pocketrec.errors import DatasetError
 from pocketrec.files import commit, content_hash, staged_name
 from pocketrec.manifest import OutputFile
 from pocketrec.schema import Int32
@@ -176,20 +175,3 @@ class Writer:
 
     def __exit__(self, *_: object) -> None:
         self.abort()
-
-
-def open_array(path: Path) -> Int32:
-    """A batch array of shape (steps, B) as `Npy` wrote it, mapped, not loaded.
-
-    Raises:
-        DatasetError: the file is missing, cut, or no int32 matrix.
-    """
-    expected = "an int32 array of shape (steps, batch size) written by `pocketrec batches`"
-    try:
-        array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}).", expected=expected, do="pocketrec batches") from error
-    if array.dtype != np.int32 or array.ndim != 2:
-        raise DatasetError(f"{path} holds {array.dtype} of shape {array.shape}.", expected=expected, do="pocketrec batches")
-    matrix: Int32 = array
-    return matrix

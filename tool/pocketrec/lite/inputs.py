@@ -6,41 +6,30 @@ A file that is missing or does not fit is an error that names the command which 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from pocketrec.arrays import open_array
 from pocketrec.errors import DatasetError
+from pocketrec.items import read_items
 from pocketrec.layout import Dataset
 
 Lanes = npt.NDArray[np.int32]
 
 
 def count_items(dataset: Dataset) -> int:
-    """Items of the index, from the file's footer.
+    """Items of the index.
 
     Raises:
         DatasetError: items.parquet is missing, is something else, or is empty.
     """
-    import pyarrow.parquet as pq
-
     path = dataset.items
     do = f"pocketrec batches --dataset {dataset.root}"
-    if not path.is_file():
-        raise DatasetError(f"{path} is missing.", expected="the item index", do=do)
-    try:
-        footer = pq.read_metadata(path)
-        columns = set(footer.schema.to_arrow_schema().names)
-    except (OSError, ValueError) as error:  # pyarrow's errors are children of these
-        raise DatasetError(f"{path} cannot be read ({error}).", expected="a Parquet file", do=do) from error
-    if missing := {"item_id", "item_idx"} - columns:
-        raise DatasetError(
-            f"{path} has no column {', '.join(sorted(missing))}.", expected="item_id, item_idx, support", do=do
-        )
-    if footer.num_rows < 1:
+    rows = len(read_items(path, do=do))
+    if not rows:
         raise DatasetError(f"{path} holds no items.", expected="one row an item", do=do)
-    return int(footer.num_rows)
+    return rows
 
 
 @dataclass(frozen=True)
@@ -65,8 +54,11 @@ def open_batches(dataset: Dataset, batch_size: int) -> Batches:
     Raises:
         DatasetError: one is missing, damaged, of another shape than the others, or empty.
     """
-    arrays = [_open(dataset.batches(name, batch_size), dataset, batch_size) for name in ("feats", "targets", "masks")]
     do = _make_batches(dataset, batch_size)
+    arrays = [
+        open_array(dataset.batches(name, batch_size), shape=(None, batch_size), do=do)
+        for name in ("feats", "targets", "masks")
+    ]
     if len({array.shape for array in arrays}) != 1:
         shapes = ", ".join(str(array.shape) for array in arrays)
         raise DatasetError(
@@ -92,19 +84,6 @@ def check_codes(batches: Batches, n_items: int, dataset: Dataset) -> None:
                 expected=f"{lowest} to {n_items - 1}, for the {n_items:,} items of {dataset.items}",
                 do=_make_batches(dataset, rows.shape[1]),
             )
-
-
-def _open(path: Path, dataset: Dataset, batch_size: int) -> Lanes:
-    do = _make_batches(dataset, batch_size)
-    if not path.is_file():
-        raise DatasetError(f"{path} is missing.", expected=f"batches of {batch_size} lanes", do=do)
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}).", expected="a whole .npy file", do=do) from error
-    if array.dtype != np.int32 or array.ndim != 2 or array.shape[1] != batch_size:
-        raise DatasetError(f"{path} is {array.dtype}{list(array.shape)}.", expected=f"int32[steps, {batch_size}]", do=do)
-    return array  # type: ignore[no-any-return]
 
 
 def _make_batches(dataset: Dataset, batch_size: int) -> str:

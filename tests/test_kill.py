@@ -1,0 +1,242 @@
+"""Whatever a stage is killed by and whenever, what is there is true, and the same command finishes the work.
+
+Two kinds of kills, in turn: at a random moment of the run, and right before a random change to the dataset's names (a
+rename, a removal, a file opened for writing), where moments too short to be hit by chance are. Both are drawn from a seed;
+POCKETREC_KILLS sets how many, POCKETREC_KILLS_SEED which.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import pocketrec
+from pocketrec.files import STAGED_SUFFIX, content_hash
+from pocketrec.layout import Dataset
+from pocketrec.manifest import Record, read_records
+from pocketrec.sources.synthetic import synth
+
+KILLS = int(os.environ.get("POCKETREC_KILLS", "12"))
+SEED = int(os.environ.get("POCKETREC_KILLS_SEED", "1"))
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+TIMEOUT = 120
+
+COUNTED = """
+import os, sys
+home, at, number = os.path.abspath(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+sys.argv[1:] = sys.argv[4:]
+changes = 0
+
+def watch(event, arguments):
+    global changes
+    if event not in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"):
+        return
+    if not isinstance(arguments[0], (str, os.PathLike)):
+        return
+    if event == "open" and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        return
+    if os.path.abspath(arguments[0]).startswith(home) or not os.path.isabs(arguments[0]):
+        changes += 1
+        if changes == at:
+            os.kill(os.getpid(), number)
+
+sys.addaudithook(watch)
+from pocketrec.cli import main
+try:
+    main()
+finally:
+    sys.addaudithook(lambda *_: None)
+    if not at:
+        print(f"changes={changes}", file=sys.stderr)
+"""
+"""The command line, told to send itself a signal before its `at`-th change; with 0 it says how many there were."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, the dataset it finds, and what it makes of it when nobody disturbs it.
+
+    Attributes:
+        command: its words but for --dataset.
+        before: the dataset folder it begins with; not to be changed.
+        after: path -> content of every file at the end.
+        records: of the finished dataset, by folder.
+        seconds: the run takes.
+        changes: to names, as COUNTED counts them.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    before: Path
+    after: dict[str, str]
+    records: dict[str, dict[str, Record]]
+    seconds: float
+    changes: int
+
+
+def start(dataset: Path, command: tuple[str, ...], *, at: int | None = None, number: int = 0) -> subprocess.Popen[str]:
+    """The real command line in a process of its own; with `at` as COUNTED."""
+    words = [*command, "--dataset", str(dataset)]
+    program = ["-m", "pocketrec.cli"] if at is None else ["-c", COUNTED, str(dataset), str(at), str(number)]
+    return subprocess.Popen([sys.executable, *program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(dataset: Path, command: tuple[str, ...], *, at: int | None = None) -> str:
+    process = start(dataset, command, at=at)
+    _, err = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0, err
+    return err
+
+
+def contents(dataset: Path) -> dict[str, str]:
+    return {str(path.relative_to(dataset)): content_hash(path) for path in sorted(dataset.rglob("*")) if path.is_file()}
+
+
+def records(dataset: Path) -> dict[str, dict[str, Record]]:
+    where = Dataset(dataset)
+    return {folder.name: read_records(folder) for folder in (where.clicks.parent, where.rsc15, where.final)}
+
+
+def times(dataset: Path, kept: dict[str, dict[str, Record]]) -> dict[str, int]:
+    """When the files of some records were changed."""
+    files = {f"{folder}/{name}" for folder, ones in kept.items() for one in ones.values() for name in one.files}
+    return {name: (dataset / name).stat().st_mtime_ns for name in sorted(files) if not name.endswith("final/items.parquet")}
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
+    """Each stage for the first time and over what an older run left, and `prep` over a dataset of another log."""
+    root = tmp_path_factory.mktemp("kill")
+    log, older_log = root / "clicks.dat", root / "older.dat"
+    synth(log, clicks=150_000, seed=5)
+    synth(older_log, clicks=60_000, seed=6)
+    older = root / "older"
+    pocketrec.prep(older_log, older, batch_size=32)
+    pocketrec.prep(older_log, older, batch_size=16)
+    empty, ingested, divided = root / "empty", root / "ingested", root / "divided"
+    empty.mkdir()
+    pocketrec.ingest(log, ingested)
+    shutil.copytree(ingested, divided)
+    pocketrec.split(divided)
+    over = root / "over"  # everything is there, of the same log, with other settings
+    shutil.copytree(divided, over)
+    pocketrec.split(over, holdout=2 * 86400.0)
+    pocketrec.batches(over, batch_size=32)
+    pocketrec.batches(over, batch_size=16)
+    divided_again = root / "divided_again"  # the split is newer than the batches
+    shutil.copytree(over, divided_again)
+    pocketrec.split(divided_again)
+    batches = ("batches", "--batch-size", "32")
+    given: list[tuple[str, tuple[str, ...], Path]] = [
+        ("ingest", ("ingest", str(log)), empty),
+        ("split", ("split",), ingested),
+        ("batches", batches, divided),
+        ("ingest over another log", ("ingest", str(log)), older),
+        ("split over other settings", ("split",), over),
+        ("batches over another split", batches, divided_again),
+        ("split --fresh", ("split", "--fresh"), divided),
+        ("prep over another log", ("prep", str(log), "--batch-size", "32"), older),
+    ]
+    return [undisturbed(root, *one) for one in given]
+
+
+def undisturbed(root: Path, name: str, command: tuple[str, ...], before: Path) -> Case:
+    """Run a command to its end; what it leaves is true, too."""
+    dataset = root / "undisturbed"
+    shutil.copytree(before, dataset)
+    began = time.monotonic()
+    changes = int(finish(dataset, command, at=0).split("changes=")[1])
+    seconds = time.monotonic() - began
+    after, found = contents(dataset), records(dataset)
+    assert pocketrec.verify_data(dataset).passed, name
+    shutil.rmtree(dataset)
+    return Case(name, command, before, after, found, seconds, changes)
+
+
+def kill_at_a_moment(case: Case, dataset: Path, number: signal.Signals, chance: random.Random) -> str:
+    """Not in the first moments, when Python starts; earlier if the run was over already, on a machine with less to do."""
+    delay = chance.uniform(0.3, 1.0) * case.seconds
+    while True:
+        process = start(dataset, case.command)
+        time.sleep(delay)
+        process.send_signal(number)
+        process.communicate(timeout=TIMEOUT)
+        if process.returncode or delay < 0.1:
+            return f"after {delay:.2f} of {case.seconds:.2f} s, exit {process.returncode}"
+        shutil.rmtree(dataset)
+        shutil.copytree(case.before, dataset)
+        delay *= 0.7
+
+
+def kill_at_a_change(case: Case, dataset: Path, number: signal.Signals, chance: random.Random) -> str:
+    at = chance.randint(1, case.changes)
+    process = start(dataset, case.command, at=at, number=number)
+    process.communicate(timeout=TIMEOUT)
+    return f"before change {at} of {case.changes}, exit {process.returncode}"
+
+
+Kill = Callable[[Case, Path, signal.Signals, random.Random], str]
+KINDS: tuple[Kill, ...] = (kill_at_a_change, kill_at_a_moment)
+
+
+@pytest.mark.parametrize("trial", range(KILLS))
+def test_a_killed_stage(cases: list[Case], tmp_path: Path, trial: int) -> None:
+    chance = random.Random(f"{SEED} {trial}")
+    case, number, kill = cases[trial % len(cases)], chance.choice(SIGNALS), KINDS[(trial // len(cases) + trial) % 2]
+    dataset = tmp_path / "dataset"
+    shutil.copytree(case.before, dataset)
+    told = f"{case.name}, {number.name} {kill(case, dataset, number, chance)}"
+    print(told, "left", sum(1 for _ in dataset.rglob(f"*{STAGED_SUFFIX}")))  # for pytest -s
+    report = pocketrec.verify_data(dataset)
+    assert report.passed, (told, [stage for stage in report.stages if stage.damaged])
+    left = records(dataset)
+    finished = {
+        folder: {key: one for key, one in ones.items() if case.records[folder].get(key) == one}
+        for folder, ones in left.items()
+    }
+    before = times(dataset, finished if "--fresh" not in case.command else {})
+    finish(dataset, case.command)
+    assert {name for name in contents(dataset) if STAGED_SUFFIX in name} == set(), told
+    assert not list(dataset.rglob(f"*{STAGED_SUFFIX}")), told
+    assert contents(dataset) == case.after, told
+    after = times(dataset, finished)
+    assert {name for name, when in before.items() if after[name] != when} == set(), f"{told}: done again"
+
+
+@pytest.mark.parametrize("command", [("ingest",), ("split",), ("batches", "--batch-size", "16")], ids=lambda one: one[0])
+def test_a_stage_that_is_up_to_date_removes_what_another_run_left(
+    cases: list[Case], tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """A `--fresh` run was killed, and the next one finds that nothing is to be done."""
+    over = next(case.before for case in cases if case.name == "split over other settings")
+    dataset = tmp_path / "dataset"
+    shutil.copytree(over, dataset)
+    where = Dataset(dataset)
+    log = read_records(where.clicks.parent)["ingest"].counts["log"]
+    staged = {
+        "ingest": [where.clicks.with_name("clicks.incomplete")],
+        "split": [where.roles.with_name("roles.incomplete"), where.rsc15 / "rsc15_test.txt.incomplete"],
+        "batches": [where.final / "feats_bs16.npy.incomplete"],
+    }[command[0]]
+    for path in staged:
+        if path.suffixes[-2:] == [".txt", STAGED_SUFFIX] or path.parent == where.final:
+            path.write_bytes(b"half")
+        else:
+            path.mkdir()
+            (path / "half").write_bytes(b"half")
+    settings = ("--holdout", "2d") if command[0] == "split" else ()
+    words = (*command, log) if command[0] == "ingest" else command
+    kept = times(dataset, records(dataset))
+    finish(dataset, (*words, *settings))
+    assert not list(dataset.rglob(f"*{STAGED_SUFFIX}"))
+    assert times(dataset, records(dataset)) == kept

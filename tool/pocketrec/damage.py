@@ -1,0 +1,78 @@
+"""Files that are not what a stage wrote: how they are noticed, and which command makes them again.
+
+A file's record says everything that is needed: its size and hash, the stage, and the settings to run it with. `--fresh` is
+part of every command, because a file of the right size looks up to date.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from pocketrec.errors import DatasetError
+from pocketrec.manifest import Record, read_records
+
+
+def rebuild_command(root: Path, record: Record) -> str:
+    """The command that writes the files of a record again, with the settings they were made with.
+
+    Args:
+        root: the dataset folder.
+        record: of any stage.
+    """
+    words = ["pocketrec", {"roles": "split", "sequences": "batches"}.get(record.stage, record.stage)]
+    if record.stage == "ingest":
+        words.append(str(record.counts.get("log", "CLICKS")))
+    words += ["--dataset", str(root)]
+    for name, value in record.settings.items():
+        if name != "n_items":  # a model's, from the item index
+            words += [f"--{name.replace('_', '-')}", _option(name, value)]
+    return shlex.join(words if record.stage == "export" else [*words, "--fresh"])
+
+
+def _option(name: str, value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    number = int(value) if isinstance(value, float) and value.is_integer() else value
+    return f"{number}s" if name == "holdout" else str(number)
+
+
+def rebuild_command_of(path: Path) -> str:
+    """The command that writes a file or a folder of them again, by the records above it; "" where none has it.
+
+    Raises:
+        DatasetError: a manifest on the way is damaged.
+    """
+    for folder in path.parents[:3]:
+        for record in read_records(folder).values():
+            if any((folder / name).is_relative_to(path) for name in record.files):
+                return rebuild_command(folder.parent, record)
+    return ""
+
+
+def unreadable(path: Path, why: object, *, expected: str, do: str = "") -> DatasetError:
+    """The error for a file that is there and cannot be read; `do` is said where no record knows better."""
+    return DatasetError(f"{path} cannot be read ({why}).", expected=expected, do=rebuild_command_of(path) or do)
+
+
+def check_files(folder: Path, record: Record, names: Iterable[str] | None = None) -> None:
+    """Read files of a record and compare them with what was written: what is wrong in one spoils all that is made of it.
+
+    Args:
+        folder: that of the record's manifest.
+        record: describes the files.
+        names: which of its files; all if None.
+
+    Raises:
+        DatasetError: one is missing, cut or changed. Names the file and the command that makes it again.
+    """
+    for name in record.files if names is None else names:
+        if fault := record.files[name].fault(folder / name):
+            raise DatasetError(
+                f"{folder / name} {fault}.",
+                expected=f"the file that `pocketrec {record.stage}` wrote"
+                if record.stage != "roles"
+                else "what split wrote",
+                do=rebuild_command(folder.parent, record),
+            )
