@@ -67,7 +67,8 @@ def sequences(
             for what in ("items", "lengths")
         }
         unknown = dict.fromkeys(SPLITS, 0)
-        for rows, found_here in _sessions_of_parts(where, parts, index):
+        in_pieces = all(rows == last + 1 - first for rows, first, last in roles.counts["lines"].values())
+        for rows, found_here in _sessions_of_parts(where, parts, index, in_pieces):
             for name, sessions in found_here.items():
                 writers[name, "items"].write(sessions.items.reshape(-1, 1))
                 writers[name, "lengths"].write(sessions.lengths.astype(np.int32).reshape(-1, 1))
@@ -104,7 +105,9 @@ def _path(folder: Path, name: str, what: str) -> Path:
     return folder / f"{name}_{what}.npy"
 
 
-def _sessions_of_parts(where: Dataset, parts: Parts, index: ItemCodes) -> Iterator[tuple[int, Mapping[str, Sessions]]]:
+def _sessions_of_parts(
+    where: Dataset, parts: Parts, index: ItemCodes, in_pieces: bool
+) -> Iterator[tuple[int, Mapping[str, Sessions]]]:
     """For each part its rows, and the sessions of each set."""
 
     def read(path: Path) -> tuple[int, Mapping[str, Sessions]]:
@@ -117,7 +120,8 @@ def _sessions_of_parts(where: Dataset, parts: Parts, index: ItemCodes) -> Iterat
         )
         return len(role), {name: whole_sessions(session[name], time[name], index.of(item[name])) for name in SPLITS}
 
-    yield from ahead(read, parts.folders)
+    # A part that is not one piece of the log must be sorted, which takes twice the memory: one at a time then.
+    yield from ahead(read, parts.folders, threads=2 if in_pieces else 1)
 
 
 def whole_sessions(session: Int64, time: Int64, codes: Int32) -> Sessions:
