@@ -91,7 +91,7 @@ def test_a_log_of_many_chunks_keeps_every_row_and_its_order(
     tmp_path: Path, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Several MB, so that the engine's threads work on several chunks at once, into parts of about equal size."""
-    monkeypatch.setattr("pocketrec.partitions.ROWS_A_PART", 10_000)
+    monkeypatch.setattr("pocketrec.filling.ROWS_A_PART", 10_000)
     log = synth(tmp_path / "clicks.dat", clicks=100_000, order=order).path  # type: ignore[arg-type]
     ingest(log, tmp_path / "d")
     parts = [np.array(read_columns(path, COLUMNS)) for path in Parts(Dataset(tmp_path / "d")).folders]

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from line_oracle import read_time
+from pocketrec.sources.other_times import times_of
 from pocketrec.sources.timestamps import TEMPLATE, parse_times
 
 EPOCH = datetime(1970, 1, 1)
@@ -158,3 +160,46 @@ def test_a_day_that_a_zone_skipped() -> None:
     """Samoa had no 30 December 2011; its clock times count with the offset of the 29th."""
     moment = datetime(2011, 12, 30, 12, 0, tzinfo=ZoneInfo("Pacific/Apia"))
     assert parsed(["2011-12-30T12:00:00.000Z"], "Pacific/Apia") == [round(moment.timestamp() * 1000)]
+
+
+@st.composite
+def other_forms(draw: st.DrawFn) -> str:
+    """A moment in one of the forms, sometimes with a character changed."""
+    moment = draw(st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29)))
+    digits = draw(st.text("0123456789", min_size=0, max_size=10))
+    fraction = f".{digits}" if digits or draw(st.booleans()) else ""
+    offset = draw(st.sampled_from(["", "Z", "+02:00", "-0330", "+14", "-23:59", "+24:00", "+00:60", "-00:00", "z"]))
+    epoch = draw(st.integers(0, 10**12) | st.integers(0, 10**16) | st.sampled_from([10**11 - 1, 10**11]))
+    year = f"{moment.year:04d}"
+    calendar = f"{year}-{moment:%m-%d}{draw(st.sampled_from('TTT _'))}{moment:%H:%M:%S}{fraction}{offset}"
+    text = draw(st.sampled_from([calendar, calendar, f"{epoch}{fraction}"]))
+    if draw(st.integers(0, 3)) == 0:
+        place = draw(st.integers(0, len(text)))
+        text = text[:place] + draw(st.sampled_from("0123456789 -+:.TZ\x00\né٣")) + text[place + draw(st.integers(0, 1)) :]
+    return text
+
+
+@settings(max_examples=200)
+@given(some=st.lists(other_forms(), min_size=1, max_size=20), zone=st.sampled_from(["UTC", *ZONES]))
+def test_every_form_against_datetime(some: list[str], zone: str) -> None:
+    some = [text for text in some if zone == "UTC" or "1970" < text[:4] < "2037"]  # Polars knows no summer time later
+    assert times_of(pl.Series(some, dtype=pl.String), zone).to_list() == [read_time(text, zone) for text in some]
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("1396867869", 1396867869000),
+        ("99999999999", 99999999999000),
+        ("100000000000", 100000000000),
+        ("1396867869.2779", 1396867869277),
+        ("2014-04-07T10:51:09.2779+02:00", 1396860669277),
+        ("2014-04-07 10:51:09", 1396867869000 - 8 * 3_600_000),
+        ("2014-04-07T10:51:09.277Z", 1396867869277 - 8 * 3_600_000),
+        ("1396867869277.5", None),
+        ("-1", None),
+    ],
+)
+def test_what_the_zone_of_the_log_moves(text: str, ms: int | None) -> None:
+    """What has an offset, or counts from the epoch, is a moment already."""
+    assert times_of(pl.Series([text, None]), "Asia/Shanghai").to_list() == [ms, None]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pocketrec.errors import DatasetError
 from pocketrec.manifest import Record, read_records
+from pocketrec.ncf.commands import is_ncf, rebuild_ncf
 
 
 def rebuild_command(root: Path, record: Record) -> str:
@@ -21,6 +22,8 @@ def rebuild_command(root: Path, record: Record) -> str:
         root: the dataset folder.
         record: of any stage.
     """
+    if is_ncf(record):
+        return rebuild_ncf(root, record)
     words = ["pocketrec", {"roles": "split", "sequences": "batches"}.get(record.stage, record.stage)]
     if record.stage == "ingest":
         words.append(str(record.counts.get("log", "CLICKS")))
@@ -32,6 +35,8 @@ def rebuild_command(root: Path, record: Record) -> str:
 
 
 def _option(name: str, value: object) -> str:
+    if isinstance(value, dict):
+        return ",".join(f"{key}={one}" for key, one in value.items())
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     number = int(value) if isinstance(value, float) and value.is_integer() else value

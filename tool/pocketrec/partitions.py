@@ -4,6 +4,8 @@ A part holds whole sessions of one range of session ids, so parts in order are s
 a session whole sees one part at a time. Inside a part the rows keep the order of the log. The ranges are cut at
 quantiles of a sample, so that parts come out about equally large whatever the ids look like.
 
+How they are made, `filling` knows; here is what it is made from, whether it must be, and what is said of it.
+
 (The design calls this module `ingest`; the name belongs to the function, `pocketrec.ingest`.)
 """
 
@@ -11,45 +13,60 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial, reduce
-from operator import and_
 from pathlib import Path
+from typing import Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import numpy as np
 import polars as pl
 
-from pocketrec import engine
 from pocketrec.errors import LogError, SettingsError
-from pocketrec.files import content_hash, staged_folder
+from pocketrec.files import commit, content_hash, staged_folder
+from pocketrec.filling import ITEM_IDS, REJECTS, Read, Settings, fill
 from pocketrec.layout import Dataset
 from pocketrec.lock import hold
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, same_log, write_record
 from pocketrec.progress import SILENT, Progress
-from pocketrec.schema import CLICK_COLUMNS, SESSION, TIME, Int64
-from pocketrec.sources import yoochoose
-from pocketrec.space import ingest_bytes, is_full, room
+from pocketrec.schema import CLICK_COLUMNS, ITEM, TIME
+from pocketrec.sources.streams import STDIN
+from pocketrec.sources.tables import is_parquet
+from pocketrec.sources.tabular import USAGE, Columns, check_columns
+from pocketrec.space import room
 
-ROWS_A_PART = 1 << 19
-MAX_PARTS = engine.MAX_FILES
-OPEN_ROWS = 1 << 20
-"""Rows in all open row groups together; more parts get smaller groups (powers of two), so memory stays as it is."""
-MIN_ROW_GROUP, MAX_ROW_GROUP = 1 << 12, 1 << 14
-ROW_GROUPS_A_RUN = 1 << 11
-"""What the sink knows of each row group is not freed before its end, so a very large log is ingested in several runs."""
-
-_READABLE = reduce(and_, (pl.col(name).is_not_null() for name in CLICK_COLUMNS))
+Kind = Literal["clicks", "ratings"]
+BadRows = Literal["stop", "set-aside"]
+"""What happens at a line that is no click."""
 
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What is in DIR/parquet/clicks. `reused` tells that it was there already, from the same log."""
+    """What is in DIR/parquet/clicks.
+
+    Attributes:
+        rows: clicks.
+        parts: folders they are in.
+        bytes: of the Parquet files.
+        first_ms: the earliest time.
+        last_ms: the latest time.
+        lines: of the log, not counting a header: rows + set_aside, always.
+        set_aside: lines that are no clicks; they are in `rejects`.
+        rejects: DIR/rejects.csv; None where no line was set aside.
+        header: whether the log began with a line that names its columns.
+        member: which file of a zip was read; "" for any other log.
+        text_ids: which of session and item have ids that are not all whole numbers, so that there are codes for them.
+        reused: it was there already, from the same log.
+    """
 
     rows: int
     parts: int
     bytes: int
     first_ms: int
     last_ms: int
+    lines: int
+    set_aside: int
+    rejects: Path | None
+    header: bool
+    member: str
+    text_ids: tuple[str, ...]
     reused: bool
 
 
@@ -58,6 +75,9 @@ def ingest(
     dataset: Path | str = "dataset",
     *,
     timezone: str = "UTC",
+    bad_rows: BadRows = "stop",
+    columns: Columns | None = None,
+    kind: Kind = "clicks",
     fresh: bool = False,
     force: bool = False,
     progress: Progress = SILENT,
@@ -65,9 +85,14 @@ def ingest(
     """Stream a click log into DIR/parquet/clicks/part=NNNN/*.parquet.
 
     Args:
-        clicks: a log in YooChoose's format; its rows may be in any order.
+        clicks: a log in YooChoose's format, or with `columns` any csv, tsv or Parquet file; its rows may be in any order.
+            Text may be packed as gzip, zstd or zip, and "-" is standard input, which is ingested again each time.
         dataset: the dataset folder; made if need be.
-        timezone: zone of the log's wall clock, see `sources.timestamps.epoch_ms`.
+        timezone: zone of the log's wall clock, see `sources.timestamps.parse_times`.
+        bad_rows: stop at the first line that is no click, or set such lines aside in DIR/rejects.csv (line, reason, text;
+            see `sources.lines`).
+        columns: the log's own names for session, item and time, if it has a header with such.
+        kind: what the log holds; with ratings a user is a session, see `sources.movielens`.
         fresh: ingest again even where the same log was ingested with the same settings.
         force: begin even where the disk seems too small for it.
         progress: told about bytes read.
@@ -76,103 +101,110 @@ def ingest(
         BusyError: another process is at work in the dataset folder.
         SpaceError: the disk is too small. What was there before is as it was.
         FolderError: the dataset folder cannot be written.
-        LogError: the log is missing, empty, or has a line that is not a click. Nothing is left behind then.
+        LogError: the log is missing, empty, cut, or has a line that is not a click. Nothing is left behind then.
     """
-    log, home = Path(clicks), Dataset(Path(dataset)).clicks
-    _check(log, timezone)
+    log, where = Path(clicks), Dataset(Path(dataset))
+    _check(log, timezone, bad_rows, columns)
+    settings: Settings = {"timezone": timezone}
+    settings |= {} if bad_rows == "stop" else {"bad_rows": bad_rows}
+    settings |= {"columns": check_columns(columns)} if columns else {}
+    settings |= {} if kind == "clicks" else {"kind": kind}
     with hold(dataset, "ingest"):
-        return _ingest(log, home, {"timezone": timezone}, fresh, force, progress)
+        return _ingest(log, where, settings, fresh, force, progress)
 
 
-def _ingest(log: Path, home: Path, settings: dict[str, str], fresh: bool, force: bool, progress: Progress) -> IngestReport:
+def _ingest(log: Path, where: Dataset, settings: Settings, fresh: bool, force: bool, progress: Progress) -> IngestReport:
+    home = where.clicks
     found = read_records(home.parent).get("ingest")
     if found and not fresh and found.is_current(home.parent, settings, found.inputs) and same_log(log, found):
-        return _report(found, reused=True)
-    with room(home, "ingest", ingest_bytes(log.stat().st_size), force=force):
+        return _report(where, found, reused=True)
+    with room(home, "ingest"):
         with staged_folder(home) as staged:
-            _sink(log, staged, settings["timezone"], progress)
-            record = _describe(log, staged, home, settings)
+            read = fill(log, home, staged, settings, force, progress)
+            record = _describe(log, staged, where, settings, read)
             drop_record(home.parent, "ingest")  # only now: a log that cannot be read leaves the earlier one usable
+            for path in (where.rejects, where.item_ids):
+                if (staged / path.name).exists():
+                    commit(staged / path.name, path)
+                else:
+                    path.unlink(missing_ok=True)
         write_record(home.parent, "ingest", record)
-    return _report(record, reused=False)
+    return _report(where, record, reused=False)
 
 
-def _check(log: Path, timezone: str) -> None:
+def _check(log: Path, timezone: str, bad_rows: str, columns: Columns | None) -> None:
     try:
         ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise SettingsError(
             f"{timezone!r} is not a time zone.", expected="an IANA name such as UTC or Asia/Shanghai"
         ) from error
+    if bad_rows not in get_args(BadRows):
+        raise SettingsError(f"bad rows cannot be treated as {bad_rows!r}.", expected=" or ".join(get_args(BadRows)))
+    if columns is not None:
+        check_columns(columns)
+    if log == STDIN:
+        return
     if not log.exists():
         raise LogError(f"{log} does not exist.", expected="a click log", do="check the path; `pocketrec synth` makes one")
     if not log.is_file():
-        raise LogError(f"{log} is not a file.", expected="a click log")
-    if log.stat().st_size == 0:
-        raise yoochoose.explain(log)
+        raise LogError(f"{log} is not a file.", expected="a click log; - is standard input")
+    if columns is None and is_parquet(log):
+        raise LogError(f"{log} is a Parquet file.", expected="the names of its columns", do=f"add --columns {USAGE}")
 
 
-def _cuts(sample: Int64, rows: float) -> Int64:
-    """First session id of every part but the first, at quantiles of a sorted sample."""
-    parts = min(MAX_PARTS, max(1, round(rows / ROWS_A_PART)))
-    return np.unique(sample[np.arange(1, parts) * len(sample) // parts])
-
-
-def _sink(log: Path, folder: Path, timezone: str, progress: Progress) -> None:
-    size = log.stat().st_size
-    sample, line_bytes = yoochoose.sample(log)
-    rows = size / line_bytes
-    cuts = _cuts(sample, rows).tolist()
-    row_group_rows = int(np.clip(1 << (OPEN_ROWS // (len(cuts) + 1)).bit_length() - 1, MIN_ROW_GROUP, MAX_ROW_GROUP))
-    rows_a_run = ROW_GROUPS_A_RUN * row_group_rows
-    with progress.task("ingest", size) as advance:
-        counted = engine.counted(SESSION, lambda rows: advance(round(rows * line_bytes)))
-        session = pl.col(SESSION) if progress is SILENT else counted
-        number = pl.when(_READABLE).then(engine.interval(session, cuts)).otherwise(engine.BAD)
-        try:
-            several = rows > rows_a_run
-            scans = yoochoose.scan_in_runs(log, timezone, rows_a_run) if several else [yoochoose.scan(log, timezone)]
-            for run, scan in enumerate(scans):
-                engine.sink_parts(scan, folder, number=number, name=partial(_file_name, run), row_group_rows=row_group_rows)
-        except (pl.exceptions.ComputeError, pl.exceptions.SchemaError, pl.exceptions.NoDataError) as error:
-            if is_full(error):  # Polars says so in the words it has for a bad line
-                raise
-            raise yoochoose.explain(log) from error
-    if (folder / _file_name(0, engine.BAD, 0)).parent.exists():
-        raise yoochoose.explain(log)
-
-
-def _file_name(run: int, part: int, file: int) -> str:
-    """The rows of a part are in the order of its files' names."""
-    return f"part={part:04d}/clicks-{run:03d}-{file:03d}.parquet"
-
-
-def _describe(log: Path, staged: Path, home: Path, settings: dict[str, str]) -> Record:
-    stat = log.stat()
+def _describe(log: Path, staged: Path, where: Dataset, settings: Settings, read: Read) -> Record:
     summary = pl.len().alias("rows"), pl.min(TIME).alias("first_ms"), pl.max(TIME).alias("last_ms")
 
     def describe(path: Path) -> tuple[OutputFile, dict[str, int]]:
         found = pl.scan_parquet(path, hive_partitioning=False, glob=False).select(summary).collect().row(0, named=True)
-        return OutputFile.of(path, (found["rows"], len(CLICK_COLUMNS))), found
+        return OutputFile.of(path, (found["rows"], len(CLICK_COLUMNS) + len(read.text_ids))), found
 
-    paths = sorted(staged.rglob("*.parquet"))
+    stat = None if log == STDIN else log.stat()
+    paths = sorted(staged.glob("*/*.parquet"))
     with ThreadPoolExecutor(1) as beside:
-        log_hash = beside.submit(content_hash, log)
+        log_hash = beside.submit(lambda: read.digest or content_hash(log))
         described = [describe(path) for path in paths]
-    files = {str(home.name / path.relative_to(staged)): file for path, (file, _) in zip(paths, described, strict=True)}
+    files = {
+        str(where.clicks.name / path.relative_to(staged)): file for path, (file, _) in zip(paths, described, strict=True)
+    }
+    if read.set_aside:
+        files[f"../{REJECTS}"] = OutputFile.of(staged / REJECTS, (read.set_aside, 3))
+    if ITEM in read.text_ids:
+        files[ITEM_IDS] = OutputFile.of(staged / ITEM_IDS)
+    rows = sum(found["rows"] for _, found in described)
     counts = {
-        "rows": sum(found["rows"] for _, found in described),
+        "rows": rows,
         "first_ms": min(found["first_ms"] for _, found in described),
         "last_ms": max(found["last_ms"] for _, found in described),
+        "lines": rows if read.lines is None else read.lines,
+        "set_aside": read.set_aside,
+        "header": read.header,
+        "member": read.member,
+        "text_ids": list(read.text_ids),
         "log": str(log),
-        "log_bytes": stat.st_size,
-        "log_mtime_ns": stat.st_mtime_ns,
+        "log_bytes": stat.st_size if stat else read.text_bytes,
+        "log_mtime_ns": stat.st_mtime_ns if stat else 0,
+        "text_bytes": read.text_bytes,
     }
     return Record("ingest", settings, {"log": log_hash.result()}, files, counts)
 
 
-def _report(record: Record, *, reused: bool) -> IngestReport:
+def _report(where: Dataset, record: Record, *, reused: bool) -> IngestReport:
     counts = record.counts
-    size = sum(file.bytes for file in record.files.values())
-    parts = len({Path(name).parent for name in record.files})
-    return IngestReport(counts["rows"], parts, size, counts["first_ms"], counts["last_ms"], reused)
+    parts = [name for name in record.files if name.startswith(f"{where.clicks.name}/")]
+    aside = counts.get("set_aside", 0)
+    return IngestReport(
+        rows=counts["rows"],
+        parts=len({Path(name).parent for name in parts}),
+        bytes=sum(record.files[name].bytes for name in parts),
+        first_ms=counts["first_ms"],
+        last_ms=counts["last_ms"],
+        lines=counts.get("lines", counts["rows"]),
+        set_aside=aside,
+        rejects=where.rejects if aside else None,
+        header=counts.get("header", False),
+        member=counts.get("member", ""),
+        text_ids=tuple(counts.get("text_ids", ())),
+        reused=reused,
+    )

@@ -5,7 +5,12 @@
 | session | int64 | the log's own id, 0 .. 2^63-1 |
 | item    | int64 | the log's own id, 0 .. 2^63-1 |
 | time    | int64 | milliseconds since 1970-01-01T00:00:00Z |
-| row     | int64 | the click's line in the log, from 0 |
+| row     | int64 | the click's number among the clicks of the log, from 0, without gaps |
+
+A log whose ids are no whole numbers has codes for them, from 0 in the order of the ids' bytes, and beside them the ids that
+came in, `session_id` and `item_id`, String.
+
+Where every line of a log is a click, `row` is the line, too; a header and lines that were set aside are not counted.
 """
 
 from __future__ import annotations

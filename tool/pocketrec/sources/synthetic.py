@@ -20,6 +20,7 @@ from pocketrec.files import STAGED_SUFFIX, staged_file
 from pocketrec.progress import SILENT, Progress
 from pocketrec.sources._synthetic_rows import BLOCK_ROWS, BUCKET, ROW, SCATTER, Maker, Rows
 from pocketrec.sources._synthetic_shop import CATEGORIES, FIRST_MS, LAST_MS, Ints, Shop
+from pocketrec.space import room
 
 Order = Literal["grouped", "interleaved", "shuffled"]
 
@@ -64,12 +65,13 @@ def synth(
 
     Raises:
         SettingsError: clicks, seed or order is out of range, or `out` is a folder.
+        SpaceError: the disk became full; an earlier file of that name is as it was.
+        FolderError: the folder cannot be written.
     """
     path = Path(out)
     _check(path, clicks, seed, order)
-    path.parent.mkdir(parents=True, exist_ok=True)
     maker = Maker(clicks, seed)
-    with staged_file(path) as staged, staged.open("wb") as file:
+    with room(path.parent, "synth"), staged_file(path) as staged, staged.open("wb") as file:
         if order == "grouped":
             with progress.task("making", clicks, "clicks") as advance:
                 for rows in maker.blocks():

@@ -44,7 +44,7 @@ def parse_times(frame: pl.LazyFrame, timezone: str = "UTC") -> pl.LazyFrame:
     ):
         frame = frame.select(others, *(expression.alias(name) for name, expression in step.items()))
     wall = pl.when("_valid").then(pl.col("_ms"))
-    time = wall if timezone == "UTC" else _from_wall_clock(wall, timezone)
+    time = wall if timezone == "UTC" else from_wall_clock(wall, timezone)
     return frame.select(others.exclude(TIME), time.alias(TIME))
 
 
@@ -101,7 +101,7 @@ def _is_valid() -> pl.Expr:
     return pl.col("_fits") & (year > 0) & (month > 0) & (month <= 12) & (day > 0) & (day <= days) & (pl.col("_hour") < 24)
 
 
-def _from_wall_clock(wall: pl.Expr, timezone: str) -> pl.Expr:
+def from_wall_clock(wall: pl.Expr, timezone: str) -> pl.Expr:
     """Epoch of a wall clock time as Python's `datetime.timestamp()` counts it.
 
     A time that happens twice is its first occurrence; one that the clock skipped is counted with the offset in force

@@ -4,6 +4,12 @@
 
 The category is not used, and a log without that column is read too. In a log that has it, a line without it is refused: it
 may have been cut inside the item id, which would make it another item.
+
+An id is a whole number from 0 to 2^63-1, read as the native reader of integers does: blanks, tabs, a sign or zeroes
+before it do not matter, nor does a carriage return after a field. A quote is a character like any other.
+
+A file as the original's is scanned by Polars as it is (`scan`); anything else is read block by block (`Lines`), by the same
+rules but that the time may have another form.
 """
 
 from __future__ import annotations
@@ -15,9 +21,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pocketrec.errors import LogError
 from pocketrec.schema import CLICK_COLUMNS, ITEM, ROW, SESSION, TIME, Int64
+from pocketrec.sources import other_times
 from pocketrec.sources.blocks import runs
+from pocketrec.sources.lines import BOM, NOT_READ, count_lines, skip_runs
 from pocketrec.sources.timestamps import parse_times
 
 EXPECTED = "SessionId,Timestamp,ItemId,Category, such as 1,2014-04-07T10:51:09.277Z,214536502,0"
@@ -25,16 +32,30 @@ FIELDS = ("SessionId", "Timestamp", "ItemId", "Category")
 CATEGORY = "category"
 
 _SAMPLES, _SAMPLE_BYTES = 1024, 4096
-_ID = re.compile(rb" *\+?[0-9]{1,20}")
-_PLAIN_LINE = (
-    rb"[0-9]{1,18},\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3])(?::[0-5]\d){2}\.\d{3}Z,[0-9]{1,18}"
+_FIRST_BYTES = tuple(bytes([byte]) for byte in b"0123456789 \t+-")
+_WHOLE = re.compile(rb"[ \t]*[+-]?[0-9]+")
+_ID = re.compile(rb"[ \t]*[+-]?0*([0-9]{1,19})")
+_ORIGINAL = re.compile(rb"[0-9]{1,18},\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z,[0-9]{1,18}(?:,[^,]+)?\r?\n?")
+_PLAIN_TIME = (
+    rb"(?:(?!0000)\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])[T ](?:[01]\d|2[0-3])(?::[0-5]\d){2}(?:\.\d{1,9})?"
+    rb"(?:Z|[+-][01]\d(?::?[0-5]\d)?)?|\d{1,11}(?:\.\d{1,9})?|[1-9]\d{11,13})"
 )
+_PLAIN_LINE = rb"[0-9]{1,18}," + _PLAIN_TIME + rb",[0-9]{1,18}"
 _PLAIN_LINES = {
     3: re.compile(rb"(?:" + _PLAIN_LINE + rb"\r?\n)*+"),
     4: re.compile(rb"(?:" + _PLAIN_LINE + rb",[!-+\--~]+\r?\n)*+"),
 }
 """By number of fields, a run of lines that are clicks beyond doubt; possessive, so that it never backs up."""
-_TIMESTAMP = re.compile(rb"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)\.(\d{3})Z")
+_HEADER_NAMES = ({b"sessionid", b"session"}, {b"timestamp", b"time"}, {b"itemid", b"item"})
+_LINES_OF_A_HEAD = 100
+
+
+def is_original(log: Path) -> bool:
+    """Whether a plain file begins as the original does, so that `scan` is the way to read it."""
+    with log.open("rb") as file:
+        first = file.readline(4096).removeprefix(BOM)
+        file.seek(max(0, log.stat().st_size - 2))
+        return bool(_ORIGINAL.fullmatch(first)) and not file.read().rstrip(b"\r").endswith(b",")  # which Polars overlooks
 
 
 def scan(log: Path, timezone: str = "UTC") -> pl.LazyFrame:
@@ -42,50 +63,61 @@ def scan(log: Path, timezone: str = "UTC") -> pl.LazyFrame:
 
     Raises:
         polars.exceptions.ComputeError: while it is streamed, where a line has too many fields, an id is not an integer
-            or the bytes are not UTF-8. `explain` finds the line.
+            or the bytes are not UTF-8.
     """
-    columns = _columns(log)
+    columns = _columns(_fields_of_first_line(log))
     frame = pl.scan_csv(log, has_header=False, schema=columns, quote_char=None, row_index_name=ROW, glob=False)
-    return _clicks(frame, columns, timezone)
+    return parse_times(_clicks(frame, columns, pl.col(ROW).cast(pl.Int64)), timezone).select(CLICK_COLUMNS)
 
 
 def scan_in_runs(log: Path, timezone: str, rows_a_run: int) -> Iterator[pl.LazyFrame]:
     """The same in several frames, one after the other, each of at least so many rows but the last."""
-    columns = _columns(log)
+    columns = _columns(_fields_of_first_line(log))
 
     def parse(block: bytes) -> pl.DataFrame:
-        return pl.read_csv(block, has_header=False, schema=columns, quote_char=None)
+        return _read_block(block, columns)
 
     for frame in runs(log, parse, columns, ROW, rows_a_run):
-        yield _clicks(frame, columns, timezone)
+        yield parse_times(_clicks(frame, columns, pl.col(ROW).cast(pl.Int64)), timezone).select(CLICK_COLUMNS)
 
 
-def _columns(log: Path) -> pl.Schema:
+def _read_block(text: bytes, columns: pl.Schema) -> pl.DataFrame:
+    """Some whole lines as they are.
+
+    Polars would drop a mark at the start of a block, unpack one that begins like an archive, and overlook a comma at its
+    very end; none of that is in a click.
+
+    Raises:
+        polars.exceptions.PolarsError: a line is no click.
+    """
+    if text[:1] not in _FIRST_BYTES:
+        raise pl.exceptions.ComputeError("a line that does not begin with a number")
+    ended = text if text.endswith(b"\n") else text + b"\n"
+    return pl.read_csv(ended, has_header=False, schema=columns, quote_char=None)
+
+
+def _columns(fields: int) -> pl.Schema:
     columns = {SESSION: pl.Int64(), TIME: pl.String(), ITEM: pl.Int64(), CATEGORY: pl.String()}
-    if _first_line(log).count(b",") == 2:
+    if fields == 3:
         del columns[CATEGORY]
     return pl.Schema(columns)
 
 
-def _clicks(frame: pl.LazyFrame, columns: pl.Schema, timezone: str) -> pl.LazyFrame:
-    """The canonical columns."""
-    rows = frame.select(
+def _clicks(frame: pl.LazyFrame, columns: pl.Schema, *others: pl.Expr) -> pl.LazyFrame:
+    """The canonical columns, time as text; null what is not part of a click."""
+    return frame.select(
         pl.when(pl.col(SESSION) >= 0).then(pl.col(SESSION)),
         pl.when((pl.col(ITEM) >= 0) & pl.col(list(columns)[-1]).is_not_null()).then(pl.col(ITEM)).alias(ITEM),
         TIME,
-        pl.col(ROW).cast(pl.Int64),
+        *others,
     )
-    return parse_times(rows, timezone).select(CLICK_COLUMNS)
 
 
 def sample(log: Path) -> tuple[Int64, float]:
     """Session ids from all over the log, ascending, and the mean bytes of a line.
 
     Small pieces at even distances: in a log grouped by session, a piece holds only neighbours, so many small pieces
-    tell more about the range of ids than a few large ones. Reads at most 4 MB.
-
-    Raises:
-        LogError: no line of the sample starts with a session id.
+    tell more about the range of ids than a few large ones. Reads at most 4 MB. There may be no ids.
     """
     size = log.stat().st_size
     with log.open("rb") as file:
@@ -96,79 +128,87 @@ def sample(log: Path) -> tuple[Int64, float]:
             for offset in range(0, size - _SAMPLE_BYTES, size // _SAMPLES):
                 file.seek(offset)
                 lines += file.read(_SAMPLE_BYTES).splitlines()[1:-1]  # the first and the last may be cut
-    heads = [line.split(b",", 1)[0] for line in lines]
-    ids = [int(head) for head in heads if _ID.fullmatch(head)]
-    sessions = np.array([number for number in ids if number < 1 << 63], dtype=np.int64)
-    if not len(sessions):
-        raise explain(log)
-    return np.sort(sessions), sum(map(len, lines)) / len(lines) + 1
+    ids = [number for line in lines if (number := _id(line.split(b",", 1)[0])) is not None]
+    return np.sort(np.array(ids, dtype=np.int64)), sum(map(len, lines)) / max(1, len(lines)) + 1
 
 
-def explain(log: Path) -> LogError:
-    """The error for the first line that is not a click, found by reading the log again."""
-    if log.stat().st_size == 0:
-        return LogError(f"{log} is empty.", expected=f"one click a line: {EXPECTED}", do="check the download or the path")
-    fields = 3 if _first_line(log).count(b",") == 2 else 4
-    for number, line in _doubtful_lines(log, fields):
-        if why := _what_is_wrong(line, fields):
-            shown = line[:120].decode("utf-8", "backslashreplace") + ("..." if len(line) > 120 else "")
-            return LogError(f"{log}, line {number}: {why}: {shown!r}", expected=EXPECTED, do="mend or remove the line")
-    return LogError(f"{log} cannot be read as a click log.", expected=f"one click a line: {EXPECTED}")
-
-
-def _first_line(log: Path) -> bytes:
+def _fields_of_first_line(log: Path) -> int:
     with log.open("rb") as file:
-        return file.readline(4096)
+        return 3 if file.readline(4096).count(b",") == 2 else 4
 
 
-def _doubtful_lines(log: Path, fields: int) -> Iterator[tuple[int, bytes]]:
-    """Line number (from 1) and text of every line that is not plainly a click; runs of plain ones are passed in one go."""
-    number = 1
-    with log.open("rb") as file:
-        while block := file.read(1 << 20) + file.readline():
-            position = 0
-            while position < len(block):
-                run = _PLAIN_LINES[fields].match(block, position)
-                number += block.count(b"\n", position, run.end()) if run else 0
-                position = run.end() if run else position
-                if position < len(block):
-                    end = block.find(b"\n", position) + 1 or len(block)
-                    line = block[position:end].rstrip(b"\r\n")
-                    yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-                    number, position = number + 1, end
+def _id(text: bytes) -> int | None:
+    """A whole number of 0 or more that fits 64 bits; None for anything else."""
+    match = _ID.fullmatch(text)
+    number = int(match[1]) if match else 0
+    return None if match is None or number >= 1 << 63 or (number and b"-" in text) else number
 
 
-def _what_is_wrong(line: bytes, fields: int) -> str:
-    """Why a line is not a click, in a few words; empty where it is one."""
-    parts = line.split(b",")
-    if not line:
+class Lines:
+    """The lines of a YooChoose log, in a zone, with 3 or 4 fields."""
+
+    expected = EXPECTED
+    schema = pl.Schema({SESSION: pl.Int64(), ITEM: pl.Int64(), TIME: pl.Int64()})
+
+    def __init__(self, fields: int, timezone: str) -> None:
+        self.fields, self.timezone = fields, timezone
+        self._columns = _columns(fields)
+
+    @classmethod
+    def of(cls, head: bytes, timezone: str) -> tuple[Lines, bool]:
+        """The form of a log by its first lines, and whether the first of them is a header."""
+        lines = head.split(b"\n", _LINES_OF_A_HEAD)[:_LINES_OF_A_HEAD]
+        commas = [line.count(b",") for line in lines]
+        return cls(3 if commas.count(2) > commas.count(3) else 4, timezone), is_header(lines[0])
+
+    def parse(self, text: bytes) -> pl.DataFrame | None:
+        """Clicks of some lines: session, item, time. None where a line is none."""
+        try:
+            clicks = _clicks(_read_block(text, self._columns).lazy(), self._columns).collect()
+        except NOT_READ:
+            return None
+        clicks = clicks.with_columns(other_times.times_of(clicks[TIME], self.timezone).alias(TIME))
+        whole = len(clicks) == count_lines(text) and not sum(clicks.null_count().row(0))
+        return clicks.select(SESSION, ITEM, TIME) if whole else None
+
+    def doubtful(self, text: bytes) -> Iterator[tuple[int, int]]:
+        """Begin and end of the lines that are not plainly clicks."""
+        return skip_runs(text, _PLAIN_LINES[self.fields])
+
+    def judge(self, lines: list[bytes]) -> list[str]:
+        """Why each line is no click."""
+        fields = [[part.removesuffix(b"\r") for part in line.split(b",")] for line in lines]
+        reasons = [_what_is_wrong(parts, self.fields) for parts in fields]
+        fine = [row for row, reason in enumerate(reasons) if not reason]
+        times = pl.Series([fields[row][1].decode() for row in fine], dtype=pl.String)
+        for row in np.flatnonzero(other_times.times_of(times, self.timezone).is_null().to_numpy()):
+            reasons[fine[row]] = f"Timestamp is not of the form {other_times.EXPECTED}"
+        return reasons
+
+
+def is_header(line: bytes) -> bool:
+    """Whether a line names the columns of a YooChoose log in its order: SessionId, Timestamp, ItemId, however written."""
+    names = [part.strip(b" \t\r\"'").lower().replace(b"_", b"").replace(b" ", b"") for part in line.split(b",")]
+    return len(names) in (3, 4) and all(name in known for name, known in zip(names, _HEADER_NAMES, strict=False))
+
+
+def _what_is_wrong(parts: list[bytes], fields: int) -> str:
+    """Why the fields of a line are no click, but for the time, in a few words; empty where they are."""
+    if parts == [b""]:
         return "a blank line"
     if any(b"\x00" in part for part in parts[:3]):
         return "a NUL byte"
     if len(parts) != fields:
         return f"{len(parts)} field{'s' * (len(parts) != 1)} instead of {fields}"
     for name, part in zip(FIELDS[::2], parts[::2], strict=False):
-        if not _ID.fullmatch(part):
+        if not _WHOLE.fullmatch(part) or (b"-" in part and part.strip(b" \t-0")):
             return f"{name} is not a whole number of 0 or more"
-        if int(part) >= 1 << 63:
+        if _id(part) is None:
             return f"{name} is larger than 2^63-1"
     if not parts[-1]:
         return f"{FIELDS[fields - 1]} is empty, as in a line that was cut"
-    if not _is_timestamp(parts[1]):
-        return "Timestamp is not of the form 2014-04-07T10:51:09.277Z"
     try:
-        line.decode("utf-8")
+        b",".join(parts).decode("utf-8")
     except UnicodeDecodeError:
         return "bytes that are not UTF-8"
     return ""
-
-
-def _is_timestamp(text: bytes) -> bool:
-    match = _TIMESTAMP.fullmatch(text)
-    if not match:
-        return False
-    year, month, day, hour, minute, second, _ = map(int, match.groups())
-    if not (1 <= month <= 12 and hour < 24 and minute < 60 and second < 60):
-        return False
-    first = np.datetime64(f"{year:04d}-{month:02d}")
-    return 1 <= day <= int(((first + 1).astype("datetime64[D]") - first.astype("datetime64[D]")).astype(int))

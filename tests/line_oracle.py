@@ -1,0 +1,101 @@
+"""Which lines of a log are clicks, judged one by one, slowly, by other means than pocketrec's: the independent judge."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+BOM = b"\xef\xbb\xbf"
+Click = tuple[int, int, int]  # session, item, ms
+
+
+def is_digits(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def read_id(text: bytes) -> int | None:
+    """A whole number after blanks, tabs and a sign."""
+    number = text.lstrip(b" \t")
+    digits = number[1:] if number[:1] in (b"+", b"-") else number
+    if not digits.isdigit() or len(digits.lstrip(b"0")) > 19:
+        return None
+    value = int(digits.lstrip(b"0") or b"0") * (-1 if number[:1] == b"-" else 1)
+    return value if 0 <= value < 2**63 else None
+
+
+def read_time(text: str, zone: str = "UTC") -> int | None:
+    """Milliseconds since the epoch by Python's datetime; any form that pocketrec knows."""
+    whole, dot, fraction = text.partition(".")
+    if is_digits(whole) and len(whole) <= 15:
+        if dot and not (is_digits(fraction) and len(fraction) <= 9):
+            return None
+        if int(whole) < 10**11:
+            return int(whole) * 1000 + int((fraction + "000")[:3])
+        return None if dot or int(whole) > 253_402_300_799_999 else int(whole)
+    wall, rest = text[:19], text[19:]
+    if len(wall) != 19 or not wall.isascii() or wall[10] not in ("T", " "):
+        return None
+    if [at for at, char in enumerate(wall) if not char.isdigit()] != [4, 7, 10, 13, 16]:
+        return None
+    try:
+        moment = datetime.strptime(wall.replace("T", " "), "%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return None
+    ms = 0
+    if rest.startswith("."):
+        digits = rest[1:].rstrip("Z") if "+" not in rest and "-" not in rest else rest[1:].replace("-", "+").split("+")[0]
+        if not is_digits(digits) or not 1 <= len(digits) <= 9:
+            return None
+        ms, rest = int((digits + "00")[:3]), rest[1 + len(digits) :]
+    if rest in ("", "Z"):
+        if zone == "UTC":
+            return (moment.replace(tzinfo=UTC) - EPOCH) // MILLISECOND + ms
+        return int(moment.replace(tzinfo=ZoneInfo(zone), fold=0).timestamp()) * 1000 + ms
+    sign, clock = rest[0], rest[1:]
+    digits = clock[:2] + clock[3:] if len(clock) == 5 and clock[2] == ":" else clock
+    if sign not in "+-" or len(digits) not in (2, 4) or not is_digits(digits):
+        return None
+    hours, minutes = int(digits[:2]), int(digits[2:] or "0")
+    if hours > 23 or minutes > 59:
+        return None
+    offset = timedelta(hours=hours, minutes=minutes) * (-1 if sign == "-" else 1)
+    return (moment.replace(tzinfo=timezone.utc) - EPOCH - offset) // MILLISECOND + ms  # noqa: UP017
+
+
+def read_line(line: bytes, fields: int, zone: str = "UTC") -> Click | None:
+    """A line without its LF."""
+    parts = [part[:-1] if part.endswith(b"\r") else part for part in line.split(b",")]
+    if len(parts) != fields or not parts[-1]:
+        return None
+    try:
+        texts = [part.decode() for part in parts]
+    except UnicodeDecodeError:
+        return None
+    session, item, ms = read_id(parts[0]), read_id(parts[2]), read_time(texts[1], zone)
+    return None if session is None or item is None or ms is None else (session, item, ms)
+
+
+def read_log(log: bytes, zone: str = "UTC") -> tuple[list[Click], list[int], int]:
+    """Clicks of a log, the numbers of the lines that are none, and how many lines there are but for a header."""
+    text = log.removeprefix(BOM)
+    lines = text.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    names = [
+        "".join(char for char in part.decode("latin-1").strip(" \t\r\"'").lower() if char not in "_ ")
+        for part in (lines or [b""])[0].split(b",")
+    ]
+    known = (("sessionid", "session"), ("timestamp", "time"), ("itemid", "item"))
+    header = len(names) in (3, 4) and all(names[place] in known[place] for place in range(3))
+    head = [line.count(b",") for line in lines[:100]]
+    fields = 3 if head.count(2) > head.count(3) else 4
+    clicks, bad = [], []
+    for number, line in enumerate(lines[header:], 1 + header):
+        click = read_line(line, fields, zone)
+        if click is None:
+            bad.append(number)
+        else:
+            clicks.append(click)
+    return clicks, bad, len(lines) - header

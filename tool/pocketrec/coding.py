@@ -1,0 +1,68 @@
+"""Ids that are text to codes: the code of an id is its rank among all ids of its column, in the order of their bytes.
+
+That is the order in which they would be sorted, so sessions by code are sessions by id. Items are held in memory, once
+each; sessions are not: the parts are ranges of session ids already, and inside a part they are ranked on their own.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import polars as pl
+
+from pocketrec.schema import CLICK_COLUMNS, ITEM, SESSION
+
+ID = {SESSION: "session_id", ITEM: "item_id"}
+"""The column that keeps the ids that came in."""
+
+
+def code_parts(
+    parts: list[Path],
+    home: Path,
+    name: str,
+    text: Collection[str],
+    item_ids: Path,
+    row_group_rows: int,
+    advance: Callable[[int], None],
+) -> None:
+    """Write each part again with codes for ids, beside the ids that came in; the part that was read is removed.
+
+    Args:
+        parts: folders of Parquet files, part=NNNN, ascending by session; their files in order have the rows in order.
+        home: where they are written.
+        name: of the file of a part.
+        text: which of session and item are text.
+        item_ids: where the item ids are kept in the order of their codes, if they are text.
+        row_group_rows: rows a Parquet row group.
+        advance: told about rows.
+    """
+    items = _vocabulary(parts, item_ids) if ITEM in text else None
+    sessions = 0
+    for part in parts:
+        frame = pl.read_parquet(sorted(part.iterdir()), glob=False, hive_partitioning=False)
+        shutil.rmtree(part)
+        kept = [pl.col(column).alias(ID[column]) for column in (SESSION, ITEM) if column in text]
+        if SESSION in text:
+            codes = frame[SESSION].rank("dense").cast(pl.Int64) + (sessions - 1)
+            sessions = int(codes.max()) + 1  # type: ignore[arg-type]
+            frame = frame.with_columns(kept.pop(0)).with_columns(codes.alias(SESSION))
+        if items is not None:
+            frame = frame.with_columns(kept.pop()).with_columns(pl.col(ITEM).cast(items).to_physical().cast(pl.Int64))
+        (home / part.name).mkdir()
+        columns = [*CLICK_COLUMNS, *(ID[column] for column in (SESSION, ITEM) if column in text)]
+        path = home / part.name / name
+        frame.select(columns).write_parquet(path, compression="lz4", row_group_size=row_group_rows)
+        advance(len(frame))
+
+
+def _vocabulary(parts: list[Path], path: Path) -> pl.Enum:
+    """All item ids in the order of their bytes; they are written to `path`."""
+    found = pl.Series(ID[ITEM], [], dtype=pl.String)
+    for part in parts:
+        here = pl.scan_parquet(sorted(part.iterdir()), glob=False, hive_partitioning=False).select(pl.col(ITEM).unique())
+        found = pl.concat([found, here.collect().to_series().rename(found.name)]).unique()
+    found = found.sort()
+    found.to_frame().write_parquet(path)
+    return pl.Enum(found)

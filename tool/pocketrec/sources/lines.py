@@ -1,0 +1,153 @@
+r"""Blocks of lines to clicks: all lines at once, and one by one only where a block has a line that is no click.
+
+A form (`yoochoose.Lines`) has two readers of one grammar: `parse` for a whole block, in native code, and `judge`, which
+says in words why a line is no click. A line is judged "" exactly where `parse` reads it.
+
+Lines that are set aside become rows of rejects.csv (line, reason, text) here, in the thread that found them. The text is
+the line without its end (LF or CRLF); so that it is whole whatever its bytes are, a backslash is doubled, and a byte that
+is not UTF-8 or is a control character is `\xNN`. `original` turns it back into the line's bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+import polars as pl
+
+from pocketrec.errors import LogError
+
+BOM = b"\xef\xbb\xbf"
+REJECTS_HEADER = b"line,reason,text\r\n"
+_LINES_A_JUDGEMENT = 4096
+_SPECIAL = re.compile("[\\\\\x00-\x1f\x7f\udc80-\udcff]")
+_ESCAPED = re.compile(rb"\\(\\|x[0-9a-f]{2})")
+NOT_READ = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What Polars raises over a block with a line that it cannot read."""
+
+
+class Form(Protocol):
+    """How the lines of a log are read."""
+
+    expected: str
+    """What a line looks like, for messages."""
+    schema: pl.Schema
+    """Of what `parse` returns: session, item, time."""
+
+    def parse(self, text: bytes) -> pl.DataFrame | None:
+        """The clicks of some whole lines, row for row; None where one or more is no click."""
+
+    def doubtful(self, text: bytes) -> Iterator[tuple[int, int]]:
+        """Begin and end of each line of some whole lines that is not plainly a click; runs of plain ones are passed."""
+
+    def judge(self, lines: list[bytes]) -> list[str]:
+        """Why each line, without its LF, is no click, in a few words; "" where it is one."""
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line that is no click: its number from 1, its bytes without the line end, and why."""
+
+    number: int
+    text: bytes
+    reason: str
+
+    def error(self, name: str, expected: str, do: str) -> LogError:
+        """As an error for the log of that name."""
+        shown = self.text[:120].decode("utf-8", "backslashreplace") + ("..." if len(self.text) > 120 else "")
+        return LogError(f"{name}, line {self.number}: {self.reason}: {shown!r}", expected=expected, do=do)
+
+
+@dataclass(frozen=True)
+class Clicks:
+    """What a block of lines came to.
+
+    Attributes:
+        frame: the clicks, in the order of the lines.
+        set_aside: how many lines were none.
+        rejects: they, as rows of rejects.csv.
+        first: the first of them.
+    """
+
+    frame: pl.DataFrame
+    set_aside: int = 0
+    rejects: bytes = b""
+    first: BadLine | None = None
+
+
+def count_lines(text: bytes) -> int:
+    """Lines of a text; the last one may lack its end."""
+    return text.count(b"\n") + (not text.endswith(b"\n") and len(text) > 0)
+
+
+def read_lines(form: Form, text: bytes, number: int) -> Clicks:
+    """The clicks of a block of whole lines, and what is left of it.
+
+    Args:
+        form: of the lines.
+        text: one or more whole lines.
+        number: of its first line in the log.
+    """
+    frame = form.parse(text)
+    if frame is not None:
+        return Clicks(frame)
+    kept: list[bytes] = []
+    rejects, first, count, done = bytearray(), None, 0, 0
+    for start, end, reason in _bad(form, text):
+        number += text.count(b"\n", done, start)
+        kept.append(text[done:start])
+        bad = BadLine(number, without_end(text[start:end]), reason)
+        rejects += reject_row(bad)
+        first, count, number, done = first or bad, count + 1, number + 1, end
+    kept.append(text[done:])
+    rest = b"".join(kept)
+    frame = form.parse(rest) if rest else pl.DataFrame(schema=form.schema)
+    if frame is None:  # the two readers disagree, which the tests look for
+        raise LogError(f"a line before line {number + count_lines(text[done:])} cannot be read.", expected=form.expected)
+    return Clicks(frame, count, bytes(rejects), first)
+
+
+def _bad(form: Form, text: bytes) -> Iterator[tuple[int, int, str]]:
+    """Begin, end and reason of each line that is no click."""
+    places = form.doubtful(text)
+    while some := list(islice(places, _LINES_A_JUDGEMENT)):
+        reasons = form.judge([text[start:end].removesuffix(b"\n") for start, end in some])
+        for (start, end), reason in zip(some, reasons, strict=True):
+            if reason:
+                yield start, end, reason
+
+
+def skip_runs(text: bytes, plain: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
+    """Begin and end of each line that is not in a run matched by `plain`, a pattern of any number of whole lines."""
+    position = 0
+    while position < len(text):
+        run = plain.match(text, position)
+        position = run.end() if run else position
+        if position < len(text):
+            end = text.find(b"\n", position) + 1 or len(text)
+            yield position, end
+            position = end
+
+
+def without_end(line: bytes) -> bytes:
+    """A line without its LF or CRLF."""
+    return line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def reject_row(bad: BadLine) -> bytes:
+    """A row of rejects.csv."""
+    text = bad.text.decode("utf-8", "surrogateescape")
+    text = _SPECIAL.sub(lambda found: "\\\\" if found[0] == "\\" else f"\\x{ord(found[0]) & 0xFF:02x}", text)
+    return f"{bad.number},{_quoted(bad.reason)},{_quoted(text)}\r\n".encode()
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if '"' in text or "," in text else text
+
+
+def original(text: str) -> bytes:
+    """The bytes of a line from its `text` in rejects.csv."""
+    return _ESCAPED.sub(lambda found: b"\\" if found[1] == b"\\" else bytes([int(found[1][1:], 16)]), text.encode())
