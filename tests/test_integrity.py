@@ -11,25 +11,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from typer.testing import CliRunner
 
 import pocketrec
-from pocketrec.cli import app
+from conftest import call
 from pocketrec.errors import DatasetError
 from pocketrec.integrity import VerifyDataReport, verify_data
 from pocketrec.items import read_items
 from pocketrec.layout import Dataset
-from pocketrec.lite.inputs import count_items, open_batches
+from pocketrec.lite.inputs import open_batches, read_item_list
 from pocketrec.parts import Parts, read_column
 from pocketrec.schema import SESSION
 from pocketrec.sources.synthetic import synth
-
-
-def call(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +197,7 @@ def test_readers_turn_what_polars_and_numpy_say_into_a_message(dataset: Dataset,
     for read, name, command in (
         (lambda: read_column(part, SESSION), part.name, "ingest"),
         (lambda: open_batches(dataset, 16), "feats_bs16.npy", "batches"),
-        (lambda: count_items(dataset), "items.parquet", "batches"),
+        (lambda: read_item_list(dataset), "items.parquet", "batches"),
         (lambda: read_items(dataset.roles / "items.parquet", ("item_id",)), "roles/items.parquet", "split"),
     ):
         with pytest.raises(DatasetError) as error:

@@ -7,6 +7,7 @@ POCKETREC_KILLS sets how many, POCKETREC_KILLS_SEED which.
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 import shutil
@@ -136,12 +137,17 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
     divided_again = root / "divided_again"  # the split is newer than the batches
     shutil.copytree(over, divided_again)
     pocketrec.split(divided_again)
+    packed, aside = root / "clicks.gz", root / "aside"  # with lines set aside before
+    lines = log.read_bytes().splitlines(keepends=True)
+    packed.write_bytes(gzip.compress(b"".join([*lines[:9], b"bad\n", *lines[9:]]), 1))
+    pocketrec.ingest(packed, aside, bad_rows="set-aside", timezone="Asia/Shanghai")
     batches = ("batches", "--batch-size", "32")
     given: list[tuple[str, tuple[str, ...], Path]] = [
         ("ingest", ("ingest", str(log)), empty),
         ("split", ("split",), ingested),
         ("batches", batches, divided),
         ("ingest over another log", ("ingest", str(log)), older),
+        ("ingest of an archive", ("ingest", str(packed), "--bad-rows", "set-aside"), aside),
         ("split over other settings", ("split",), over),
         ("batches over another split", batches, divided_again),
         ("split --fresh", ("split", "--fresh"), divided),

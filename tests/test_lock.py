@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from pocketrec.cli import app
+from conftest import call
 from pocketrec.errors import BusyError, FolderError
 from pocketrec.lock import HOLDER, LOCK, hold
 from pocketrec.sources.synthetic import synth
@@ -64,10 +63,9 @@ def test_the_second_one_says_who_holds_it(log: Path, tmp_path: Path) -> None:
     with holder(home) as other:
         before = names(home)
         for arguments in (("prep", log), ("ingest", log), ("split",), ("batches",), ("export",), ("run", log)):
-            done = CliRunner().invoke(app, [*map(str, arguments), "--dataset", str(home)])
-            assert done.exit_code == 1
-            assert done.stderr.startswith(f"Error: {home} is in use by process {other.pid} (pocketrec prep), since 20")
-            assert done.stdout == ""
+            code, out, err = call(*arguments, "--dataset", home)
+            assert (code, out) == (1, "")
+            assert err.startswith(f"Error: {home} is in use by process {other.pid} (pocketrec prep), since 20")
         assert names(home) == before == {LOCK, HOLDER}
         with hold(tmp_path / "another", "prep"):
             pass
@@ -82,7 +80,7 @@ def test_a_killed_holder_holds_nothing_and_what_it_had_begun_is_removed(log: Pat
         other.kill()
         other.wait()
     assert (home / LOCK).exists()
-    assert CliRunner().invoke(app, ["ingest", str(log), "--dataset", str(home)]).exit_code == 0
+    assert call("ingest", log, "--dataset", home)[0] == 0
     assert names(home) & {LOCK, HOLDER, "final/feats_bs8.npy.incomplete"} == set()
     assert (home / "mine.incomplete").exists(), "only the folders that are pocketrec's own are tidied"
 

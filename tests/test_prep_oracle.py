@@ -20,6 +20,7 @@ from pocketrec.batching import batches
 from pocketrec.errors import SettingsError
 from pocketrec.layout import Dataset
 from pocketrec.partitions import ingest
+from pocketrec.sources.synthetic import synth
 from pocketrec.splitting import split
 
 SETS = ("train_full", "test", "train_tr", "train_valid")
@@ -106,8 +107,6 @@ def test_any_log_gives_the_oracles_bytes(
 @pytest.mark.parametrize("small", ["one run", "several runs", ""])
 def test_a_larger_log_in_every_order(tmp_path: Path, order: str, small: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many parts, slices and blocks, and one of each; B from 1 to more than some sets have sessions."""
-    from pocketrec.sources.synthetic import synth
-
     if small:
         shrink_limits(monkeypatch, small)
     log = tmp_path / "clicks.dat"
@@ -117,6 +116,18 @@ def test_a_larger_log_in_every_order(tmp_path: Path, order: str, small: str, mon
     assert expected
     for size, resets, tail in ((1, "once", "drop"), (4, "repeated", "drop"), (64, "once", "pad"), (50, "repeated", "pad")):
         check_batches(where, expected, size, resets, tail)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("order", ["grouped", "interleaved", "shuffled"])
+def test_a_third_of_a_million_rows(tmp_path: Path, order: str) -> None:
+    """The settings that people use, on a log of the size they try first."""
+    log = tmp_path / "clicks.dat"
+    synth(log, clicks=330_000, seed=7, order=order)  # type: ignore[arg-type]
+    where = Dataset(tmp_path / "dataset")
+    expected = check_split(log, where, holdout=86400.0, support=5)
+    assert expected
+    check_batches(where, expected, 512, "once", "drop")
+    check_batches(where, expected, 32, "repeated", "pad")
 
 
 def test_the_real_sample(tmp_path: Path, yoochoose_sample: Path) -> None:

@@ -6,6 +6,7 @@ The sets come as sessions in order (`sequences`), made once for all batch sizes;
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,18 +17,20 @@ from pocketrec.ahead import ahead
 from pocketrec.damage import check_files, rebuild_command
 from pocketrec.errors import DatasetError, SettingsError
 from pocketrec.files import parents_of
-from pocketrec.items import ItemCodes, read_items, write_items
+from pocketrec.items import write_items
 from pocketrec.layout import SPLITS, Dataset
 from pocketrec.lock import hold
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
 from pocketrec.parts import Parts
 from pocketrec.progress import SILENT, Progress
-from pocketrec.sequences import read_sequences, sequences
+from pocketrec.sequences import Choice, SessionOrder, TrainOn, read_sequences, sequences
 from pocketrec.session_parallel import Block, Blocks, Resets, Tail
 from pocketrec.space import batches_bytes, room, sequences_bytes
+from pocketrec.vocabulary import training_items
 from pocketrec.writers import FORMATS, Writer
 
 ARRAYS = ("feats", "targets", "masks")
+BATCH_FILE = re.compile(rf"({'|'.join(ARRAYS)})(_valid|_test)?_bs[0-9]+\.(npy|txt)")
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class BatchCounts:
         transitions: pairs of consecutive clicks in them.
         dropped: pairs that the tail left out.
         padded: it has fewer sessions than lanes, so the lanes beyond were left empty, whatever was asked for.
-        unknown: clicks left out because their item is not in train_tr (a test item may be in train_valid only), or
+        unknown: clicks left out because their item is not trained on (a test item may be in train_valid only), or
             because that left their session with a single click.
     """
 
@@ -67,11 +70,15 @@ def batches(
     formats: Sequence[str] = ("txt", "npy"),
     resets: Resets = "once",
     tail: Tail = "drop",
+    session_order: SessionOrder = "id",
+    train_on: TrainOn = "train_tr",
     fresh: bool = False,
     force: bool = False,
     progress: Progress = SILENT,
 ) -> BatchesReport:
     """Write feats, targets and masks of train_tr, train_valid and test, and the item index, to DIR/final.
+
+    All batch sizes share the item index, so batches of other sizes that were made from an earlier split are removed.
 
     Args:
         dataset: a folder that `split` has filled.
@@ -80,6 +87,9 @@ def batches(
         resets: "once": a mask is 0 on the step that starts a session; "repeated": the original's masks, which repeat a
             row on each step until some lane ends and so reset states that should live on.
         tail: "drop": stop when a lane finds no session, as the original; "pad": go on until all lanes are done.
+        session_order: "id", as the original; "time": by their first click, as the official GRU4Rec.
+        train_on: "train_full": the train batches and the item index are those of train_full, under the same names, and
+            train_valid is no longer held out.
         fresh: do it again even where nothing has changed.
         force: begin even where the disk seems too small for it.
         progress: told about rows read.
@@ -93,13 +103,21 @@ def batches(
     """
     where = Dataset(Path(dataset))
     check_batch_settings(batch_size, formats)
-    settings = {"batch_size": batch_size, "formats": sorted(set(formats)), "resets": resets, "tail": tail}
+    settings = {
+        "batch_size": batch_size,
+        "formats": sorted(set(formats)),
+        "resets": resets,
+        "tail": tail,
+        "session_order": session_order,
+        "train_on": train_on,
+    }
     with hold(dataset, "batches"):
         return _batches(where, settings, fresh, force, progress)
 
 
 def _batches(where: Dataset, settings: dict[str, Any], fresh: bool, force: bool, progress: Progress) -> BatchesReport:
     batch_size, forms, tail = settings["batch_size"], settings["formats"], settings["tail"]
+    choice = Choice(settings["train_on"], settings["session_order"])
     parts = Parts(where)
     roles = _roles(where, parts)
     inputs = {"clicks": parts.record.content, "roles": roles.content}
@@ -108,21 +126,21 @@ def _batches(where: Dataset, settings: dict[str, Any], fresh: bool, force: bool,
     if found and not fresh and found.is_current(where.final, settings, inputs):
         return _report(found, reused=True)
     sizes = roles.counts["sets"]
-    _check_sessions(sizes["train_tr"]["sessions"], batch_size, tail)
+    sizes = {**sizes, "train_tr": sizes[choice.train_on]}
+    _check_sessions(choice.train_on, sizes["train_tr"]["sessions"], batch_size, tail)
     check_files(where.roles.parent, roles)
-    vocabulary = read_items(where.roles / "items.parquet", ("item_id", "support"))
-    index = ItemCodes(vocabulary["item_id"].to_numpy())
+    index, support = training_items(where, parts, choice.train_on)
     clicks, sessions = (sum(sizes[name][what] for name in SPLITS) for what in ("events", "sessions"))
     with (
-        room(where.sequences, "batches", sequences_bytes(clicks, sessions), force=force),
+        room(where.sequences, "batches", sequences_bytes(clicks, sessions, choice.session_order), force=force),
         progress.task("sessions", parts.record.counts["rows"], "rows") as advance,
     ):
-        unknown = sequences(where, parts, roles, index, advance, fresh=fresh).counts["unknown"]
+        unknown = sequences(where, parts, roles, index, choice, advance, fresh=fresh).counts["unknown"]
     sets = {name: Blocks(batch_size, resets=settings["resets"], tail=tail) for name in SPLITS}
     with room(where.final, "batches", batches_bytes(clicks - sessions, len(index), forms), force=force):
         with progress.task("batches", clicks, "clicks") as advance:
-            files = _write(where, sets, batch_size, forms, key, inputs, advance)
-        write_items(where.items, index.ids, vocabulary["support"].to_numpy())
+            files = _write(where, sets, settings, key, inputs, advance)
+        write_items(where.items, parts.item_ids(index.ids), support)
         files[where.items.name] = OutputFile.of(where.items, (len(index),))
         counts = {
             name: asdict(BatchCounts(one.steps, one.transitions, one.dropped, one.padded, unknown[name]))
@@ -145,10 +163,10 @@ def check_batch_settings(batch_size: int, formats: Sequence[str]) -> None:
         raise SettingsError(f"unknown batch formats {','.join(formats)!r}.", expected=f"some of {', '.join(FORMATS)}")
 
 
-def _check_sessions(sessions: int, batch_size: int, tail: Tail) -> None:
+def _check_sessions(name: str, sessions: int, batch_size: int, tail: Tail) -> None:
     if sessions < batch_size and tail == "drop":
         raise SettingsError(
-            f"train_tr has {sessions} sessions, fewer than the {batch_size} lanes of --batch-size {batch_size}.",
+            f"{name} has {sessions} sessions, fewer than the {batch_size} lanes of --batch-size {batch_size}.",
             expected="a session for every lane",
             do=f"--batch-size {sessions} or less, or --tail pad to leave lanes empty",
         )
@@ -170,13 +188,13 @@ def _roles(where: Dataset, parts: Parts) -> Record:
 def _write(
     where: Dataset,
     sets: Mapping[str, Blocks],
-    batch_size: int,
-    formats: Sequence[str],
+    settings: Mapping[str, Any],
     key: str,
     inputs: Mapping[str, str],
     advance: Callable[[int], None],
 ) -> dict[str, OutputFile]:
     """Write all files of all sets, and only when all are whole give them their names."""
+    batch_size, formats = settings["batch_size"], settings["formats"]
     with contextlib.ExitStack() as stack:
         stack.enter_context(parents_of(where.items))
         writers = {
@@ -187,23 +205,29 @@ def _write(
             for array in ARRAYS
             for form in formats
         }
-        for name, steps, texts in ahead(partial(_encode, formats=formats), _blocks(where, sets, advance)):
+        for name, steps, texts in ahead(partial(_encode, formats=formats), _blocks(where, sets, advance), threads=3):
             for (array, form), text in texts.items():
                 writers[name, array, form].write_bytes(text, steps)
         for _ in ahead(Writer.finish, writers.values()):
             pass
-        _forget(where, key, inputs)
+        _forget(where, key, inputs, settings["train_on"])
         return {writer.path.name: writer.commit() for writer in writers.values()}
 
 
-def _forget(where: Dataset, key: str, inputs: Mapping[str, str]) -> None:
-    """Drop the records of what is about to be replaced: this one's files, and the item index, which all batch sizes share.
+def _forget(where: Dataset, key: str, inputs: Mapping[str, str], train_on: str) -> None:
+    """Drop the record of what is about to be replaced, and the batches of other sizes whose item index goes with it.
 
-    Records of other sizes made from the same split keep the same index; those from another split would not be true.
+    Records of other sizes made from the same set keep the same index. The codes in those from another set would mean other
+    items, and nobody could see it: their files are removed, also where an earlier run dropped the record and died.
     """
     for other, record in read_records(where.final).items():
-        if other == key or record.inputs.get("roles") != inputs["roles"]:
+        same_items = record.inputs.get("roles") == inputs["roles"] and record.settings.get("train_on") == train_on
+        if other == key or not same_items:
             drop_record(where.final, other)
+    described = {name for record in read_records(where.final).values() for name in record.files}
+    for path in where.final.glob("*_bs*"):
+        if path.name not in described and BATCH_FILE.fullmatch(path.name):
+            path.unlink()
 
 
 def _encode(one: tuple[str, Block], formats: Sequence[str]) -> tuple[str, int, dict[tuple[str, str], bytes | memoryview]]:

@@ -54,6 +54,13 @@ def interval(value: pl.Expr, cuts: list[int]) -> pl.Expr:
     return value.bin_intervals(cuts, labels=False) if cuts else value.clip(0, 0)
 
 
+def text_interval(value: pl.Expr, cuts: pl.Series) -> pl.Expr:
+    """The same for text, in the order of its bytes."""
+    return value.map_batches(
+        lambda chunk: cuts.search_sorted(chunk, side="right").cast(pl.Int32), return_dtype=pl.Int32, is_elementwise=True
+    )
+
+
 def from_frames(frames: Callable[[], Iterator[pl.DataFrame]], schema: pl.Schema) -> pl.LazyFrame:
     """A lazy frame whose rows come from a generator, drawn while the engine works on earlier ones."""
 
@@ -73,11 +80,11 @@ def from_frames(frames: Callable[[], Iterator[pl.DataFrame]], schema: pl.Schema)
     return register_io_source(source, schema=schema)
 
 
-def counted(column: str, advance: Callable[[int], None]) -> pl.Expr:
+def counted(column: str, advance: Callable[[int], None], dtype: pl.DataType | type[pl.DataType] = pl.Int64) -> pl.Expr:
     """The column as it is, calling `advance` with the length of every chunk that passes."""
 
     def look(chunk: pl.Series) -> pl.Series:
         advance(len(chunk))
         return chunk
 
-    return pl.col(column).map_batches(look, return_dtype=pl.Int64, is_elementwise=True)
+    return pl.col(column).map_batches(look, return_dtype=dtype, is_elementwise=True)

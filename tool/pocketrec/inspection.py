@@ -1,4 +1,4 @@
-"""What is in a dataset folder, and what the next run would do again. It reads manifests, not data."""
+"""What is in a dataset folder, and what the next run would do again; what is in a model. It reads manifests, not data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Any, Literal
 from pocketrec.errors import DatasetError
 from pocketrec.files import STAGED_SUFFIX, content_hash
 from pocketrec.layout import Dataset
+from pocketrec.lite.contract import ModelSettings
+from pocketrec.lite.runtime import read_bundle
 from pocketrec.manifest import Record, read_records, same_log
+from pocketrec.ncf.layout import NcfDataset
 
 State = Literal["current", "out of date", "damaged"]
 
@@ -45,6 +48,48 @@ class InspectReport:
     leftovers: tuple[Path, ...]
 
 
+@dataclass(frozen=True)
+class ModelReport:
+    """A model file: what it says about itself.
+
+    Attributes:
+        model: the file.
+        bytes: its size.
+        version: of the pocketrec that wrote it.
+        settings: what it was made with.
+        protocol: how the data was prepared: settings of `split` and `batches`.
+        items: XXH3-128 of its item ids.
+        first_items: the ids of codes 0, 1, 2, ...
+        signatures: by name: inputs and outputs with their dtypes and shapes.
+    """
+
+    model: Path
+    bytes: int
+    version: str
+    settings: ModelSettings
+    protocol: Mapping[str, Any]
+    items: str
+    first_items: tuple[str, ...]
+    signatures: Mapping[str, str]
+
+
+def inspect_model(model: Path | str) -> ModelReport:
+    """Look at a model file; LiteRT is not needed.
+
+    Raises:
+        ModelError: the model is damaged, or is not pocketrec's.
+    """
+    path = Path(model)
+    card, items = read_bundle(path)
+    signatures = {
+        name: " -> ".join(", ".join(f"{key} {spec}" for key, spec in side.items()) or "nothing" for side in sides)
+        for name, sides in card.settings.signatures.items()
+    }
+    return ModelReport(
+        path, path.stat().st_size, card.version, card.settings, card.protocol, items.hash, items.ids[:3], signatures
+    )
+
+
 def inspect(dataset: Path | str = "dataset") -> InspectReport:
     """Look at a dataset folder.
 
@@ -63,6 +108,8 @@ def inspect(dataset: Path | str = "dataset") -> InspectReport:
     for folder in (where.final, where.model):
         records |= {key: (folder, record) for key, record in read_records(folder).items()}
     contents = {"clicks": _content(records, "ingest"), "roles": _content(records, "roles"), "items": _hash(where.items)}
+    ratings = {"ratings": _content(records, "ingest"), "split": _content(records, "ncf_prep")}
+    contents |= {**ratings, "network": _hash(where.model / "neumf.npz")}  # where this is the NCF side of a dataset
     stages: list[StageState] = []
     for key, (folder, record) in records.items():
         state, why = _state(folder, record, contents)
@@ -70,6 +117,8 @@ def inspect(dataset: Path | str = "dataset") -> InspectReport:
             contents[{"ingest": "clicks", "roles": "roles"}[record.stage]] = ""
         size = sum(file.bytes for file in record.files.values())
         stages.append(StageState(key, state, why, size, record.settings, record.counts))
+    if (ncf := NcfDataset(where.root).home).is_dir():
+        stages += inspect(ncf).stages
     leftovers = tuple(sorted(where.root.rglob(f"*{STAGED_SUFFIX}")))
     return InspectReport(where.root, tuple(stages), leftovers)
 

@@ -13,6 +13,7 @@ from pocketrec.damage import rebuild_command
 from pocketrec.errors import DatasetError
 from pocketrec.layout import Dataset
 from pocketrec.manifest import MANIFEST, Record, read_records
+from pocketrec.ncf.layout import NcfDataset
 from pocketrec.progress import SILENT, Advance, Progress
 
 
@@ -68,11 +69,11 @@ def verify_data(dataset: Path | str = "dataset", *, progress: Progress = SILENT)
     if not where.root.is_dir():
         do = f"pocketrec prep CLICKS --dataset {where.root}"
         raise DatasetError(f"{where.root} is not a folder.", expected="a dataset folder", do=do)
-    found = list(_found(where))
-    total = sum(file.bytes for _, _, one in found if isinstance(one, Record) for file in one.files.values())
+    found = [(side, *one) for side in (where, Dataset(NcfDataset(where.root).home)) for one in _found(side)]
+    total = sum(file.bytes for *_, one in found if isinstance(one, Record) for file in one.files.values())
     with progress.task("verify", total) as advance:
         stages = tuple(
-            _stage(where, folder, key, one, advance) if isinstance(one, Record) else one for folder, key, one in found
+            _stage(side, folder, key, one, advance) if isinstance(one, Record) else one for side, folder, key, one in found
         )
     return VerifyDataReport(where.root, stages, not any(stage.damaged for stage in stages))
 

@@ -86,8 +86,8 @@ class ItemCounts:
         return ItemCodes(np.sort(self.codes.ids[self.counts >= support]))
 
 
-def write_items(path: Path, ids: Int64, support: Int64) -> None:
-    """Write an item index as Parquet: item_id (int64), item_idx (int32, 0.. in row order), support (int64, clicks)."""
+def write_items(path: Path, ids: Int64 | pl.Series, support: Int64) -> None:
+    """Write an item index as Parquet: item_id (as it came in), item_idx (int32, 0.. by row), support (int64, clicks)."""
     frame = pl.DataFrame({"item_id": ids, "item_idx": np.arange(len(ids), dtype=np.int32), "support": support})
     with staged_file(path) as staged:
         frame.write_parquet(staged)
@@ -98,7 +98,7 @@ def read_items(path: Path, columns: Sequence[str] = ("item_id", "item_idx", "sup
 
     Args:
         path: the Parquet file, one row an item.
-        columns: their names; item_id and support are int64, item_idx is int32.
+        columns: their names; support is int64, item_idx is int32, and item_id int64 or String, as the ids came in.
         do: the command that makes the file, for one that no manifest describes; `pocketrec batches` if empty.
 
     Raises:

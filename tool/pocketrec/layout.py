@@ -21,6 +21,16 @@ class Dataset:
         return self.root / "parquet" / "clicks"
 
     @property
+    def rejects(self) -> Path:
+        """Lines of the log that are no clicks, where `--bad-rows set-aside` found some: line, reason, text."""
+        return self.root / "rejects.csv"
+
+    @property
+    def item_ids(self) -> Path:
+        """The item ids of a log where they are text, in the order of their codes: item_id."""
+        return self.root / "parquet" / "item_ids.parquet"
+
+    @property
     def roles(self) -> Path:
         """Which row of `clicks` went into which set: part=NNNN.npy, uint8, row for row; and the vocabulary of train_tr."""
         return self.root / "parquet" / "roles"
@@ -67,6 +77,10 @@ class Dataset:
         """A batch file: array is feats, targets or masks; split is one of `SPLITS`; form is npy or txt."""
         infix = {"train_tr": "", "train_valid": "_valid", "test": "_test"}[split]
         return self.final / f"{array}{infix}_bs{batch_size}.{form}"
+
+    def checkpoint(self, batch_size: int, *, last: bool = False) -> Path:
+        """What `train` keeps: the best weights, or where it was last."""
+        return self.model / f"gru4rec_bs{batch_size}{'.last' if last else ''}.safetensors"
 
     def tflite(self, batch_size: int) -> Path:
         """The GRU4Rec for this batch size."""

@@ -91,7 +91,12 @@ class Record:
 
 
 def same_log(log: Path, ingested: Record) -> bool:
-    """Whether a log is the one that an ingest record was made from; it is read only if its time of change is another."""
+    """Whether a log is the one that an ingest record was made from; it is read only if its time of change is another.
+
+    Standard input never is: it cannot be read twice.
+    """
+    if not log.is_file():
+        return False
     stat = log.stat()
     if stat.st_size != ingested.counts["log_bytes"]:
         return False

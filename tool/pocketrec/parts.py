@@ -11,11 +11,12 @@ from pathlib import Path
 
 import polars as pl
 
+from pocketrec.coding import ID
 from pocketrec.damage import check_files, rebuild_command, unreadable
 from pocketrec.errors import DatasetError
 from pocketrec.layout import Dataset
 from pocketrec.manifest import read_records
-from pocketrec.schema import Int64
+from pocketrec.schema import ITEM, SESSION, Int64
 
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 """What Polars raises over a file that is not what it was; it panics over some."""
@@ -35,6 +36,7 @@ class Parts:
         Raises:
             DatasetError: nothing was ingested, or a file is missing.
         """
+        self.dataset = dataset
         folder = dataset.clicks.parent
         record = read_records(folder).get("ingest")
         if record is None or record.missing(folder):
@@ -42,12 +44,30 @@ class Parts:
             do = rebuild_command(dataset.root, record) if record else f"pocketrec ingest CLICKS --dataset {dataset.root}"
             raise DatasetError(f"{gone}.", do=do)
         self.record = record
-        self.folders = sorted({(folder / name).parent for name in record.files})
+        prefix = f"{dataset.clicks.name}/"  # rejects.csv is described there, too
+        self.folders = sorted({(folder / name).parent for name in record.files if name.startswith(prefix)})
 
     @property
     def names(self) -> list[str]:
         """part=NNNN, for files beside the parts that say more about the same rows."""
         return [folder.name for folder in self.folders]
+
+    @property
+    def text_ids(self) -> list[str]:
+        """Columns of the ids that came in, where those are text: session_id, item_id."""
+        return [ID[name] for name in (SESSION, ITEM) if name in self.record.counts.get("text_ids", ())]
+
+    def item_ids(self, items: Int64) -> pl.Series:
+        """The ids that came in of some values of the column item: Int64, or String where they are text.
+
+        Raises:
+            DatasetError: the file that has them is damaged.
+        """
+        if ID[ITEM] not in self.text_ids:
+            return pl.Series(items)
+        path = self.dataset.item_ids
+        check_files(path.parent, self.record, [path.name])
+        return pl.read_parquet(path).to_series().gather(items)
 
     def check(self, part: Path) -> None:
         """Compare a part with what was ingested. Parquet has no checksums of its own: a changed number is just another.
@@ -55,25 +75,46 @@ class Parts:
         Raises:
             DatasetError: a file of the part is missing, cut or changed.
         """
+        check_files(part.parents[1], self.record, self._names_of(part))
+
+    def files(self, part: Path) -> list[tuple[Path, int]]:
+        """The files of a part in the order of the log, each with its rows."""
+        return [(part / Path(name).name, self.record.files[name].shape[0]) for name in self._names_of(part)]
+
+    def _names_of(self, part: Path) -> list[str]:
         prefix = f"{part.parent.name}/{part.name}/"
-        check_files(part.parents[1], self.record, [name for name in self.record.files if name.startswith(prefix)])
+        return sorted(name for name in self.record.files if name.startswith(prefix))
 
 
 def read_columns(part: Path, columns: Iterable[str], rows: slice = slice(None)) -> list[Int64]:
-    """Columns of one part as int64 arrays of equal length, in log order; `rows` from an offset to another, or all.
+    """Columns of a part, or of one of its files, as int64 arrays of equal length, in log order.
+
+    Args:
+        part: the folder, or the file.
+        columns: their names.
+        rows: from an offset to another, or all.
 
     Raises:
         DatasetError: a file of the part cannot be read.
     """
     columns = list(columns)
+    frame = read_frame(part, columns, rows)
+    return [frame.drop_in_place(name).to_numpy() for name in columns]
+
+
+def read_frame(part: Path, columns: list[str], rows: slice = slice(None)) -> pl.DataFrame:
+    """The same as a frame, for columns of text.
+
+    Raises:
+        DatasetError: a file of the part cannot be read.
+    """
     try:
-        scan = _scan(sorted(part.iterdir()))
+        scan = _scan(sorted(part.iterdir()) if part.is_dir() else [part])
         if rows.stop is not None:
             scan = scan.slice(rows.start, rows.stop - rows.start)
-        frame = scan.select(columns).collect()
+        return scan.select(columns).collect()
     except UNREADABLE as error:
         raise unreadable(_first_unreadable(part, columns), error, expected="Parquet that ingest wrote") from error
-    return [frame.drop_in_place(name).to_numpy() for name in columns]
 
 
 def _scan(files: list[Path]) -> pl.LazyFrame:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,9 @@ import polars as pl
 
 from pocketrec.ahead import THREADS, ahead
 from pocketrec.arrays import open_array
+from pocketrec.coding import ID
 from pocketrec.holdout import ROLE_OF
-from pocketrec.parts import read_columns
+from pocketrec.parts import read_columns, read_frame
 from pocketrec.schema import CLICK_COLUMNS, ITEM, MS, SESSION, TIME, Int64, UInt8
 from pocketrec.writers import Writer
 
@@ -41,23 +42,31 @@ class Clicks:
     time: Int64
     row: Int64
     role: UInt8
+    ids: pl.DataFrame | None = None
+    """The ids that came in, where they are text: session_id, item_id or both."""
 
     def __len__(self) -> int:
         return len(self.row)
 
     def __getitem__(self, rows: slice | Int64) -> Clicks:
-        return Clicks(self.session[rows], self.item[rows], self.time[rows], self.row[rows], self.role[rows])
+        ids = None if self.ids is None else self.ids[rows]
+        return Clicks(self.session[rows], self.item[rows], self.time[rows], self.row[rows], self.role[rows], ids)
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part's clicks, the roles of its rows, and the first and last line of the log it has."""
+    """Where a part's clicks and the roles of its rows are, and the first and last line of the log it has.
 
-    clicks: Path
+    files: of its clicks, in the order of the log, and the rows of each.
+    ids: columns of text that stand for session or item in the txt files.
+    """
+
+    files: Sequence[tuple[Path, int]]
     roles: Path
     rows: int
     first: int
     last: int
+    ids: tuple[str, ...] = ()
 
 
 class Cursor:
@@ -65,26 +74,28 @@ class Cursor:
 
     def __init__(self, part: Part, slice_rows: int, reader: Executor, *, read_ahead: bool) -> None:
         self.part, self.slice_rows, self.reader, self.read_ahead = part, slice_rows, reader, read_ahead
-        self.offset = 0
-        """The row after the last slice that was asked for."""
+        self.places = _places(part, slice_rows)
+        self.following = next(self.places, None)
+        """The slice to be asked for next."""
         self.next: Future[Clicks] | None = None
-        self.held = _read(part, 0, 0)
+        self.held: Clicks | None = None
+        """What was read and not taken; None rather than no rows."""
 
     @property
     def exhausted(self) -> bool:
         """Whether all rows of the part have been taken."""
-        return not len(self.held) and self.next is None and self.offset >= self.part.rows
+        return self.held is None and self.next is None and self.following is None
 
     def begin(self) -> None:
         """Have the next slice read, if there is one and it is not under way."""
-        if self.next is None and self.offset < self.part.rows:
-            self.next = self.reader.submit(_read, self.part, self.offset, self.slice_rows)
-            self.offset += self.slice_rows
+        if self.next is None and self.following is not None:
+            self.next = self.reader.submit(_read, self.part, self.following)
+            self.following = next(self.places, None)
 
     def take(self, end: int) -> Iterator[Clicks]:
         """All rows before line `end` that were not taken yet, in pieces."""
         while not self.exhausted:
-            if not len(self.held):
+            if self.held is None:
                 self.begin()
                 assert self.next is not None
                 self.held, self.next = self.next.result(), None
@@ -93,9 +104,28 @@ class Cursor:
             count = int(np.searchsorted(self.held.row, end))
             if count:
                 yield self.held[:count]
-            self.held = self.held[count:]
-            if len(self.held):
+            self.held = self.held[count:] if count < len(self.held) else None
+            if self.held is not None:
                 return
+
+
+@dataclass(frozen=True)
+class Place:
+    """Some rows of a part: the file they are in, where they begin in it and in the part, and how many."""
+
+    file: Path
+    in_file: int
+    in_part: int
+    rows: int
+
+
+def _places(part: Part, slice_rows: int) -> Iterator[Place]:
+    """A part in slices. None goes over the end of a file: it would be two reads, and out of step with the row groups."""
+    before = 0
+    for file, rows in part.files:
+        for start in range(0, rows, slice_rows):
+            yield Place(file, start, before + start, min(slice_rows, rows - start))
+        before += rows
 
 
 def in_log_order(parts: list[Part]) -> Iterator[Clicks]:
@@ -113,7 +143,7 @@ def in_log_order(parts: list[Part]) -> Iterator[Clicks]:
             while waiting and waiting[0].part.first < end:
                 active.append(waiting.popleft())
             for cursor in active:
-                if not len(cursor.held):
+                if cursor.held is None:
                     cursor.begin()
             if read_ahead and waiting:
                 waiting[0].begin()
@@ -133,10 +163,12 @@ def _slice_rows(open_at_once: int) -> int:
     return int(np.clip(1 << (ROWS_IN_HAND // open_at_once).bit_length() - 1, MIN_SLICE, MAX_SLICE))
 
 
-def _read(part: Part, offset: int, count: int) -> Clicks:
-    session, item, time, row = read_columns(part.clicks, CLICK_COLUMNS, slice(offset, offset + count))
-    roles: UInt8 = np.array(open_array(part.roles, dtype=np.uint8, shape=(part.rows,))[offset : offset + count])
-    return Clicks(session, item, time, row, roles)
+def _read(part: Part, place: Place) -> Clicks:
+    rows = slice(place.in_file, place.in_file + place.rows)
+    session, item, time, row = read_columns(place.file, CLICK_COLUMNS, rows)
+    ids = read_frame(place.file, list(part.ids), rows) if part.ids else None
+    roles = open_array(part.roles, dtype=np.uint8, shape=(part.rows,))[place.in_part : place.in_part + place.rows]
+    return Clicks(session, item, time, row, np.array(roles), ids)
 
 
 def _merge(pieces: Iterable[Clicks], first: int, end: int) -> Clicks:
@@ -144,11 +176,16 @@ def _merge(pieces: Iterable[Clicks], first: int, end: int) -> Clicks:
     lines = end - first
     session, item, time = np.empty((3, lines), np.int64)
     merged = Clicks(session, item, time, np.arange(first, end), np.empty(lines, np.uint8))
+    texts: list[tuple[Int64, pl.DataFrame]] = []
     for piece in pieces:
         low, high = int(piece.row[0]) - first, int(piece.row[-1]) + 1 - first
         place = slice(low, high) if high - low == len(piece) else piece.row - first
         merged.session[place], merged.item[place], merged.time[place] = piece.session, piece.item, piece.time
         merged.role[place] = piece.role
+        if piece.ids is not None:
+            texts.append((piece.row, piece.ids))
+    if texts:
+        merged.ids = pl.concat([ids for _, ids in texts])[np.argsort(np.concatenate([row for row, _ in texts]))]
     return merged
 
 
@@ -179,6 +216,9 @@ def encode(clicks: Clicks, rows: Int64) -> Text:
         return []
     pieces = _Pieces()
     frame = pl.DataFrame({SESSION: clicks.session[rows], ITEM: clicks.item[rows], TIME: clicks.time[rows] / MS})
+    if clicks.ids is not None:
+        given = clicks.ids[rows]
+        frame = frame.with_columns(given[ID[name]].alias(name) for name in (SESSION, ITEM) if ID[name] in given.columns)
     frame.write_csv(pieces, include_header=False, separator="\t", quote_style="never", batch_size=1 << 12)
     return pieces.text
 

@@ -2,15 +2,18 @@
 
 That is all that mini-batches need of a log, whatever their size, so it is made once and kept in DIR/parquet/sequences:
 {set}_items.npy and {set}_lengths.npy, int32 of shape (clicks, 1) and (sessions, 1).
+
+Parts are ranges of session ids, so sessions come in the order of their ids. The official GRU4Rec takes them by the time of
+their first click (`time_sort`): the starts of all sessions are then kept, 8 bytes each, and the files written once more.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -21,28 +24,56 @@ from pocketrec.files import staged_folder
 from pocketrec.holdout import ROLE_OF
 from pocketrec.items import MISSING, ItemCodes
 from pocketrec.layout import SPLITS, Dataset
-from pocketrec.manifest import Record, drop_record, read_records, write_record
+from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
 from pocketrec.parts import Parts, read_column
 from pocketrec.schema import ITEM, SESSION, TIME, Bool, Int32, Int64
 from pocketrec.writers import Npy, Writer
 
 SESSIONS_A_READ = 1 << 16
 
+TrainOn = Literal["train_tr", "train_full"]
+SessionOrder = Literal["id", "time"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the sets hold, and in which order.
+
+    Attributes:
+        train_on: what the set named train_tr holds. With train_full, the sessions of train_valid are in it as well.
+        session_order: id: sessions ascend by id; time: by their first click, sessions that begin together by id.
+    """
+
+    train_on: TrainOn = "train_tr"
+    session_order: SessionOrder = "id"
+
+    def role(self, name: str) -> int:
+        """The bit of a row's role that puts it into one of `SPLITS`."""
+        return ROLE_OF[self.train_on if name == "train_tr" else name]
+
 
 @dataclass(frozen=True)
 class Sessions:
-    """Whole sessions in ascending order: their items, one session after the other, and their lengths.
+    """Whole sessions in ascending order of id: their items, one session after the other, their lengths, their first times.
 
     unknown: clicks that were left out because of their item, or because that left their session with a single click.
     """
 
     items: Int32
     lengths: Int64
+    starts: Int64
     unknown: int
 
 
 def sequences(
-    where: Dataset, parts: Parts, roles: Record, index: ItemCodes, advance: Callable[[int], None], *, fresh: bool = False
+    where: Dataset,
+    parts: Parts,
+    roles: Record,
+    index: ItemCodes,
+    choice: Choice,
+    advance: Callable[[int], None],
+    *,
+    fresh: bool = False,
 ) -> Record:
     """The record of the sequences, made now unless it is current. Its counts are the unknown clicks of each set.
 
@@ -50,14 +81,15 @@ def sequences(
         where: the dataset.
         parts: of the log.
         roles: record of which row is in which set.
-        index: the vocabulary of train_tr.
+        index: the vocabulary of what is trained on.
+        choice: of the sets and their order.
         advance: told about rows read.
         fresh: make them again even where nothing has changed.
     """
     folder = where.sequences.parent
-    inputs = {"clicks": parts.record.content, "roles": roles.content}
+    inputs, settings = {"clicks": parts.record.content, "roles": roles.content}, asdict(choice)
     found = read_records(folder).get("sequences")
-    if found and not fresh and found.is_current(folder, {}, inputs):
+    if found and not fresh and found.is_current(folder, settings, inputs):
         check_files(folder, found)
         return found
     with staged_folder(where.sequences) as staged, contextlib.ExitStack() as stack:
@@ -67,18 +99,39 @@ def sequences(
             for what in ("items", "lengths")
         }
         unknown = dict.fromkeys(SPLITS, 0)
+        starts: dict[str, list[Int64]] = {name: [] for name in SPLITS}
         in_pieces = all(rows == last + 1 - first for rows, first, last in roles.counts["lines"].values())
-        for rows, found_here in _sessions_of_parts(where, parts, index, in_pieces):
+        for rows, found_here in _sessions_of_parts(where, parts, index, choice, in_pieces):
             for name, sessions in found_here.items():
                 writers[name, "items"].write(sessions.items.reshape(-1, 1))
                 writers[name, "lengths"].write(sessions.lengths.astype(np.int32).reshape(-1, 1))
                 unknown[name] += sessions.unknown
+                if choice.session_order == "time":
+                    starts[name].append(sessions.starts)
             advance(rows)
-        files = {f"{where.sequences.name}/{writer.path.name}": writer.commit() for writer in writers.values()}
+        files = {writer.path.name: writer.commit() for writer in writers.values()}
+        for name in (name for name in SPLITS if starts[name]):
+            files |= _in_order_of_time(staged, name, np.concatenate(starts.pop(name)))
         drop_record(folder, "sequences")
-    record = Record("sequences", {}, inputs, files, {"unknown": unknown})
+    files = {f"{where.sequences.name}/{name}": file for name, file in files.items()}
+    record = Record("sequences", settings, inputs, files, {"unknown": unknown})
     write_record(folder, "sequences", record)
     return record
+
+
+def _in_order_of_time(folder: Path, name: str, starts: Int64) -> dict[str, OutputFile]:
+    """Write one set again, its sessions by start; memory grows with the number of sessions, 20 bytes each."""
+    lengths, items = (open_array(_path(folder, name, what), shape=(None, 1))[:, 0] for what in ("lengths", "items"))
+    order, heads = np.argsort(starts, kind="stable"), np.cumsum(lengths) - lengths
+    with contextlib.ExitStack() as stack:
+        writers = {what: stack.enter_context(Writer(_path(folder, name, what), Npy(1))) for what in ("items", "lengths")}
+        for begin in range(0, len(order), SESSIONS_A_READ):
+            some = order[begin : begin + SESSIONS_A_READ]
+            length = lengths[some].astype(np.int64)
+            places = np.repeat(heads[some] - (np.cumsum(length) - length), length) + np.arange(int(length.sum()))
+            writers["items"].write(items[places].reshape(-1, 1))
+            writers["lengths"].write(lengths[some].reshape(-1, 1))
+        return {writer.path.name: writer.commit() for writer in writers.values()}
 
 
 def read_sequences(where: Dataset, name: str) -> Iterator[tuple[Int32, Int64]]:
@@ -106,14 +159,14 @@ def _path(folder: Path, name: str, what: str) -> Path:
 
 
 def _sessions_of_parts(
-    where: Dataset, parts: Parts, index: ItemCodes, in_pieces: bool
+    where: Dataset, parts: Parts, index: ItemCodes, choice: Choice, in_pieces: bool
 ) -> Iterator[tuple[int, Mapping[str, Sessions]]]:
     """For each part its rows, and the sessions of each set."""
 
     def read(path: Path) -> tuple[int, Mapping[str, Sessions]]:
         parts.check(path)
         role = open_array(where.roles_of(path), dtype=np.uint8, shape=(None,))
-        rows_of = {name: np.flatnonzero(role & ROLE_OF[name]) for name in SPLITS}
+        rows_of = {name: np.flatnonzero(role & choice.role(name)) for name in SPLITS}
         session, time, item = (
             {name: values[rows] for name, rows in rows_of.items()}
             for values in (read_column(path, column) for column in (SESSION, TIME, ITEM))
@@ -132,7 +185,7 @@ def whole_sessions(session: Int64, time: Int64, codes: Int32) -> Sessions:
         left = known[_has_company(session[known])]
         session, time, codes = session[left], time[left], codes[left]
     if not len(codes):
-        return Sessions(codes, np.empty(0, np.int64), rows)
+        return Sessions(codes, np.empty(0, np.int64), np.empty(0, np.int64), rows)
     return Sessions(*in_session_order(session, time, codes), rows - len(codes))
 
 
@@ -143,14 +196,14 @@ def _has_company(session: Int64) -> Bool:
     return more
 
 
-def in_session_order(session: Int64, time: Int64, items: Int32) -> tuple[Int32, Int64]:
-    """Items of whole sessions, ascending by session, then time, equal times as they came; and each session's length."""
+def in_session_order(session: Int64, time: Int64, items: Int32) -> tuple[Int32, Int64, Int64]:
+    """Items of whole sessions, ascending by session, then time, equal times as they came; their lengths and starts."""
     if (np.diff(session) < 0).any():
         order = np.lexsort((time, session))
         session, time, items = session[order], time[order], items[order]
     heads = np.flatnonzero(np.diff(session, prepend=session[0] - 1))
     lengths = np.diff(heads, append=len(session))
-    return _in_time_order(time, items, heads, lengths), lengths
+    return _in_time_order(time, items, heads, lengths), lengths, np.minimum.reduceat(time, heads)
 
 
 def _in_time_order(time: Int64, items: Int32, heads: Int64, lengths: Int64) -> Int32:

@@ -11,7 +11,8 @@ once; `Blocks` then places all transitions of many sessions with a few array ope
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -27,16 +28,99 @@ IDLE_FEAT, IDLE_TARGET, IDLE_MASK = 0, -1, 0
 CELLS_A_BLOCK = 1 << 18
 
 
-@dataclass(frozen=True)
 class Block:
     """Consecutive steps; each array int32 of shape (steps, B).
 
     mask 1 = the lane goes on; 0 = the lane has just taken a new session, so its state must be reset before this step.
+
+    Feats and targets are laid out when they are first asked for, in whatever thread that is.
     """
 
-    feats: Int32
-    targets: Int32
-    masks: Int32
+    def __init__(self, masks: Int32, first: int, items: Int32, runs: Runs) -> None:
+        """Args: masks; the block's first step; items and the runs that are in the block, all of which end in it."""
+        self.masks = masks
+        self._first, self._items, self._runs = first, items, runs
+
+    @property
+    def feats(self) -> Int32:
+        """The current items."""
+        return self._arrays[0]
+
+    @property
+    def targets(self) -> Int32:
+        """The next items."""
+        return self._arrays[1]
+
+    @cached_property
+    def _arrays(self) -> tuple[Int32, Int32]:
+        steps, width = self.masks.shape
+        feats, targets = (np.full(steps * width, idle, np.int32) for idle in (IDLE_FEAT, IDLE_TARGET))
+        places, runs = self._runs.places(), self._runs
+        # Cell = step * B + lane. From one transition of a run to the next it grows by B.
+        cells = np.repeat((runs.start - self._first - runs.place) * width + runs.lane, runs.count) + places * width
+        feats[cells] = self._items[places]
+        targets[cells] = self._items[places + 1]
+        return feats.reshape(steps, width), targets.reshape(steps, width)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Transitions that follow each other in a lane: a session, or what is left of one. Arrays of the same length.
+
+    Attributes:
+        place: where the first one's feat is in the items; its target is the item after it.
+        count: transitions, 1 or more.
+        start: step of the first one, ascending.
+        lane: the lane.
+        begins: whether it is the beginning of its session.
+    """
+
+    place: Int64
+    count: Int64
+    start: Int64
+    lane: Int64
+    begins: Bool
+
+    @classmethod
+    def empty(cls) -> Runs:
+        """None at all."""
+        nothing = np.empty(0, np.int64)
+        return cls(nothing, nothing, nothing, nothing, nothing.astype(bool))
+
+    def __add__(self, other: Runs) -> Runs:
+        return Runs(*(np.concatenate([getattr(one, name) for one in (self, other)]) for name in RUN_COLUMNS))
+
+    def __getitem__(self, rows: slice | Int64) -> Runs:
+        return Runs(*(getattr(self, name)[rows] for name in RUN_COLUMNS))
+
+    def until(self, step: int) -> tuple[Runs, Runs]:
+        """What is before a step, and what is from there on; runs that cross it are cut in two."""
+        stop = int(np.searchsorted(self.start, step))
+        here = self[:stop]
+        count = np.minimum(here.count, step - here.start)
+        rest = here.count - count
+        crossing = np.flatnonzero(rest)
+        cut = Runs(
+            place=(here.place + count)[crossing],
+            count=rest[crossing],
+            start=np.full(len(crossing), step),
+            lane=here.lane[crossing],
+            begins=np.zeros(len(crossing), bool),
+        )
+        return replace(here, count=count), cut + self[stop:]
+
+    def places(self) -> Int64:
+        """Where the feat of each transition is, one run after the other."""
+        before = np.cumsum(self.count) - self.count
+        return np.repeat(self.place - before, self.count) + np.arange(int(self.count.sum()))
+
+    def moved(self, items: Int32) -> tuple[Int32, Runs]:
+        """The items that the runs still need, and the runs on them."""
+        longer = replace(self, count=self.count + 1)  # the last target is an item too
+        return items[longer.places()], replace(self, place=np.cumsum(longer.count) - longer.count)
+
+
+RUN_COLUMNS = tuple(field.name for field in fields(Runs))
 
 
 class Lanes:
@@ -83,7 +167,7 @@ class Lanes:
 class Blocks:
     """Turns sessions into blocks of steps; what is not complete yet is carried over.
 
-    Memory: the transitions of the sessions given at once, plus what B lanes still hold.
+    Memory: the items of the sessions given at once, plus what B lanes still hold of earlier ones.
     """
 
     def __init__(self, lanes: int, *, resets: Resets = "once", tail: Tail = "drop") -> None:
@@ -97,9 +181,7 @@ class Blocks:
         """Transitions emitted."""
         self.dropped = 0
         """Transitions that the end of the data left in the lanes (`tail="drop"`)."""
-        nothing = np.empty(0, np.int64)
-        self._cells, self._feats, self._targets = nothing, nothing.astype(np.int32), nothing.astype(np.int32)
-        self._resets = nothing
+        self._items, self._runs = np.empty(0, np.int32), Runs.empty()
         self._last_mask = np.ones(lanes, np.int32)
 
     @property
@@ -115,18 +197,12 @@ class Blocks:
             lengths: int64, clicks of each session, each 2 or more; they add up to len(items).
         """
         self.sessions += len(lengths)
-        transitions = lengths - 1
-        starts, lanes = self.lanes.assign(transitions)
-        ends = np.cumsum(lengths)
-        first = ends - lengths  # of each session, in items
-        is_feat = np.ones(len(items), bool)
-        is_feat[ends - 1] = False
-        feat = np.flatnonzero(is_feat)
-        # Cell = step * B + lane. From one transition of a session to the next it grows by B.
-        origin = starts * self.width + lanes - first * self.width
-        cells = np.repeat(origin, transitions) + feat * self.width
-        self._carry(cells, items[feat], items[feat + 1], starts * self.width + lanes)
+        starts, lanes = self.lanes.assign(lengths - 1)
+        place = len(self._items) + np.cumsum(lengths) - lengths
+        self._items = np.concatenate([self._items, items])
+        self._runs += Runs(place, lengths - 1, starts, lanes, np.ones(len(lengths), bool))
         yield from self._emit(self.lanes.step, idle_from=None)
+        self._items, self._runs = self._runs.moved(self._items)
 
     def finish(self) -> Iterator[Block]:
         """No more sessions: with `pad` yield what the lanes still hold, with `drop` count it.
@@ -135,13 +211,7 @@ class Blocks:
         """
         if self.tail == "pad" or self.padded:
             yield from self._emit(int(self.lanes.free.max()), idle_from=self.lanes.free)
-        self.dropped = len(self._cells)
-
-    def _carry(self, cells: Int64, feats: Int32, targets: Int32, starts: Int64) -> None:
-        self._cells = np.concatenate([self._cells, cells])
-        self._feats = np.concatenate([self._feats, feats])
-        self._targets = np.concatenate([self._targets, targets])
-        self._resets = np.concatenate([self._resets, starts])
+        self.dropped = int(self._runs.count.sum())
 
     def _emit(self, until: int, idle_from: Int64 | None) -> Iterator[Block]:
         while self.steps < until:
@@ -151,23 +221,15 @@ class Blocks:
 
     def _block(self, stop: int, idle_from: Int64 | None) -> Block:
         """Steps self.steps up to `stop`; idle_from is the step from which each lane has no session, if that can be."""
-        shape = (stop - self.steps, self.width)
-        here = self._cells < stop * self.width
-        cells = self._cells[here] - self.steps * self.width
-        feats, targets = np.full(shape, IDLE_FEAT, np.int32), np.full(shape, IDLE_TARGET, np.int32)
-        feats.reshape(-1)[cells] = self._feats[here]
-        targets.reshape(-1)[cells] = self._targets[here]
-        self.transitions += len(cells)
-        later = ~here
-        self._cells, self._feats, self._targets = self._cells[later], self._feats[later], self._targets[later]
-        return Block(feats, targets, self._masks(stop, idle_from))
+        runs, self._runs = self._runs.until(stop)
+        self.transitions += int(runs.count.sum())
+        return Block(self._masks(runs, stop, idle_from), self.steps, self._items, runs)
 
-    def _masks(self, stop: int, idle_from: Int64 | None) -> Int32:
+    def _masks(self, runs: Runs, stop: int, idle_from: Int64 | None) -> Int32:
         masks = np.ones((stop - self.steps, self.width), np.int32)
-        here = self._resets < stop * self.width
-        resets, self._resets = self._resets[here], self._resets[~here]
-        resets = resets[resets >= self.width]  # the first step's states are zero already: nothing to reset
-        masks.reshape(-1)[resets - self.steps * self.width] = 0
+        # The states of the very first step are zero already: nothing to reset.
+        new = runs[np.flatnonzero(runs.begins & (runs.start > 0))]
+        masks[new.start - self.steps, new.lane] = 0
         if self.resets == "repeated":
             self._repeat(masks, idle_from)
         if idle_from is not None:

@@ -22,6 +22,9 @@ OVERHEAD = 1 << 17
 PARQUET_A_LOG_BYTE = 0.45
 """Measured 0.33 for a log grouped by session; more where its rows are shuffled, since neighbours then differ."""
 
+UNPACKED_A_PACKED_BYTE = 5
+"""Click logs in archives unpack to 4 to 6 times their size."""
+
 ROLES_A_ROW = 7
 """Measured 6: a byte a row of roles, and 5 of scratch that are gone before the txt files begin."""
 
@@ -54,6 +57,11 @@ def ingest_bytes(log_bytes: int) -> int:
     return OVERHEAD + math.ceil(PARQUET_A_LOG_BYTE * log_bytes)
 
 
+def spooled_ingest_bytes(log_bytes: int, *, packed: bool) -> int:
+    """What ingest takes for a log that it cannot read twice: besides the parts the same rows in the order of the log."""
+    return 2 * ingest_bytes(log_bytes * (UNPACKED_A_PACKED_BYTE if packed else 1))
+
+
 def roles_bytes(rows: int) -> int:
     """What the roles of so many rows take while they are made."""
     return OVERHEAD + ROLES_A_ROW * rows
@@ -68,9 +76,9 @@ def txt_bytes(log_bytes: int, rows: int) -> int:
     return OVERHEAD + 2 * max(0, log_bytes - 10 * rows)
 
 
-def sequences_bytes(clicks: int, sessions: int) -> int:
-    """What the sets as sessions in order take: an int32 a click, and one a session."""
-    return OVERHEAD + 4 * (clicks + sessions)
+def sequences_bytes(clicks: int, sessions: int, session_order: str = "id") -> int:
+    """What the sets as sessions in order take: an int32 a click, and one a session; twice while order of time is made."""
+    return OVERHEAD + 4 * (clicks + sessions) * (1 if session_order == "id" else 2)
 
 
 def batches_bytes(transitions: int, items: int, formats: Sequence[str]) -> int:

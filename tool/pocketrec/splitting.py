@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -103,21 +103,42 @@ def split(
 
 def _split(where: Dataset, rules: Rules, fresh: bool, force: bool, progress: Progress) -> SplitReport:
     parts = Parts(where)
-    text = txt_bytes(parts.record.counts["log_bytes"], parts.record.counts["rows"])
-    roles, made = _roles(parts, where, rules, text, fresh=fresh, force=force)
-    inputs = {"clicks": parts.record.content, "roles": roles.content}
-    found = read_records(where.rsc15).get("split")
-    if found and not fresh and found.is_current(where.rsc15, asdict(rules), inputs):
+    clicks = {"clicks": parts.record.content}
+    roles = None if fresh else _current(where.roles.parent, "roles", rules, clicks)
+    if roles and (found := _current(where.rsc15, "split", rules, {**clicks, "roles": roles.content})):
         return _report(found, reused=True)
-    with room(where.rsc15, "split", text, force=force):
-        if not made:  # whoever makes roles has read the parts
-            check_files(where.roles.parent, roles)
-            for path in parts.folders:
-                parts.check(path)
-        files = _write_txt(_parts_with_roles(parts, where, roles), where, progress)
-        record = Record("split", asdict(rules), inputs, files, roles.counts["sets"])
+    counts = parts.record.counts
+    rows = counts["rows"]
+    needed = txt_bytes(counts.get("text_bytes", counts["log_bytes"]), rows) + (0 if roles else roles_bytes(rows))
+    with room(where.rsc15, "split", needed, force=force), _txt_files(where) as writers:
+        if roles:
+            _check(parts, where, roles)
+            _write_txt(parts, where.roles, roles, writers, progress)
+        else:
+            # Roles and text replace the earlier ones together: only when all of both is on the disk.
+            with staged_folder(where.roles) as staged:
+                roles = _make_roles(parts, where.roles.name, rules, staged, clicks)
+                _write_txt(parts, staged, roles, writers, progress)
+                drop_record(where.roles.parent, "roles")
+            write_record(where.roles.parent, "roles", roles)
+        drop_record(where.rsc15, "split")
+        files = {writer.path.name: writer.commit() for writer in writers.values()}
+        record = Record("split", asdict(rules), {**clicks, "roles": roles.content}, files, roles.counts["sets"])
         write_record(where.rsc15, "split", record)
     return _report(record, reused=False)
+
+
+def _current(folder: Path, key: str, rules: Rules, inputs: Mapping[str, str]) -> Record | None:
+    """A record that is there, if doing it again would change nothing."""
+    found = read_records(folder).get(key)
+    return found if found and found.is_current(folder, asdict(rules), inputs) else None
+
+
+def _check(parts: Parts, where: Dataset, roles: Record) -> None:
+    """Whether what was made earlier is undamaged; whoever makes roles has read the parts."""
+    check_files(where.roles.parent, roles)
+    for path in parts.folders:
+        parts.check(path)
 
 
 def check_rules(holdout: float, min_session_length: int) -> None:
@@ -135,26 +156,12 @@ def check_rules(holdout: float, min_session_length: int) -> None:
         raise SettingsError(f"a hold-out of {holdout:g} seconds holds nothing out.", expected="a time above 0, such as 1d")
 
 
-def _roles(parts: Parts, where: Dataset, rules: Rules, text: int, *, fresh: bool, force: bool) -> tuple[Record, bool]:
-    """The record of DIR/parquet/roles, made now unless it is current, and whether it was.
-
-    It is not begun without room for `text` bytes besides.
-    """
-    folder = where.roles.parent
-    settings, inputs = asdict(rules), {"clicks": parts.record.content}
-    found = read_records(folder).get("roles")
-    if found and not fresh and found.is_current(folder, settings, inputs):
-        return found, False
-    with room(where.roles, "split", roles_bytes(parts.record.counts["rows"]) + text, force=force):
-        with staged_folder(where.roles) as staged:
-            total, ranges = _assign(parts, rules, staged)
-            paths = sorted(staged.iterdir())
-            files = {str(where.roles.name / path.relative_to(staged)): OutputFile.of(path) for path in paths}
-            drop_record(folder, "roles")
-        sets = {name: asdict(SetSize(size.events, size.sessions, size.items)) for name, size in total.sets.items()}
-        record = Record("roles", settings, inputs, files, {"sets": sets, "lines": ranges})
-        write_record(folder, "roles", record)
-    return record, True
+def _make_roles(parts: Parts, name: str, rules: Rules, staged: Path, inputs: Mapping[str, str]) -> Record:
+    """Fill the staged folder that will have a name in DIR/parquet; return what is to be written down about it."""
+    total, ranges = _assign(parts, rules, staged)
+    files = {f"{name}/{path.relative_to(staged)}": OutputFile.of(path) for path in sorted(staged.iterdir())}
+    sets = {name: asdict(SetSize(size.events, size.sessions, size.items)) for name, size in total.sets.items()}
+    return Record("roles", asdict(rules), inputs, files, {"sets": sets, "lines": ranges})
 
 
 def _assign(parts: Parts, rules: Rules, staged: Path) -> tuple[Tally, dict[str, list[int]]]:
@@ -210,25 +217,24 @@ def _write_vocabulary(path: Path, items: ItemCodes, total: Tally) -> None:
     pl.DataFrame({"item_id": items.ids[order], "support": total.support[order]}).write_parquet(path)
 
 
-def _parts_with_roles(parts: Parts, where: Dataset, roles: Record) -> list[Part]:
-    return [
-        Part(path, where.roles_of(path), *roles.counts["lines"][name])
-        for name, path in zip(parts.names, parts.folders, strict=True)
-    ]
-
-
-def _write_txt(parts: list[Part], where: Dataset, progress: Progress) -> dict[str, OutputFile]:
-    """Write all four files, and only when all are whole give them their names."""
+@contextlib.contextmanager
+def _txt_files(where: Dataset) -> Iterator[dict[str, Writer]]:
+    """A writer for each set; what is not committed is removed."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(parents_of(where.split_txt("test")))
-        writers = {name: stack.enter_context(Writer(where.split_txt(name))) for name in ROLE_OF}
-        with progress.task("split", sum(part.rows for part in parts), "rows") as advance:
-            for rows in write_sets(parts, writers):
-                advance(rows)
-        for writer in writers.values():
-            writer.finish()
-        drop_record(where.rsc15, "split")
-        return {where.split_txt(name).name: writer.commit() for name, writer in writers.items()}
+        yield {name: stack.enter_context(Writer(where.split_txt(name))) for name in ROLE_OF}
+
+
+def _write_txt(parts: Parts, folder: Path, roles: Record, writers: dict[str, Writer], progress: Progress) -> None:
+    """Write all four files, up to their names. The roles of each part are in a folder as FOLDER/part=NNNN.npy."""
+    lines: dict[str, tuple[int, int, int]] = roles.counts["lines"]
+    ids = tuple(parts.text_ids)
+    with_roles = [Part(parts.files(path), folder / f"{path.name}.npy", *lines[path.name], ids) for path in parts.folders]
+    with progress.task("split", sum(part.rows for part in with_roles), "rows") as advance:
+        for rows in write_sets(with_roles, writers):
+            advance(rows)
+    for writer in writers.values():
+        writer.finish()
 
 
 def _report(record: Record, *, reused: bool) -> SplitReport:

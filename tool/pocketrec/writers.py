@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import xxhash
 
@@ -24,12 +25,14 @@ class Format(Protocol):
     """How blocks of rows become bytes."""
 
     name: str
+    dtype: str
+    """numpy's name for what a reader gets, for the manifest."""
 
     def header(self, rows: int) -> bytes:
         """What precedes the first block, given the number of rows in the whole file; its length never changes."""
         ...
 
-    def encode(self, block: Int32) -> bytes | memoryview:
+    def encode(self, block: Any) -> bytes | memoryview:
         """One block of rows."""
         ...
 
@@ -39,38 +42,39 @@ class Format(Protocol):
 
 
 class Npy:
-    """`numpy.save` of an int32 array of shape (rows, width), byte for byte.
+    """`numpy.save` of an array of shape (rows, width), or (rows,) without a width, byte for byte.
 
     numpy pads the header so that the number of rows can grow in place; that is what makes writing in pieces possible.
     """
 
     name = "npy"
 
-    def __init__(self, width: int) -> None:
-        self.width = width
+    def __init__(self, width: int | None, dtype: str = "int32") -> None:
+        self.width, self.dtype = width, dtype
+        self._stored = np.dtype(dtype).newbyteorder("<")
 
     def header(self, rows: int) -> bytes:
         """The npy header of version 1.0."""
         buffer = io.BytesIO()
-        description = {"descr": "<i4", "fortran_order": False, "shape": (rows, self.width)}
+        description = {"descr": self._stored.str, "fortran_order": False, "shape": self.shape(rows)}
         np.lib.format.write_array_header_1_0(buffer, description)
         return buffer.getvalue()
 
-    def encode(self, block: Int32) -> bytes | memoryview:
+    def encode(self, block: npt.NDArray[Any]) -> bytes | memoryview:
         """The block's bytes, little endian, C order."""
         if not block.size:
             return b""
-        return np.ascontiguousarray(block, dtype="<i4").data.cast("B")
+        return np.ascontiguousarray(block, dtype=self._stored).data.cast("B")
 
     def shape(self, rows: int) -> tuple[int, ...]:
-        """(rows, width)."""
-        return rows, self.width
+        """(rows, width) or (rows,)."""
+        return (rows,) if self.width is None else (rows, self.width)
 
 
 class Txt:
     """Whole numbers as text: `%d`, comma separated, a newline at the end of each row."""
 
-    name = "txt"
+    name, dtype = "txt", "int32"
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -132,7 +136,7 @@ class Writer:
             self.abort()
             raise
 
-    def write(self, block: Int32) -> None:
+    def write(self, block: npt.NDArray[Any]) -> None:
         """Append rows."""
         assert self.form is not None
         self.write_bytes(self.form.encode(block), len(block))
@@ -163,7 +167,7 @@ class Writer:
         self.finish()
         commit(self._staged, self.path)
         shape = self.form.shape(self.rows) if self.form else (self.rows,)
-        return OutputFile(self._file.size, self._digest, shape, "int32" if self.form else "")
+        return OutputFile(self._file.size, self._digest, shape, self.form.dtype if self.form else "")
 
     def abort(self) -> None:
         """Remove what was written. Does nothing after a commit."""
