@@ -5,85 +5,131 @@ TensorFlow stays out of the tests' process, where warnings are errors and where 
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import tensorflow as tf
 
-from pocketrec.lite.contract import STEP, Card, ModelSettings
+from pocketrec.layout import Dataset
+from pocketrec.lite.catalogue import Catalogue
+from pocketrec.lite.contract import STEP, Card, ModelSettings, digest
 from pocketrec.lite.export import convert_model, export
-from pocketrec.models import gru4rec
+from pocketrec.lite.inputs import read_item_list
+from pocketrec.models import gru4rec, losses, optimizers
 from pocketrec.models.gru4rec import Gru4Rec
 from pocketrec.models.tflite import finish
+from pocketrec.models.updates import Rows
 
-SMALL = ModelSettings(n_items=40, batch_size=4, hidden_size=8)
+SMALL = ModelSettings(n_items=40, batch_size=4, hidden_size=8, embedding="shared", negatives=16)
+MATRIX: dict[str, dict[str, Any]] = {
+    "adam": {},
+    "adagrad": {"optimizer": "adagrad", "learning_rate": 0.05},
+    "sgd": {"optimizer": "sgd", "learning_rate": 0.5},
+    "separate": {"embedding": "separate", "dropout_embedding": 0.25, "dropout_hidden": 0.25, "storage": "float16"},
+    "shared": {"embedding": "shared", "optimizer": "adagrad", "learning_rate": 0.05, "momentum": 0.3, "loss": "bpr-max"},
+    "answers": {"embedding": "shared", "storage": "int8"},
+}
+"""The datasets' models: with each embedding, optimizer, loss, kind of weights, and dropout."""
+
+
+@contextlib.contextmanager
+def replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    kept = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, kept)
 
 
 class Lazy(Gru4Rec):
-    """A train signature that computes everything and learns nothing."""
+    """Train signatures that compute everything and learn nothing."""
 
-    def _assign(self, name: str, change: Any, **slots: Any) -> list[Any]:  # noqa: ARG002
+    def _assign(self, name: str, value: Any, slots: Any) -> list[Any]:  # noqa: ARG002
         return []
 
 
 class Diverging(Gru4Rec):
     """Goes up the slope."""
 
-    def _assign(self, name: str, change: Any, **slots: Any) -> list[Any]:
-        return super()._assign(name, -change, **slots)
+    def _assign(self, name: str, value: Any, slots: Any) -> list[Any]:
+        return super()._assign(name, 2 * self.weights[name].read_value() - value, slots)
 
 
 class Averaging(Gru4Rec):
     """An item that is in two lanes gets the mean of its gradients, not the sum."""
 
-    def _input_gradients(self, feat: Any, initstate: Any, d_x: list[Any], d_y: list[Any]) -> Any:
-        counts = tf.scatter_nd(feat[:, None], tf.ones_like(feat, tf.float32), (self.settings.n_items,))
-        shared = [part / tf.gather(counts, feat)[:, None] for part in d_x]
-        return {**super()._input_gradients(feat, initstate, d_x, d_y), **self._kernels(feat, initstate, shared, d_y)}
-
-    def _kernels(self, feat: Any, initstate: Any, d_x: list[Any], d_y: list[Any]) -> Any:
-        found = super()._input_gradients(feat, initstate, d_x, d_y)
-        return {name: gradient for name, gradient in found.items() if name.startswith("kernel")}
+    def _scatter(self, name: str, rows: list[Rows]) -> Any:
+        items = tf.concat([part.items for part in rows], axis=0)
+        counts = tf.scatter_nd(items[:, None], tf.ones_like(items, tf.float32), (self.settings.n_items,))
+        return super()._scatter(name, rows) / tf.maximum(counts, 1)[:, None]
 
 
 class Uncorrected(Gru4Rec):
     """Adam without its bias correction."""
 
-    def _adam(self, step: Any) -> Callable[[str, Any], list[Any]]:
-        return super()._adam(step + 1e6)
+    def _apply(self, *given: Any, **more: Any) -> None:
+        def adam(rate: float, step: Any) -> Any:
+            return kept(rate, step + 1_000_000)
+
+        kept = optimizers.adam
+        with replaced(optimizers, "adam", adam):
+            super()._apply(*given, **more)
 
 
 class Counting(Gru4Rec):
     """Divides by all lanes, whether they have a target or not."""
 
-    def _shares(self, target: Any) -> tuple[Any, Any]:
-        return tf.cast(target >= 0, tf.float32) / self.settings.batch_size, tf.maximum(target, 0)
-
     def train(self, feat: Any, target: Any, initstate: Any) -> dict[str, Any]:
-        kept = gru4rec._lane_shares
-        gru4rec._lane_shares = self._shares
-        try:
+        def lanes(target: Any) -> losses.Lanes:
+            counted = tf.cast(target >= 0, tf.float32)
+            return losses.Lanes(counted, counted / self.settings.batch_size, tf.maximum(target, 0))
+
+        with replaced(gru4rec, "lanes_of", lanes):
             return super().train(feat, target, initstate)
-        finally:
-            gru4rec._lane_shares = kept
+
+
+class Repeating(Gru4Rec):
+    """Drops the same units out in every step."""
+
+    def _keep(self, layer: str, shape: Any, rate: float, training: bool) -> Any:
+        with replaced(self, "step", SimpleNamespace(read_value=lambda: tf.constant(0))):
+            return super()._keep(layer, shape, rate, training)
 
 
 class Optimistic(Gru4Rec):
     """Its ranks leave out the items that tie with the target."""
 
     def evaluate(self, feat: Any, target: Any, initstate: Any, top_k: Any) -> dict[str, Any]:
-        logits = self._logits(self._gates(feat, initstate)["state"])
-        share, item = gru4rec._lane_shares(target)
-        own = tf.gather(logits, item, batch_dims=1)
-        rank = 1 + tf.reduce_sum(tf.cast(logits > own[:, None], tf.float32), axis=1)
-        hit = tf.cast(rank <= tf.cast(top_k, tf.float32), tf.float32) * share
+        scores, _ = self._scores(feat, initstate)
+        lanes = losses.lanes_of(target)
+        own = tf.gather(scores, lanes.item, batch_dims=1)
+        rank = 1 + tf.reduce_sum(tf.cast(scores > own[:, None], tf.float32), axis=1)
+        hit = tf.cast(rank <= tf.cast(top_k, tf.float32), tf.float32) * lanes.share
         return {
             **super().evaluate(feat, target, initstate, top_k),
             "recall": tf.reduce_sum(hit),
             "mrr": tf.reduce_sum(hit / rank),
         }
+
+
+class Muddled(Optimistic):
+    """Wrong in one way in each of three signatures: no logQ correction, ties left out, what fits least recommended."""
+
+    def _sampled_loss(self, *given: Any) -> tuple[Any, Any]:
+        with replaced(self, "log_support", self.log_support * 0):
+            return super()._sampled_loss(*given)
+
+    def recommend(self, feat: Any, initstate: Any) -> dict[str, Any]:
+        scores, state = self._scores(feat, initstate)
+        worst, items = tf.math.top_k(-scores[0], self.settings.k)
+        return {"items": items, "scores": -worst, "state": state}
 
 
 class Forgetful(Gru4Rec):
@@ -109,32 +155,42 @@ class Diffident(Gru4Rec):
         return {"probabilities": found["output"], "state": found["state"]}
 
 
-VARIANTS = (Lazy, Diverging, Averaging, Uncorrected, Counting, Optimistic, Forgetful, Diffident)
+VARIANTS: tuple[tuple[type[Gru4Rec], dict[str, Any]], ...] = (
+    (Lazy, {}),
+    (Diverging, {}),
+    (Averaging, {}),
+    (Uncorrected, {}),
+    (Counting, {}),
+    (Repeating, {"dropout_hidden": 0.5}),
+    (Muddled, {}),
+    (Forgetful, {}),
+    (Diffident, {}),
+)
 
 
-def flexing() -> bytes:
+def flexing(items: Catalogue) -> bytes:
     """A model converted with the Select TF operators allowed."""
-    import tempfile
-
     model = Flexing(SMALL)
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(model, folder, signatures=model.signatures())
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(SMALL.signatures))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
         converter.experimental_enable_resource_variables = True
-        return finish(converter.convert(), Card.of(SMALL, model.initial).to_json())
+        digests = {name: digest(value) for name, value in model.initial.items()}
+        return finish(converter.convert(), Card(SMALL, digests, items.hash, {}, "0"), items)
 
 
 def main(folder: Path) -> None:
     """Export every dataset below `folder`, and put the other models beside them."""
-    export(folder / "adam", batch_size=4, hidden_size=8)
-    export(folder / "adam", batch_size=1, hidden_size=8)
-    export(folder / "adagrad", batch_size=4, hidden_size=8, optimizer="adagrad", learning_rate=0.05)
-    export(folder / "sgd", batch_size=4, hidden_size=8, optimizer="sgd", learning_rate=0.5)
-    export(folder / "wider", batch_size=4, hidden_size=8)
-    for variant in VARIANTS:
-        (folder / f"{variant.__name__.lower()}.tflite").write_bytes(convert_model(variant(SMALL)))
-    (folder / "flexing.tflite").write_bytes(flexing())
+    for name, settings in MATRIX.items():
+        export(folder / name, batch_size=4, hidden_size=8, negatives=16, **settings)
+    export(folder / "adam", batch_size=1, hidden_size=8, negatives=16)
+    export(folder / "wider", batch_size=4, hidden_size=8, negatives=16)
+    items = read_item_list(Dataset(folder / "adam"))
+    for variant, settings in VARIANTS:
+        model = variant(replace(SMALL, **settings), support=items.support)
+        (folder / f"{variant.__name__.lower()}.tflite").write_bytes(convert_model(model, items))
+    (folder / "flexing.tflite").write_bytes(flexing(items))
 
 
 if __name__ == "__main__":

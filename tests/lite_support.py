@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import os
 import shutil
 import subprocess
 import sys
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from filelock import FileLock
 
 from pocketrec.layout import Dataset
 
 HERE = Path(__file__).parent
 ITEMS, STEPS = 40, 24
+NAMES = ("adam", "adagrad", "sgd", "separate", "shared", "answers")
 
 
 def make_dataset(root: Path, n_items: int = ITEMS, lanes: tuple[int, ...] = (4, 1)) -> Dataset:
@@ -24,7 +27,7 @@ def make_dataset(root: Path, n_items: int = ITEMS, lanes: tuple[int, ...] = (4, 
     dataset, rng = Dataset(root), np.random.default_rng(7)
     dataset.final.mkdir(parents=True, exist_ok=True)
     codes = np.arange(n_items)
-    columns = {"item_id": codes * 3 + 100, "item_idx": codes.astype(np.int32), "support": np.full(n_items, 5)}
+    columns = {"item_id": codes * 3 + 100, "item_idx": codes.astype(np.int32), "support": 5 + codes % 7 * codes}
     pl.DataFrame(columns).write_parquet(dataset.items)
     for b in lanes:
         arrays = {
@@ -39,17 +42,35 @@ def make_dataset(root: Path, n_items: int = ITEMS, lanes: tuple[int, ...] = (4, 
 
 @functools.cache
 def models() -> Path:
-    """A folder of exported datasets (adam, adagrad, sgd; wider has 41 items) and odd models, NAME.tflite. Only read it."""
-    folder = Path(tempfile.mkdtemp(prefix="pocketrec-models-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    for name in ("adam", "adagrad", "sgd"):
+    """A folder of exported datasets (see lite_models.MATRIX; wider has 41 items) and odd models, NAME.tflite. Only read it.
+
+    Made once a test run, by the first worker that asks; the last one to leave removes it.
+    """
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"alone{os.getpid()}")
+    folder = Path(tempfile.gettempdir()) / f"pocketrec-models-{run}"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "lock"):
+        if not (folder / "stderr.txt").exists():
+            _make_models(folder)
+        (folder / f"user{os.getpid()}").touch()
+    atexit.register(_leave, folder)
+    return folder
+
+
+def _leave(folder: Path) -> None:
+    (folder / f"user{os.getpid()}").unlink()
+    if not list(folder.glob("user*")):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_models(folder: Path) -> None:
+    for name in NAMES:
         make_dataset(folder / name)
     make_dataset(folder / "wider", ITEMS + 1)
     command = [sys.executable, str(HERE / "lite_models.py"), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (folder / "stderr.txt").write_text(done.stderr)
-    return folder
 
 
 def fresh(tmp_path: Path, name: str = "adam") -> Dataset:
@@ -57,3 +78,14 @@ def fresh(tmp_path: Path, name: str = "adam") -> Dataset:
     root = tmp_path / name
     shutil.copytree(models() / name, root)
     return Dataset(root)
+
+
+def error_without(package: str, stage: str, dataset: Path) -> str:
+    """What `export` or `verify` says, in a process of its own, where a package is not installed."""
+    code = (
+        f"import sys, importlib.util as u; find = u.find_spec;"
+        f"u.find_spec = lambda name, *a: None if name == {package!r} else find(name, *a);"
+        f"from pocketrec import {stage}; from pocketrec.errors import MissingExtraError\n"
+        f"try: {stage}(sys.argv[1])\nexcept MissingExtraError as error: print(error)"
+    )
+    return subprocess.run([sys.executable, "-c", code, str(dataset)], capture_output=True, text=True, check=True).stdout

@@ -11,8 +11,7 @@ import pytest
 from lite_support import ITEMS, models
 from pocketrec.errors import ModelError
 from pocketrec.layout import Dataset
-from pocketrec.lite.contract import ModelSettings
-from pocketrec.lite.reference import Reference, forward, gradients, loss_of, softmax
+from pocketrec.lite.reference import Reference
 from pocketrec.lite.runtime import OnDeviceModel
 
 Codes = npt.NDArray[np.int32]
@@ -26,20 +25,8 @@ def codes(*values: int) -> Codes:
     return np.array(values, np.int32)
 
 
-def test_gradients_of_the_reference_are_those_of_its_loss() -> None:
-    """Central differences in float64; an item twice, a lane without a target."""
-    rng, settings = np.random.default_rng(1), ModelSettings(6, 4, 3)
-    tensors = {name: rng.standard_normal(shape) for name, shape in settings.weights.items()}
-    feat, target, state = codes(2, 2, 5, 0), codes(1, 3, -1, 3), rng.standard_normal((4, 3))
-    found = gradients(tensors, forward(tensors, feat, state), feat, target)
-    for name, tensor in tensors.items():
-        for index in np.ndindex(tensor.shape):
-            kept, losses = tensor[index], []
-            for change in (1e-6, -1e-6):
-                tensor[index] = kept + change
-                losses.append(loss_of(forward(tensors, feat, state).scores, target))
-            tensor[index] = kept
-            assert (losses[0] - losses[1]) / 2e-6 == pytest.approx(found[name][index], abs=1e-8)
+def reference_of(model: OnDeviceModel) -> Reference:
+    return Reference(model.settings, model.save(), model.items.log_support)
 
 
 def test_a_target_of_minus_one_adds_no_loss_and_no_gradient() -> None:
@@ -55,10 +42,10 @@ def test_a_target_of_minus_one_adds_no_loss_and_no_gradient() -> None:
     after, others = one.save(), other.save()
     for name in one.settings.weights:
         np.testing.assert_array_equal(after[name], others[name])
-    np.testing.assert_array_equal(after["kernel"][4], before["kernel"][4])
-    assert np.any(after["kernel"][3] != before["kernel"][3])
-    scores = forward(before, codes(1, 2, 3), state[:3]).scores
-    assert loss == pytest.approx(-np.log(softmax(scores)[np.arange(3), [5, 6, 7]]).mean(), abs=1e-6)
+    np.testing.assert_array_equal(after["kernel_h"][4], before["kernel_h"][4])
+    assert np.any(after["kernel_h"][3] != before["kernel_h"][3])
+    shares, _ = Reference(one.settings, before, one.items.log_support).infer(codes(1, 2, 3), state[:3])
+    assert loss == pytest.approx(-np.log(shares[np.arange(3), [5, 6, 7]]).mean(), abs=1e-6)
 
 
 def test_no_target_at_all_teaches_nothing() -> None:
@@ -74,10 +61,13 @@ def test_no_target_at_all_teaches_nothing() -> None:
     assert (metrics.loss, metrics.recall, metrics.mrr) == (0, 0, 0)
 
 
-@pytest.mark.parametrize(("name", "batch_size"), [("adam", 4), ("adam", 1), ("adagrad", 4), ("sgd", 4)])
+TRAINED = [("adam", 4), ("adam", 1), ("adagrad", 4), ("sgd", 4), ("separate", 4), ("shared", 4)]
+
+
+@pytest.mark.parametrize(("name", "batch_size"), TRAINED)
 def test_training_equals_numpy(name: str, batch_size: int) -> None:
     model, rng = load(name, batch_size), np.random.default_rng(3)
-    reference = Reference(model.settings, model.save())
+    reference = reference_of(model)
     mine = theirs = model.fresh_state()
     for _ in range(20):
         feat, target = rng.integers(0, ITEMS, (2, batch_size), dtype=np.int32)
@@ -102,7 +92,7 @@ def test_loss_is_the_mean_categorical_cross_entropy() -> None:
 def test_loss_stays_finite_where_the_softmax_underflows() -> None:
     model = load()
     tensors = model.save()
-    tensors["dense_bias"] = np.linspace(0, 400, ITEMS, dtype=np.float32)
+    tensors["output"][:, -1] = np.linspace(0, 400, ITEMS)
     model.restore(tensors)
     loss, _ = model.train(codes(0, 0, 0, 0), codes(0, 0, 0, 0), model.fresh_state())
     assert loss == pytest.approx(400, rel=1e-3)
@@ -111,9 +101,8 @@ def test_loss_stays_finite_where_the_softmax_underflows() -> None:
 def test_metrics_are_cut_at_k_and_ties_are_conservative() -> None:
     model = load()
     tensors = model.save()
-    tensors["dense"] = np.zeros_like(tensors["dense"])
-    tensors["dense_bias"] = np.zeros(ITEMS, np.float32)
-    tensors["dense_bias"][:3] = 3, 2, 1  # the other 37 tie at 0
+    tensors["output"][:] = 0
+    tensors["output"][:3, -1] = 3, 2, 1  # the other 37 tie at 0
     model.restore(tensors)
     feat, state = codes(0, 1, 2, 3), model.fresh_state()
     target = codes(0, 1, 2, 20)  # ranks 1, 2, 3 and, behind all it ties with, 40
@@ -142,10 +131,10 @@ def test_restore_is_bitwise_and_refuses_what_save_did_not_return() -> None:
     other.restore(tensors)
     for name, value in other.save().items():
         assert value.tobytes() == tensors[name].tobytes(), name
-    with pytest.raises(ModelError, match=r"'kernel_m' to restore is missing"):
-        other.restore({name: value for name, value in tensors.items() if name != "kernel_m"})
-    with pytest.raises(ModelError, match=r"'kernel' to restore is float64"):
-        other.restore({**tensors, "kernel": tensors["kernel"].astype(np.float64)})
+    with pytest.raises(ModelError, match=r"'output_m' to restore is missing"):
+        other.restore({name: value for name, value in tensors.items() if name != "output_m"})
+    with pytest.raises(ModelError, match=r"'output' to restore is float64"):
+        other.restore({**tensors, "output": tensors["output"].astype(np.float64)})
 
 
 @pytest.mark.parametrize(("feat", "target"), [(40, 0), (-1, 0), (0, 40), (0, -2)])

@@ -14,9 +14,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from pocketrec.batching import batches as batches
     from pocketrec.errors import PocketrecError as PocketrecError
+    from pocketrec.evaluation import evaluate as evaluate
     from pocketrec.inspection import inspect as inspect
+    from pocketrec.inspection import inspect_model as inspect_model
     from pocketrec.integrity import verify_data as verify_data
     from pocketrec.lite.export import export as export
+    from pocketrec.lite.recommending import recommend as recommend
     from pocketrec.lite.runtime import OnDeviceModel as OnDeviceModel
     from pocketrec.lite.verify import verify as verify
     from pocketrec.partitions import ingest as ingest
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from pocketrec.pipeline import run as run
     from pocketrec.sources.synthetic import synth as synth
     from pocketrec.splitting import split as split
+    from pocketrec.training import train as train
 
 _HOMES = {
     "PocketrecError": "errors",
@@ -32,9 +36,13 @@ _HOMES = {
     "ingest": "partitions",
     "split": "splitting",
     "batches": "batching",
+    "train": "training",
     "export": "lite.export",
     "verify": "lite.verify",
+    "recommend": "lite.recommending",
+    "evaluate": "evaluation",
     "inspect": "inspection",
+    "inspect_model": "inspection",
     "verify_data": "integrity",
     "prep": "pipeline",
     "run": "pipeline",

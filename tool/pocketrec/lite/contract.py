@@ -25,14 +25,19 @@ from pocketrec.errors import ModelError, SettingsError
 METADATA = "pocketrec"
 """Name of the metadata entry in the flatbuffer."""
 
-FORMAT = 1
+FORMAT = 2
 """Raised when an older file can no longer be judged by the rules below."""
 
-OPTIMIZERS: Mapping[str, tuple[str, ...]] = {"adam": ("m", "v"), "adagrad": ("acc",), "sgd": ()}
-"""Optimizer -> its slots; the slot `m` of the weight `kernel` is the tensor `kernel_m`."""
+EMBEDDINGS = ("none", "separate", "shared")
+LOSSES = ("cross-entropy", "bpr-max")
+STORAGES = ("float32", "float16", "int8")
+OPTIMIZERS = ("adam", "adagrad", "sgd")
 
 STEP = "step"
-"""int32 scalar beside the weights: optimizer steps done."""
+"""int32 scalar beside the weights: optimizer steps done. It also numbers the dropout masks."""
+
+SALTS = {"input": 0x1B873593, "hidden": 0x2545F491}
+"""Tells the two dropout masks of a step apart."""
 
 Shape = tuple[int, ...]
 
@@ -56,9 +61,22 @@ class ModelSettings:
         n_items: items of the index, and so classes of the softmax.
         batch_size: B, lanes of a session-parallel batch.
         hidden_size: H, units of the GRU.
+        embedding: none: one-hot items into the GRU; separate: a table of H numbers an item; shared: that table is the
+            output layer's.
         optimizer: one of `OPTIMIZERS`.
         learning_rate: of that optimizer.
-        seed: of the initial weights.
+        momentum: of adagrad, 0 for none.
+        dropout_embedding: share of the looked-up numbers of an item that a training step leaves out.
+        dropout_hidden: share of the hidden state that a training step leaves out of the scores (not out of the state).
+        loss: of train_sampled; train always has the cross-entropy over all items.
+        negatives: S, items that the caller of train_sampled draws beside the batch's own targets.
+        sample_alpha: the caller draws an item with a probability proportional to its support to this power.
+        logq: share of the logQ correction in train_sampled's cross-entropy, 0 for none.
+        bpreg: weight of the score regularisation in BPR-max.
+        elu: BPR-max takes elu(score) with this alpha; 0: the score itself.
+        top_k: items that recommend returns.
+        storage: of the weights in the file: float32, float16, or int8, which cannot be trained.
+        seed: of the initial weights and the dropout masks.
 
     Raises:
         SettingsError: a setting no model can have.
@@ -67,32 +85,73 @@ class ModelSettings:
     n_items: int
     batch_size: int = 512
     hidden_size: int = 100
+    embedding: str = "none"
     optimizer: str = "adam"
     learning_rate: float = 0.001
+    momentum: float = 0.0
+    dropout_embedding: float = 0.0
+    dropout_hidden: float = 0.0
+    loss: str = "cross-entropy"
+    negatives: int = 2048
+    sample_alpha: float = 0.75
+    logq: float = 1.0
+    bpreg: float = 1.0
+    elu: float = 0.5
+    top_k: int = 20
+    storage: str = "float32"
     seed: int = 42
 
     def __post_init__(self) -> None:
-        for name in ("n_items", "batch_size", "hidden_size"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} is {getattr(self, name)}.", expected="1 or more")
-        if self.optimizer not in OPTIMIZERS:
-            raise SettingsError(f"optimizer is {self.optimizer!r}.", expected=f"one of {', '.join(OPTIMIZERS)}")
-        if not 0 < self.learning_rate < float("inf"):
-            raise SettingsError(f"learning_rate is {self.learning_rate}.", expected="a finite number above 0")
-        if self.seed < 0:
-            raise SettingsError(f"seed is {self.seed}.", expected="0 or more")
+        for name in ("n_items", "batch_size", "hidden_size", "negatives", "top_k"):
+            _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        choices = {"embedding": EMBEDDINGS, "optimizer": OPTIMIZERS, "loss": LOSSES, "storage": STORAGES}
+        for name, known in choices.items():
+            _check(name, getattr(self, name), getattr(self, name) in known, f"one of {', '.join(known)}")
+        _check("learning_rate", self.learning_rate, 0 < self.learning_rate < math.inf, "a finite number above 0")
+        for name in ("momentum", "dropout_embedding", "dropout_hidden"):
+            _check(name, getattr(self, name), 0 <= getattr(self, name) < 1, "0 or more and less than 1")
+        for name in ("sample_alpha", "logq", "bpreg", "elu"):
+            _check(name, getattr(self, name), 0 <= getattr(self, name) < math.inf, "a finite number, 0 or more")
+        _check("momentum", self.momentum, not self.momentum or self.optimizer == "adagrad", "0 with adam and sgd")
+        _check("seed", self.seed, 0 <= self.seed < 2**63, "from 0 to 2**63 - 1")
+
+    @property
+    def k(self) -> int:
+        """Items that recommend returns: `top_k`, or all there are."""
+        return min(self.top_k, self.n_items)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the file has the signatures that learn and restore."""
+        return self.storage != "int8"
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The weights with a row an item that the GRU's input is looked up in."""
+        inputs = {"none": ("kernel_z", "kernel_r", "kernel_h"), "separate": ("embedding",), "shared": ("output",)}
+        return inputs[self.embedding]
 
     @property
     def weights(self) -> dict[str, Shape]:
-        """The trained tensors by name, in Keras' shapes; the gates' columns stand in the order z, r, h."""
+        """The trained tensors by name; the gates' columns stand in the order z, r, h."""
         n, h = self.n_items, self.hidden_size
+        tables = {name: (n, h) for name in self.tables if name != "output"}
+        inner = {} if self.embedding == "none" else {"input": (h, 3 * h)}
         return {
-            "kernel": (n, 3 * h),  # row i: item i's share of the three gates
+            **tables,  # kernel_*: row i is item i's share of a gate; embedding: row i is item i's vector
+            **inner,
             "recurrent": (h, 3 * h),
-            "bias": (2, 3 * h),  # row 0: input side; row 1: recurrent side (reset_after)
-            "dense": (h, n),
-            "dense_bias": (n,),
+            "bias": (2, 3 * h),  # row 0: input side; row 1: recurrent side (reset_after, as in Keras)
+            "output": (n, h + 1),  # row i: item i's vector and, last, its bias
         }
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """What the optimizer keeps beside each weight; the slot `m` of the weight `output` is the tensor `output_m`."""
+        adagrad = ("acc", "mom") if self.momentum else ("acc",)
+        if not self.trainable:
+            return ()
+        return {"adam": ("m", "v"), "adagrad": adagrad, "sgd": ()}[self.optimizer]
 
     @property
     def parameters(self) -> int:
@@ -103,43 +162,70 @@ class ModelSettings:
     def state(self) -> dict[str, TensorSpec]:
         """Everything training changes, by name: weights, slots, step. What save returns and restore takes."""
         weights = {name: TensorSpec(shape) for name, shape in self.weights.items()}
-        slots = {f"{name}_{s}": spec for name, spec in weights.items() for s in OPTIMIZERS[self.optimizer]}
+        slots = {f"{name}_{slot}": spec for name, spec in weights.items() for slot in self.slots}
         return {**weights, **slots, STEP: TensorSpec((), "int32")}
 
     @property
     def signatures(self) -> dict[str, tuple[dict[str, TensorSpec], dict[str, TensorSpec]]]:
         """Signature name -> (inputs, outputs) by name."""
-        lanes, scalar = TensorSpec((self.batch_size,), "int32"), TensorSpec(())
-        hidden = TensorSpec((self.batch_size, self.hidden_size))
+        scalar, integer = TensorSpec(()), TensorSpec((), "int32")
+        b, one = self._lanes(self.batch_size), self._lanes(1)
+        taught = {"loss": scalar, "state": b["initstate"]}
         scores = TensorSpec((self.batch_size, self.n_items))
-        pair = {"feat": lanes, "target": lanes, "initstate": hidden}
-        return {
-            "train": (pair, {"loss": scalar, "state": hidden}),
-            "infer": ({"feat": lanes, "initstate": hidden}, {"output": scores, "state": hidden}),
-            "eval": (
-                {**pair, "top_k": TensorSpec((), "int32")},
-                {"loss": scalar, "recall": scalar, "mrr": scalar},
+        answers = {
+            "infer": (_only(b, "feat", "initstate"), {"output": scores, "state": b["initstate"]}),
+            "eval": ({**b, "top_k": integer}, {"loss": scalar, "recall": scalar, "mrr": scalar}),
+            "recommend": (
+                _only(one, "feat", "initstate"),
+                {"items": TensorSpec((self.k,), "int32"), "scores": TensorSpec((self.k,)), "state": one["initstate"]},
             ),
             "save": ({}, self.state),
-            "restore": (self.state, {STEP: TensorSpec((), "int32")}),
         }
+        if not self.trainable:
+            return answers
+        return {
+            "train": (b, taught),
+            **answers,
+            "train_sampled": ({**b, "negatives": TensorSpec((self.negatives,), "int32")}, taught),
+            "train_one": (one, {"loss": scalar, "state": one["initstate"]}),
+            "restore": (self.state, {STEP: integer}),
+        }
+
+    def _lanes(self, count: int) -> dict[str, TensorSpec]:
+        codes = TensorSpec((count,), "int32")
+        return {"feat": codes, "target": codes, "initstate": TensorSpec((count, self.hidden_size))}
+
+
+def _only(specs: Mapping[str, TensorSpec], *names: str) -> dict[str, TensorSpec]:
+    return {name: specs[name] for name in names}
+
+
+def _check(name: str, value: object, holds: bool, expected: str) -> None:
+    if not holds:
+        raise SettingsError(f"{name} is {value!r}.", expected=expected)
 
 
 @dataclass(frozen=True)
 class Card:
-    """The metadata entry: the settings, and XXH3-64 of the bytes of every initial weight."""
+    """The metadata entry of a model file.
+
+    Attributes:
+        settings: what it was made with.
+        digests: XXH3-64 of the bytes of every initial weight.
+        items: XXH3-128 of its item ids, `Catalogue.hash`.
+        protocol: how the data was prepared: the settings of `split` and `batches`, as far as they are known.
+        version: of the pocketrec that wrote it.
+    """
 
     settings: ModelSettings
     digests: Mapping[str, str]
-
-    @classmethod
-    def of(cls, settings: ModelSettings, weights: Mapping[str, npt.NDArray[np.float32]]) -> Card:
-        """The card of a model with these initial weights."""
-        return cls(settings, {name: digest(weights[name]) for name in settings.weights})
+    items: str
+    protocol: Mapping[str, Any]
+    version: str
 
     def to_json(self) -> str:
         """Text that is equal for equal content."""
-        document = {"format": FORMAT, "settings": asdict(self.settings), "weights": dict(self.digests)}
+        document = {"format": FORMAT, **asdict(self)}
         return json.dumps(document, sort_keys=True)
 
     @classmethod
@@ -154,7 +240,9 @@ class Card:
             if document["format"] != FORMAT:
                 raise ValueError(f"format {document['format']}, not {FORMAT}")
             settings = ModelSettings(**document["settings"])
-            return cls(settings, {name: str(document["weights"][name]) for name in settings.weights})
+            digests = {name: str(document["digests"][name]) for name in settings.weights}
+            protocol, texts = dict(document["protocol"]), (str(document[name]) for name in ("items", "version"))
+            return cls(settings, digests, next(texts), protocol, next(texts))
         except (ValueError, KeyError, TypeError, AttributeError, SettingsError) as error:
             raise ModelError(
                 f"The metadata entry {METADATA!r} cannot be read ({error.__class__.__name__}: {error}).",

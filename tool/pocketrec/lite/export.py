@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pocketrec
+from pocketrec.checkpoints import Checkpoint, read_checkpoint
 from pocketrec.errors import MissingExtraError, ModelError
 from pocketrec.files import content_hash, staged_file
 from pocketrec.layout import Dataset
-from pocketrec.lite.contract import METADATA, Card, ModelSettings
+from pocketrec.lite.catalogue import Catalogue
+from pocketrec.lite.contract import METADATA, Card, ModelSettings, digest
 from pocketrec.lite.flatbuffer import read_model
-from pocketrec.lite.inputs import count_items
+from pocketrec.lite.inputs import read_item_list
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.lock import hold
-from pocketrec.manifest import OutputFile, Record, drop_record, write_record
+from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
 from pocketrec.progress import SILENT, Progress
 from pocketrec.space import room
 
@@ -57,7 +61,9 @@ def export(
     optimizer: str = "adam",
     learning_rate: float = 0.001,
     seed: int = 42,
+    source: Path | str | None = None,
     progress: Progress = SILENT,
+    **model: Any,
 ) -> ExportReport:
     """Write the model for a dataset's items and for batches of `batch_size` lanes.
 
@@ -68,7 +74,11 @@ def export(
         optimizer: adam, adagrad or sgd; see `pocketrec.models.gru4rec` for the formulas.
         learning_rate: of that optimizer.
         seed: of the initial weights; the same seed gives the same file, byte for byte.
+        source: a checkpoint of `train`: its weights, and the optimizer's slots, go into the file. Its settings are the
+            file's, except `batch_size`, `top_k` and `storage`.
         progress: who watches.
+        **model: further settings of `pocketrec.lite.contract.ModelSettings`, by name: embedding, momentum, dropout, loss,
+            negatives, storage, ...
 
     Raises:
         DatasetError: the item index is missing or damaged.
@@ -80,12 +90,40 @@ def export(
     """
     began, place = time.perf_counter(), Dataset(Path(dataset))
     with hold(dataset, "export"):
-        settings = ModelSettings(count_items(place), batch_size, hidden_size, optimizer, learning_rate, seed)
-        path, content = place.tflite(batch_size), model_bytes(settings, progress)
+        items = read_item_list(place)
+        chosen = {"hidden_size": hidden_size, "optimizer": optimizer, "learning_rate": learning_rate, "seed": seed, **model}
+        trained = None if source is None else _read(Path(source), items)
+        if trained:
+            chosen = _trained_settings(trained, chosen)
+        settings = ModelSettings(len(items.ids), batch_size, **chosen)
+        path = place.tflite(batch_size)
+        tensors = trained.tensors if trained else None
+        content = model_bytes(settings, items, _protocol(place, batch_size), progress, tensors=tensors)
         with room(place.model, "export"):
             output = _commit(content, path, place, settings)
     seconds = time.perf_counter() - began
     return ExportReport(path, output.bytes, output.xxh3, settings.parameters, settings, seconds)
+
+
+def _read(source: Path, items: Catalogue) -> Checkpoint:
+    """A checkpoint of the dataset's items."""
+    found = read_checkpoint(source)
+    found.check_items(items.hash, source)
+    return found
+
+
+def _trained_settings(trained: Checkpoint, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the weights were trained with, and of those asked for the ones that are the file's own."""
+    own = {name: chosen[name] for name in ("top_k", "storage") if name in chosen}
+    kept = {name: value for name, value in asdict(trained.settings).items() if name not in ("n_items", "batch_size")}
+    return kept | own
+
+
+def _protocol(place: Dataset, batch_size: int) -> dict[str, Any]:
+    """How the data was prepared, from the manifests that say so."""
+    records = {**read_records(place.rsc15), **read_records(place.final)}
+    keys = {"split": "split", "batches": f"batches_bs{batch_size}"}
+    return {name: dict(records[key].settings) for name, key in keys.items() if key in records}
 
 
 def _commit(content: bytes, path: Path, place: Dataset, settings: ModelSettings) -> OutputFile:
@@ -107,26 +145,40 @@ def record_key(batch_size: int) -> str:
     return f"export_bs{batch_size}"
 
 
-def model_bytes(settings: ModelSettings, progress: Progress = SILENT) -> bytes:
-    """The bytes of a .tflite: a function of the settings alone (and of TensorFlow's version)."""
+def model_bytes(
+    settings: ModelSettings,
+    items: Catalogue,
+    protocol: Mapping[str, Any] | None = None,
+    progress: Progress = SILENT,
+    *,
+    tensors: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The bytes of a .tflite: a function of the settings, the items and the trained tensors (and of TensorFlow)."""
     if importlib.util.find_spec("tensorflow") is None:
         raise MissingExtraError("tensorflow", "train", "export a model")
     with progress.task("export", 3, "steps") as advance, native_stderr_closed():
         from pocketrec.models.gru4rec import Gru4Rec
 
         advance(1)
-        model = Gru4Rec(settings)
+        weights = {name: tensors[name] for name in settings.weights} if tensors else None
+        model = Gru4Rec(settings, weights, items.support)
+        if tensors:
+            model.load(tensors)
         advance(1)
-        content = convert_model(model)
+        content = convert_model(model, items, protocol)
         advance(1)
     return content
 
 
-def convert_model(model: Gru4Rec) -> bytes:
-    """The .tflite of a model that is already there, its present weights as the initial ones."""
-    from pocketrec.models.tflite import convert
+def convert_model(model: Gru4Rec, items: Catalogue, protocol: Mapping[str, Any] | None = None) -> bytes:
+    """The .tflite of a model that is already there, its initial weights as they were given to it."""
+    from pocketrec.models.tflite import as_stored, convert
 
-    return convert(model, model.signatures(), Card.of(model.settings, model.initial).to_json())
+    settings = model.settings
+    weights = {name: as_stored(value, settings.storage, settings.n_items) for name, value in model.initial.items()}
+    digests = {name: digest(weights[name]) for name in settings.weights}
+    card = Card(settings, digests, items.hash, dict(protocol or {}), pocketrec.__version__)
+    return convert(model, model.signatures(), card, items)
 
 
 def _check(path: Path) -> None:

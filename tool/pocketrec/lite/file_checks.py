@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pocketrec.files import content_hash
 from pocketrec.lite.case import Case
+from pocketrec.lite.catalogue import read_catalogue
 from pocketrec.lite.contract import TensorSpec
 from pocketrec.lite.flatbuffer import ModelFile, Tensor, read_model
 from pocketrec.lite.ladder import Fault, NotAsked
@@ -15,9 +16,10 @@ from pocketrec.manifest import read_records
 
 
 def check_file(case: Case) -> str:
-    """Every offset in the flatbuffer leads to something that is there."""
+    """Every offset in the flatbuffer leads to something that is there, and the list of items behind it is whole."""
     case.file = read_model(case.path)
-    return f"{case.file.size:,} bytes, {len(case.file.tensors)} graphs"
+    items = read_catalogue(case.path)
+    return f"{case.file.size:,} bytes, {len(case.file.tensors)} graphs, {len(items.ids):,} item ids"
 
 
 def check_record(case: Case) -> str:
@@ -44,7 +46,7 @@ def check_operators(case: Case) -> str:
 
 
 def check_signatures(case: Case) -> str:
-    """The five signatures by name, with the arguments, shapes and dtypes that the items and the batches ask for."""
+    """All signatures by name, with the arguments, shapes and dtypes that the items and the batches ask for."""
     model = _file(case)
     own = read_card(model, case.path).settings
     expected = replace(own, n_items=case.n_items, batch_size=case.batch_size)
@@ -61,8 +63,29 @@ def check_signatures(case: Case) -> str:
     _settle(faults)
     case.settings = own
     return (
-        f"{', '.join(expected.signatures)}; {own.n_items:,} items, B={own.batch_size}, H={own.hidden_size}, {own.optimizer}"
+        f"{', '.join(expected.signatures)}; {own.n_items:,} items, B={own.batch_size}, H={own.hidden_size}, "
+        f"embedding {own.embedding}, {own.optimizer}, {own.storage}"
     )
+
+
+def check_items(case: Case) -> str:
+    """The item ids in the file are those of the dataset, in the same order: a code means the same to both."""
+    model, card = read_catalogue(case.path), read_card(_file(case), case.path)
+    faults = []
+    if model.hash != card.items:
+        faults.append(
+            f"items.txt in the file has the hash {model.hash}, export wrote {card.items}: it was changed afterwards"
+        )
+    if model.hash != case.items.hash:
+        differs = next((n for n, (a, b) in enumerate(zip(model.ids, case.items.ids, strict=False)) if a != b), None)
+        where = (
+            f"code {differs} is {model.ids[differs]!r}, not {case.items.ids[differs]!r}"
+            if differs is not None
+            else (f"it has {len(model.ids):,} items, not {len(case.items.ids):,}")
+        )
+        faults.append(f"made for other items than {case.dataset.items} ({case.items.hash}): {where}")
+    _settle(faults)
+    return f"{len(model.ids):,} ids, XXH3-128 {model.hash}"
 
 
 def _signature_faults(

@@ -14,22 +14,23 @@ from pocketrec.arrays import open_array
 from pocketrec.errors import DatasetError
 from pocketrec.items import read_items
 from pocketrec.layout import Dataset
+from pocketrec.lite.catalogue import Catalogue
 
 Lanes = npt.NDArray[np.int32]
 
 
-def count_items(dataset: Dataset) -> int:
-    """Items of the index.
+def read_item_list(dataset: Dataset) -> Catalogue:
+    """The item index: ids and supports in the order of the codes.
 
     Raises:
         DatasetError: items.parquet is missing, is something else, or is empty.
     """
     path = dataset.items
     do = f"pocketrec batches --dataset {dataset.root}"
-    rows = len(read_items(path, do=do))
-    if not rows:
+    frame = read_items(path, ("item_id", "support"), do=do)
+    if not len(frame):
         raise DatasetError(f"{path} holds no items.", expected="one row an item", do=do)
-    return rows
+    return Catalogue.of(frame["item_id"].to_list(), frame["support"].to_numpy())
 
 
 @dataclass(frozen=True)

@@ -1,94 +1,31 @@
-"""GRU4Rec once more, in numpy, as the textbook has it: what the judge holds a .tflite against.
-
-Written from the formulas, not from `models/gru4rec.py`: the target really is subtracted as a one-hot row, each gate really
-has its columns, items are really added one by one. It is meant to be read and to be right; float64 in gives float64 out,
-which is how the tests hold its gradients against finite differences.
-
-Sources: Keras' GRUCell with reset_after (keras/src/layers/rnn/gru.py), Keras' Adam (keras/src/optimizers/adam.py), the
-official GRU4Rec's Adagrad (hidasib/GRU4Rec, `adagrad`).
-"""
+"""GRU4Rec once more, in numpy: what the judge holds a .tflite against. It shares no line with `models/`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.lite.contract import OPTIMIZERS, STEP, ModelSettings
-
-Floats = npt.NDArray[np.floating[Any]]
-Codes = npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class Forward:
-    """Everything the backward pass needs; arrays (B, H), `scores` (B, n_items)."""
-
-    before: Floats
-    z: Floats
-    r: Floats
-    candidate: Floats
-    inner: Floats
-    state: Floats
-    scores: Floats
-
-
-def forward(tensors: Mapping[str, Floats], feat: Codes, state: Floats) -> Forward:
-    """One GRU step and the scores (logits) of every item."""
-    h = state.shape[1]
-    x = tensors["kernel"][feat] + tensors["bias"][0]  # (B, 3H): z, r, h
-    y = state @ tensors["recurrent"] + tensors["bias"][1]
-    z = _sigmoid(x[:, :h] + y[:, :h])
-    r = _sigmoid(x[:, h : 2 * h] + y[:, h : 2 * h])
-    candidate = np.tanh(x[:, 2 * h :] + r * y[:, 2 * h :])
-    after = z * state + (1 - z) * candidate
-    scores = after @ tensors["dense"] + tensors["dense_bias"]
-    return Forward(state, z, r, candidate, y[:, 2 * h :], after, scores)
-
-
-def softmax(scores: Floats) -> Floats:
-    """Probabilities, row by row."""
-    shares: Floats = scores - scores.max(axis=1, keepdims=True)
-    np.exp(shares, out=shares)
-    shares /= shares.sum(axis=1, keepdims=True)
-    return shares
-
-
-def loss_of(scores: Floats, target: Codes) -> float:
-    """Mean cross-entropy over the lanes with a target, in nats; 0 without any."""
-    losses = [_cross_entropy(row.astype(np.float64), item) for row, item in zip(scores, target, strict=True) if item >= 0]
-    return float(np.mean(losses)) if losses else 0.0
-
-
-def _cross_entropy(scores: Floats, item: int) -> float:
-    top = scores.max()
-    return float(top + np.log(np.exp(scores - top).sum()) - scores[item])
-
-
-def gradients(tensors: Mapping[str, Floats], step: Forward, feat: Codes, target: Codes) -> dict[str, Floats]:
-    """d(loss)/d(weight) for every weight, in its shape. No gradient flows into the state that came in."""
-    errors = softmax(step.scores)  # (B, n_items); becomes d(loss)/d(scores)
-    lanes = np.flatnonzero(target >= 0)
-    errors[lanes, target[lanes]] -= 1
-    errors *= ((target >= 0) / max(1, len(lanes)))[:, None].astype(errors.dtype)
-    d_state = errors @ tensors["dense"].T
-    d_candidate = d_state * (1 - step.z) * (1 - step.candidate**2)
-    d_z = d_state * (step.before - step.candidate) * step.z * (1 - step.z)
-    d_r = d_candidate * step.inner * step.r * (1 - step.r)
-    d_x = np.concatenate([d_z, d_r, d_candidate], axis=1)
-    d_y = np.concatenate([d_z, d_r, d_candidate * step.r], axis=1)
-    d_kernel = np.zeros_like(tensors["kernel"])
-    np.add.at(d_kernel, feat, d_x)
-    return {
-        "kernel": d_kernel,
-        "recurrent": step.before.T @ d_y,
-        "bias": np.stack([d_x.sum(axis=0), d_y.sum(axis=0)]),
-        "dense": step.state.T @ errors,
-        "dense_bias": errors.sum(axis=0),
-    }
+from pocketrec.lite.contract import STEP, ModelSettings
+from pocketrec.lite.formulas import (
+    Codes,
+    Floats,
+    Forward,
+    adagrad,
+    adam,
+    bpr_max,
+    cross_entropy,
+    dropout_masks,
+    forward,
+    inner_gradients,
+    loss_of,
+    no_masks,
+    output_gradient,
+    scores_of,
+    softmax,
+)
 
 
 class Reference:
@@ -97,31 +34,84 @@ class Reference:
     Args:
         settings: of the model.
         tensors: weights, slots and step, by name.
+        log_support: of the items, for the logQ correction.
     """
 
-    def __init__(self, settings: ModelSettings, tensors: dict[str, npt.NDArray[Any]]) -> None:
-        self.settings = settings
+    def __init__(self, settings: ModelSettings, tensors: dict[str, npt.NDArray[Any]], log_support: Floats) -> None:
+        self.settings, self.log_support = settings, log_support
         self.step = int(tensors[STEP])
         self.tensors: dict[str, Floats] = {name: np.array(value) for name, value in tensors.items() if name != STEP}
 
     def train(self, feat: Codes, target: Codes, state: Floats) -> tuple[float, Floats]:
-        """One step of the optimizer: the loss before it, and the state after the items."""
-        found = forward(self.tensors, feat, state)
-        loss = loss_of(found.scores, target)
-        self.step += 1
-        for name, gradient in gradients(self.tensors, found, feat, target).items():
-            slots = {slot: self.tensors[f"{name}_{slot}"] for slot in OPTIMIZERS[self.settings.optimizer]}
-            self._update(self.tensors[name], gradient, **slots)
+        """One step of the optimizer on all items: the loss before it, and the state after the items."""
+        found = self._forward(feat, state, training=True)
+        loss, errors = cross_entropy(scores_of(found.known, self.tensors["output"]), target)
+        gradients = inner_gradients(self.tensors, found, feat, errors @ self.tensors["output"][:, :-1], self.settings)
+        gradients["output"] = gradients.get("output", 0) + output_gradient(found.known, errors)
+        self._update(gradients, {})
         return loss, found.state
 
-    def _update(self, weight: Floats, gradient: Floats, **slots: Floats) -> None:
+    def train_sampled(self, feat: Codes, target: Codes, state: Floats, negatives: Codes) -> tuple[float, Floats]:
+        """One step on the batch's targets and the extra items as candidates; only rows of items in it change."""
+        found = self._forward(feat, state, training=True)
+        candidates = np.concatenate([np.maximum(target, 0), negatives])
+        absent = np.concatenate([target < 0, np.zeros(len(negatives), bool)])
+        rows = self.tensors["output"][candidates]
+        scores, place = scores_of(found.known, rows), np.where(target >= 0, np.arange(len(target)), -1)
+        settings = self.settings
+        if settings.loss == "cross-entropy":
+            power = np.where(np.arange(len(candidates)) < len(target), 1, settings.sample_alpha)
+            scores = scores - settings.logq * (power * self.log_support[candidates]).astype(scores.dtype)
+        scores[:, absent] = -np.inf
+        with np.errstate(invalid="ignore"):
+            loss, errors = (
+                cross_entropy(scores, place)
+                if settings.loss == "cross-entropy"
+                else bpr_max(scores, place, settings.bpreg, settings.elu)
+            )
+        errors = np.nan_to_num(errors)  # of lanes without a target, when no candidate is left
+        gradients = inner_gradients(self.tensors, found, feat, errors @ rows[:, :-1], settings)
+        gradients["output"] = np.zeros_like(self.tensors["output"]) + gradients.get("output", 0)
+        np.add.at(gradients["output"], candidates, output_gradient(found.known, errors))
+        touched = {name: np.unique(feat) for name in settings.tables}
+        touched["output"] = np.unique(np.concatenate([candidates, *([feat] if settings.embedding == "shared" else [])]))
+        self._update(gradients, touched)
+        return loss, found.state
+
+    def recommend(self, feat: Codes, state: Floats) -> tuple[Floats, Floats]:
+        """The scores of all items for one session after one more item, and its state."""
+        found = self._forward(feat, state)
+        return scores_of(found.state, self.tensors["output"])[0], found.state
+
+    def _forward(self, feat: Codes, state: Floats, *, training: bool = False) -> Forward:
+        masks = dropout_masks(self.settings, len(feat), self.step) if training else no_masks(self.settings, len(feat))
+        return forward(self.tensors, feat, state, masks, self.settings)
+
+    def _update(self, gradients: Mapping[str, Floats], touched: Mapping[str, Codes]) -> None:
+        """Move every weight; of the tables in `touched` those rows alone."""
+        self.step += 1
+        for name, gradient in gradients.items():
+            rows = touched.get(name, slice(None))
+            slots = {slot: self.tensors[f"{name}_{slot}"][rows] for slot in self.settings.slots}
+            weight = self.tensors[name][rows]
+            self._move(weight, gradient[rows], **slots)
+            self.tensors[name][rows] = weight
+            for slot, value in slots.items():
+                self.tensors[f"{name}_{slot}"][rows] = value
+
+    def _move(self, weight: Floats, gradient: Floats, **slots: Floats) -> None:
         rate = self.settings.learning_rate
         if self.settings.optimizer == "adam":
-            _adam(weight, gradient, rate, self.step, **slots)
+            adam(weight, gradient, rate, self.step, **slots)
         elif self.settings.optimizer == "adagrad":
-            _adagrad(weight, gradient, rate, **slots)
+            adagrad(weight, gradient, rate, self.settings.momentum, **slots)
         else:
             weight -= rate * gradient
+
+    def infer(self, feat: Codes, state: Floats) -> tuple[Floats, Floats]:
+        """Probabilities of the next item, and the state."""
+        found = self._forward(feat, state)
+        return softmax(scores_of(found.state, self.tensors["output"])), found.state
 
     def ranks(self, feat: Codes, target: Codes, state: Floats, slack: float) -> tuple[Codes, Codes, float]:
         """The lowest and the highest rank each target may have, lanes with a target only; and the loss.
@@ -134,7 +124,7 @@ class Reference:
             state: before the items.
             slack: how far off scores may be, as a share of the largest (or of 1); with 0 both ranks are the exact one.
         """
-        scores = forward(self.tensors, feat, state).scores
+        scores = scores_of(self._forward(feat, state).state, self.tensors["output"])
         lanes = np.flatnonzero(target >= 0)
         rows = scores[lanes]
         own = rows[np.arange(len(lanes)), target[lanes]][:, None]
@@ -142,19 +132,3 @@ class Reference:
         low = (rows >= own + slack).sum(axis=1) + (slack > 0)  # with slack, the target does not reach its own bar
         high = (rows >= own - slack).sum(axis=1)
         return low.astype(np.int32), high.astype(np.int32), loss_of(scores, target)
-
-
-def _sigmoid(x: Floats) -> Floats:
-    return 1 / (1 + np.exp(-x))
-
-
-def _adam(weight: Floats, gradient: Floats, rate: float, step: int, *, m: Floats, v: Floats) -> None:
-    """Kingma and Ba with the bias corrections in the rate, epsilon 1e-7 beside the root."""
-    m += 0.1 * (gradient - m)
-    v += 0.001 * (gradient**2 - v)
-    weight -= rate * (1 - 0.999**step) ** 0.5 / (1 - 0.9**step) * m / (np.sqrt(v) + 1e-7)
-
-
-def _adagrad(weight: Floats, gradient: Floats, rate: float, *, acc: Floats) -> None:
-    acc += gradient**2
-    weight -= rate * gradient / np.sqrt(acc + 1e-6)

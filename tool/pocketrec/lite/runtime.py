@@ -4,13 +4,12 @@ model = OnDeviceModel(Path("gru4rec_bs512.tflite"))
 state = model.fresh_state()
 for feat, target, mask in zip(feats, targets, masks):
 loss, state = model.train(feat, target, mask[:, None] * state)
-np.savez("weights.npz", **model.save())
+model.save_to("weights.safetensors")
 """
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.errors import MissingExtraError, ModelError
+from pocketrec.errors import ModelError
+from pocketrec.lite.catalogue import Catalogue, read_catalogue
 from pocketrec.lite.contract import METADATA, Card
 from pocketrec.lite.flatbuffer import ModelFile, read_model
+from pocketrec.lite.interpreter import open_interpreter
 from pocketrec.lite.quiet import native_stderr_closed
+from pocketrec.lite.weights import read_weights, write_weights
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
@@ -43,12 +45,24 @@ class Metrics:
     mrr: float
 
 
+@dataclass(frozen=True)
+class Recommendation:
+    """An item to show: its id as text, and its score (a logit: higher is better)."""
+
+    item: str
+    score: float
+
+
 class OnDeviceModel:
     """A model file, loaded. It keeps learning until it is thrown away; `save` and `restore` carry it over.
 
     Args:
         path: a .tflite that `pocketrec export` made.
         threads: of the interpreter.
+
+    Attributes:
+        card: what the file says about itself.
+        items: the ids of its items.
 
     Raises:
         MissingExtraError: LiteRT is not installed.
@@ -57,14 +71,82 @@ class OnDeviceModel:
 
     def __init__(self, path: Path | str, threads: int = 2) -> None:
         self.path = Path(path)
-        model = read_model(self.path)
-        self.settings = read_card(model, self.path).settings
-        self._interpreter = _load(self.path, threads)
+        self.card, self.items = read_bundle(self.path)
+        self.settings = self.card.settings
+        self._interpreter = open_interpreter(self.path, threads, do="pocketrec export")
         self._runners: dict[str, Any] = {}
 
-    def fresh_state(self) -> Floats:
-        """The state before the first item of a session: zeros, (B, H)."""
-        return np.zeros((self.settings.batch_size, self.settings.hidden_size), np.float32)
+    def recommend(self, session: Sequence[object], top: int | None = None) -> list[Recommendation]:
+        """What may come next, best first.
+
+        Args:
+            session: the item ids of a session so far, in order, as in the log; ids the model does not know are left out.
+            top: how many; at most the number fixed at export, which is taken if not given.
+
+        Raises:
+            ModelError: the model knows none of the items, or returns fewer than asked for.
+        """
+        if top is not None and not 1 <= top <= self.settings.k:
+            raise ModelError(f"{top} items are asked for.", expected=f"1 to {self.settings.k}, fixed when it was exported")
+        items, scores = self.follow(self.codes_of(session))
+        return [
+            Recommendation(self.items.ids[item], float(score))
+            for item, score in zip(items[:top], scores[:top], strict=True)
+        ]
+
+    def follow(self, codes: Codes) -> tuple[Codes, Floats]:
+        """The signature `recommend` for one item of a session after the other: the last one's items and scores, (k,)."""
+        state = self.fresh_state(1)
+        for code in codes:
+            items, scores, state = self.recommend_next(code, state)
+        return items, scores
+
+    def recommend_next(self, code: int, state: Floats) -> tuple[Codes, Floats, Floats]:
+        """One more item of one session: the best next items and their scores, (k,), and the state, (1, H)."""
+        feat = np.array([code], np.int32)
+        self._check_codes(feat=feat)
+        found = self._run("recommend", feat=feat, initstate=state)
+        return found["items"], found["scores"], found["state"]
+
+    def codes_of(self, session: Sequence[object]) -> Codes:
+        """The codes of item ids; unknown ones are left out.
+
+        Raises:
+            ModelError: none is known.
+        """
+        codes = [self.items.codes[text] for text in map(str, session) if text in self.items.codes]
+        if not codes:
+            raise ModelError(
+                f"{self.path} knows none of the items {', '.join(map(str, session)) or '(there are none)'}.",
+                expected=f"ids of its {len(self.items.ids):,} items, {self.items.ids[0]} for one",
+                do=f"pocketrec inspect {self.path}",
+            )
+        return np.array(codes, np.int32)
+
+    def learn(self, session: Sequence[object]) -> list[float]:
+        """Learn from one session: a step of `train_one` a click that has a next one; the losses before each, in nats."""
+        codes, state, losses = self.codes_of(session), self.fresh_state(1), []
+        for feat, target in zip(codes[:-1, None], codes[1:, None], strict=True):
+            loss, state = self.train_one(feat, target, state)
+            losses.append(loss)
+        return losses
+
+    def check_items(self, item_hash: str, what: object) -> None:
+        """Refuse what was made for other items.
+
+        Raises:
+            ModelError: `item_hash` (a `Catalogue.hash`) is not the model's.
+        """
+        if item_hash != self.card.items:
+            raise ModelError(
+                f"{what} is made for other items than {self.path}.",
+                expected=f"item hash {self.card.items}; it has {item_hash}",
+                do="pocketrec export, with the dataset that the batches are from",
+            )
+
+    def fresh_state(self, lanes: int | None = None) -> Floats:
+        """The state before the first item of a session: zeros, (lanes, H); B lanes if not given."""
+        return np.zeros((lanes or self.settings.batch_size, self.settings.hidden_size), np.float32)
 
     def train(self, feat: Codes, target: Codes, state: Floats) -> tuple[float, Floats]:
         """Learn from one step of B lanes.
@@ -77,8 +159,19 @@ class OnDeviceModel:
         Returns:
             The mean loss before the update, and the state after the items.
         """
-        self._check_codes(feat=feat, target=target)
-        found = self._run("train", feat=feat, target=target, initstate=state)
+        return self._learn("train", feat=feat, target=target, initstate=state)
+
+    def train_one(self, feat: Codes, target: Codes, state: Floats) -> tuple[float, Floats]:
+        """`train` for one session: (1,), (1,) and (1, H)."""
+        return self._learn("train_one", feat=feat, target=target, initstate=state)
+
+    def train_sampled(self, feat: Codes, target: Codes, state: Floats, negatives: Codes) -> tuple[float, Floats]:
+        """`train` with the batch's targets and `negatives`, int32 (S,), as the only candidates; see `Sampler`."""
+        return self._learn("train_sampled", feat=feat, target=target, initstate=state, negatives=negatives)
+
+    def _learn(self, signature: str, **inputs: Any) -> tuple[float, Floats]:
+        self._check_codes(**{name: codes for name, codes in inputs.items() if name != "initstate"})
+        found = self._run(signature, **inputs)
         return float(found["loss"]), found["state"]
 
     def infer(self, feat: Codes, state: Floats) -> tuple[Floats, Floats]:
@@ -112,7 +205,29 @@ class OnDeviceModel:
                 )
         self._run("restore", **{name: tensors[name] for name in self.settings.state})
 
+    def save_to(self, path: Path | str) -> None:
+        """Write what `save` returns to one file (safetensors); it comes into being whole or not at all.
+
+        Raises:
+            FolderError: it cannot be written.
+        """
+        write_weights(Path(path), self.save(), self.card)
+
+    def restore_from(self, path: Path | str) -> None:
+        """`restore` from a file of `save_to`.
+
+        Raises:
+            ModelError: the file is damaged, or belongs to a model with other items or settings.
+        """
+        self.restore(read_weights(Path(path), self.card))
+
     def _run(self, signature: str, **inputs: Any) -> Tensors:
+        if signature not in self.settings.signatures:
+            raise ModelError(
+                f"{self.path} has no signature {signature!r}: its weights are stored as {self.settings.storage}.",
+                expected="a model that can be trained",
+                do="pocketrec export --weights float32 (or float16)",
+            )
         try:
             if signature in self._runners:
                 found: Tensors = self._runners[signature](**inputs)
@@ -139,6 +254,39 @@ class OnDeviceModel:
                 )
 
 
+class LiteScorer:
+    """A model's `infer` on lanes of sessions, for `evaluation`: scores are probabilities.
+
+    Args:
+        model: at the beginning of all lanes' sessions.
+    """
+
+    def __init__(self, model: OnDeviceModel) -> None:
+        self.name, self.lanes = f"{model.path.name} (LiteRT)", model.settings.batch_size
+        self._model, self._state = model, model.fresh_state()
+
+    def scores(self, feat: Codes, mask: Codes) -> Floats:
+        """Of all items after one more item of each lane, (lanes, n_items)."""
+        found, self._state = self._model.infer(feat, mask[:, None].astype(np.float32) * self._state)
+        return found
+
+
+def read_bundle(path: Path) -> tuple[Card, Catalogue]:
+    """What a model file says about itself, and its items; without LiteRT.
+
+    Raises:
+        ModelError: the file is damaged, is not pocketrec's, or its card belongs to other items.
+    """
+    card, items = read_card(read_model(path), path), read_catalogue(path)
+    if items.hash != card.items or len(items.ids) != card.settings.n_items:
+        raise ModelError(
+            f"The items in {path} are not those it was exported for.",
+            expected=f"{card.settings.n_items:,} with the hash {card.items}, not {len(items.ids):,} with {items.hash}",
+            do="pocketrec export",
+        )
+    return card, items
+
+
 def read_card(model: ModelFile, path: Path) -> Card:
     """The settings a model file carries.
 
@@ -152,18 +300,3 @@ def read_card(model: ModelFile, path: Path) -> Card:
             do="pocketrec export",
         )
     return Card.from_json(model.metadata[METADATA])
-
-
-def _load(path: Path, threads: int) -> Any:
-    if importlib.util.find_spec("ai_edge_litert") is None:
-        raise MissingExtraError("ai-edge-litert", "lite", "run a .tflite")
-    from ai_edge_litert.interpreter import Interpreter
-
-    try:
-        with native_stderr_closed():
-            # Clustering moves reads of variables forward: 0.66 instead of 0.49 GB at full size, and no faster.
-            return Interpreter(str(path), num_threads=threads, experimental_disable_delegate_clustering=True)
-    except (RuntimeError, ValueError) as error:
-        raise ModelError(
-            f"LiteRT does not load {path}: {error}", expected="a .tflite of builtin operators", do="pocketrec export"
-        ) from error

@@ -5,12 +5,16 @@
 | file | the flatbuffer is whole: every offset leads to something that is there |
 | record | it is the file that the manifest beside it describes, for the items that are there now |
 | operators | TensorFlow Lite builtins only, no Select TF (Flex) and no custom operator |
-| signatures | train, infer, eval, save and restore, with names, shapes and dtypes |
+| signatures | all that its settings ask for, with names, shapes and dtypes |
 | load | LiteRT runs it, in a process of its own, which survives |
+| items | the item ids in the file are those of the item index, in its order |
 | weights | they are those that export drew, the optimizer begins at zero |
-| arithmetic | loss, state, weights and slots equal numpy's over steps with repeated items, resets and a missing target |
-| learning | the loss is finite and falls |
+| arithmetic | train: loss, state, weights, slots equal numpy's over steps with repeated items, resets, a missing target |
+| sampled | train_sampled: the same, with drawn items that are also targets |
+| one | train_one: the same for one session |
+| learning | the loss of each signature that learns is finite and falls |
 | answers | infer and eval equal numpy's, ties included |
+| recommend | the best items, in order, and their scores |
 | restore | save, fresh process, restore: the same bit for bit, and so is the next step |
 
 A model from elsewhere can fail, not crash the judge: the file is read with every offset checked, and its first run is in a
@@ -31,10 +35,17 @@ from pocketrec.errors import DatasetError, MissingExtraError, SettingsError
 from pocketrec.files import content_hash, write_text
 from pocketrec.layout import Dataset
 from pocketrec.lite.case import Case
-from pocketrec.lite.file_checks import check_file, check_operators, check_record, check_signatures
-from pocketrec.lite.inputs import check_codes, count_items, open_batches
+from pocketrec.lite.file_checks import check_file, check_items, check_operators, check_record, check_signatures
+from pocketrec.lite.inputs import check_codes, open_batches, read_item_list
 from pocketrec.lite.ladder import Check, Rung, climb
-from pocketrec.lite.number_checks import check_answers, check_arithmetic, check_weights
+from pocketrec.lite.number_checks import (
+    check_answers,
+    check_arithmetic,
+    check_one,
+    check_recommend,
+    check_sampled,
+    check_weights,
+)
 from pocketrec.lite.picture import draw
 from pocketrec.lite.process_checks import check_learning, check_load, check_restore, training_rows
 from pocketrec.lock import hold
@@ -47,10 +58,14 @@ LADDER: tuple[Check[Case], ...] = (
     Check("operators", check_operators, needs=("file",)),
     Check("signatures", check_signatures, needs=("file",)),
     Check("load", check_load, needs=("operators", "signatures")),
+    Check("items", check_items, needs=("signatures",)),
     Check("weights", check_weights, needs=("load",)),
     Check("arithmetic", check_arithmetic, needs=("load",)),
+    Check("sampled", check_sampled, needs=("load",)),
+    Check("one", check_one, needs=("load",)),
     Check("learning", check_learning, needs=("load",)),
     Check("answers", check_answers, needs=("load",)),
+    Check("recommend", check_recommend, needs=("load",)),
     Check("restore", check_restore, needs=("load",)),
 )
 
@@ -133,11 +148,11 @@ def verify(
     if not path.is_file():
         do = f"pocketrec export --dataset {place.root} --batch-size {batch_size}"
         raise DatasetError(f"{path} is missing.", expected="a model file", do=do)
-    n_items, batches = count_items(place), open_batches(place, batch_size)
-    check_codes(batches, n_items, place)
+    items, batches = read_item_list(place), open_batches(place, batch_size)
+    check_codes(batches, len(items.ids), place)
     with hold(dataset, "verify"):  # nobody replaces what is judged
         with tempfile.TemporaryDirectory(prefix="pocketrec-") as folder:
-            case = Case(path, place, batches, n_items, batch_size, steps, threads, Path(folder), progress)
+            case = Case(path, place, batches, items, batch_size, steps, threads, Path(folder), progress)
             rungs = tuple(climb(LADDER, case))
         with room(place.model, "verify"):
             return _write(case, rungs, time.perf_counter() - began)

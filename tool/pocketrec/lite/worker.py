@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from pocketrec.errors import PocketrecError
 from pocketrec.lite.contract import STEP
 from pocketrec.lite.memory import peak_memory
 from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.sampling import Sampler
+
+ROUNDS, CLICKS = 4, 5
+"""How often the further signatures see the same steps; the steps of the session that train_one sees."""
 
 
 def train(model: OnDeviceModel, arrays: dict[str, npt.NDArray[Any]], steps: int) -> dict[str, Any]:
@@ -35,10 +40,55 @@ def train(model: OnDeviceModel, arrays: dict[str, npt.NDArray[Any]], steps: int)
         losses.append(loss)
         print(step, flush=True)
     peak = peak_memory()
+    rounds = {"train_sampled": _sampled_rounds(model, arrays), "train_one": _session_rounds(model, arrays)}
     model.infer(feats[0], state)
     model.evaluate(feats[0], targets[0], state)
+    model.recommend_next(int(feats[0, 0]), model.fresh_state(1))
     model.restore(model.save())
-    return {"losses": losses, "seconds": seconds, "peak_bytes": peak}
+    return {"losses": losses, "rounds": rounds, "seconds": seconds, "peak_bytes": peak}
+
+
+def answer(model: OnDeviceModel, arrays: dict[str, npt.NDArray[Any]], steps: int) -> dict[str, Any]:
+    """Infer on the given rows, then call every other signature of a model that cannot learn once."""
+    feats, state = arrays["feats"], model.fresh_state()
+    for step in range(steps):
+        _, state = model.infer(feats[step % len(feats)], state)
+        print(step, flush=True)
+    peak = peak_memory()
+    model.evaluate(feats[0], arrays["targets"][0], state)
+    model.recommend_next(int(feats[0, 0]), model.fresh_state(1))
+    model.save()
+    return {"peak_bytes": peak}
+
+
+def _sampled_rounds(model: OnDeviceModel, arrays: dict[str, npt.NDArray[Any]]) -> tuple[float, float]:
+    """Mean losses of train_sampled on the same steps and the same drawn items, first round and last."""
+    sampler = Sampler(model.items.support, model.settings.sample_alpha)
+    rows = [(*row, sampler.draw(model.settings.negatives)) for row in zip(*_columns(arrays), strict=True)]
+    return _rounds(
+        rows, lambda row, state: model.train_sampled(row[0], row[1], row[2] * state, row[3]), model.fresh_state()
+    )
+
+
+def _session_rounds(model: OnDeviceModel, arrays: dict[str, npt.NDArray[Any]]) -> tuple[float, float]:
+    """The same of train_one, on the first lane."""
+    rows = [tuple(part[:1] for part in row) for row in zip(*_columns(arrays), strict=True) if row[1][0] >= 0][:CLICKS]
+    return _rounds(rows, lambda row, state: model.train_one(row[0], row[1], row[2] * state), model.fresh_state(1))
+
+
+def _columns(arrays: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    return [arrays["feats"], arrays["targets"], arrays["masks"][..., None].astype(np.float32)]
+
+
+def _rounds(rows: list[Any], step: Callable[[Any, Any], tuple[float, Any]], zero: npt.NDArray[Any]) -> tuple[float, float]:
+    means = []
+    for _ in range(ROUNDS):
+        state, losses = zero, []
+        for row in rows:
+            loss, state = step(row, state)
+            losses.append(loss)
+        means.append(float(np.mean(losses)))
+    return means[0], means[-1]
 
 
 def resume(model: OnDeviceModel, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
@@ -70,7 +120,10 @@ def main(task: str, arguments: Path) -> None:
         arrays = dict(stored)
     try:
         model = OnDeviceModel(given["model"], given["threads"])
-        found = train(model, arrays, given["steps"]) if task == "train" else resume(model, arrays)
+        if task == "resume":
+            found = resume(model, arrays)
+        else:
+            found = {"train": train, "answer": answer}[task](model, arrays, given["steps"])
     except PocketrecError as error:
         sys.exit(" ".join(error.wrong.split()))
     Path(given["result"]).write_text(json.dumps(found))

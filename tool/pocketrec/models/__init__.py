@@ -1,1 +1,1 @@
-"""Networks, one a file. Only this folder, `training` and `lite.export` import TensorFlow."""
+"""Networks, one a file, and what needs TensorFlow beside them. Only this folder imports it."""

@@ -1,51 +1,109 @@
-"""A module with signatures becomes the bytes of a .tflite: builtin operators only, zeros filled in, its card inside.
+"""A module with signatures becomes the bytes of a .tflite: builtin operators only, variables stored small, its card inside.
 
 The converter writes the initial value of every variable into the file. For the slots of the optimizer these are zeros that
-weigh as much as the weights again; an operator FILL in the graph that runs once at the start costs nothing.
+weigh as much as the weights again; an operator FILL in the graph that runs once at the start costs nothing. Weights may be
+stored as float16, or a table's rows as int8 with a scale each; operators in the graph make float32 of them again.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
-from pocketrec.lite.contract import METADATA
+from pocketrec.lite.catalogue import ITEMS, SUPPORT, Catalogue
+from pocketrec.lite.contract import METADATA, Card
+
+Array = npt.NDArray[Any]
 
 SMALL = 1024
-"""Bytes below which zeros may stay as they are."""
+"""Bytes below which zeros and weights may stay as they are."""
 
 
-def convert(module: tf.Module, signatures: Mapping[str, Any], card: str) -> bytes:
-    """The .tflite of a module's concrete functions, with `card` as the metadata entry `pocketrec`.
+@dataclass(frozen=True)
+class Stored:
+    """A constant in a smaller form: its buffer, and with int8 that of a float32 scale a row, (n, 1)."""
+
+    buffer: int
+    scales: int | None = None
+
+
+def convert(module: tf.Module, signatures: Mapping[str, Any], card: Card, items: Catalogue) -> bytes:
+    """The .tflite of a module's concrete functions, with `card` as the metadata entry `pocketrec` and `items` behind it.
 
     The same module gives the same bytes. Works in a temporary folder of about twice the size of the variables.
 
     Raises:
         tf.lite.ConverterError: a function needs an operator that TensorFlow Lite does not have.
     """
+    return finish(_converted(module, signatures), card, items)
+
+
+def convert_plain(module: tf.Module, signatures: Mapping[str, Any], card: str) -> bytes:
+    """The .tflite of a module without variables, with a card of any kind as the metadata entry `pocketrec`.
+
+    Raises:
+        tf.lite.ConverterError: a function needs an operator that TensorFlow Lite does not have.
+    """
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(_converted(module, signatures)))
+    _drop_unused(model)
+    _add_metadata(model, METADATA, card.encode())
+    return _pack(model)
+
+
+def _converted(module: tf.Module, signatures: Mapping[str, Any]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="pocketrec-") as folder:
         tf.saved_model.save(module, folder, signatures=dict(signatures))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         converter.experimental_enable_resource_variables = True
-        return finish(converter.convert(), card)
+        converted: bytes = converter.convert()
+        return converted
 
 
-def finish(converted: bytes, card: str) -> bytes:
-    """The same model, smaller, with its card."""
+def finish(converted: bytes, card: Card, items: Catalogue) -> bytes:
+    """The same model, smaller, with its card and its items."""
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(converted))
-    for graph in _initial_graphs(model):
+    beginning, storage = _initial_graphs(model), card.settings.storage
+    for graph in beginning:
         _fill_zeros(model, graph)
+    if storage != "float32":
+        stored: dict[int, Stored] = {}
+        for graph in model.subgraphs if storage == "int8" else beginning:
+            _store_small(model, graph, storage, card.settings.n_items, stored)
     _drop_unused(model)
-    _add_metadata(model, card.encode())
-    return _pack(model)
+    _add_metadata(model, METADATA, card.to_json().encode())
+    _add_metadata(model, "TFLITE_METADATA", _describe(card))
+    return items.append_to(_pack(model))
+
+
+def as_stored(weight: Array, storage: str, n_items: int) -> Array:
+    """The float32 values that a weight has after it was stored."""
+    if storage == "float16" and weight.nbytes > SMALL:
+        return weight.astype(np.float16).astype(np.float32)
+    if storage == "int8" and _is_table(weight.shape, n_items):
+        whole, scales = _quantise(weight)
+        return whole.astype(np.float32) * scales
+    return weight
+
+
+def _is_table(shape: Any, n_items: int) -> bool:
+    """Rows of items; the converter may have put a dimension of 1 before them."""
+    return len(shape) in (2, 3) and shape[-2] == n_items and (len(shape) == 2 or shape[0] == 1)
+
+
+def _quantise(table: Array) -> tuple[Array, Array]:
+    """int8 (n, columns) and a float32 scale a row (n, 1): value = int8 * scale."""
+    scales = np.maximum(np.abs(table).max(axis=-1, keepdims=True) / np.float32(127), np.float32(1e-30))
+    return np.rint(table / scales).astype(np.int8), scales
 
 
 def _initial_graphs(model: Any) -> list[Any]:
@@ -64,7 +122,6 @@ def _fill_zeros(model: Any, graph: Any) -> None:
     if not zeros:
         return
     value = _constant(model, graph, b"zero", np.zeros((), np.float32), schema.TensorType.FLOAT32)
-    code = _operator_code(model, schema.BuiltinOperator.FILL)
     fills = []
     for index in zeros:
         tensor = graph.tensors[index]
@@ -72,10 +129,61 @@ def _fill_zeros(model: Any, graph: Any) -> None:
             model, graph, tensor.name + b"_shape", np.asarray(tensor.shape, np.int32), schema.TensorType.INT32
         )
         tensor.buffer = 0
-        fill = schema.OperatorT(opcodeIndex=code, inputs=[shape, value], outputs=[index])
-        fill.builtinOptionsType, fill.builtinOptions = schema.BuiltinOptions.FillOptions, schema.FillOptionsT()
-        fills.append(fill)
+        fills.append(_operator(model, "Fill", [shape, value], [index]))
     graph.operators = fills + graph.operators
+
+
+def _store_small(model: Any, graph: Any, storage: str, n_items: int, stored: dict[int, Stored]) -> None:
+    """Keep constants of a graph as float16, or tables as int8, and make float32 of them in it.
+
+    Args:
+        model: whole.
+        graph: one that begins variables; with int8 any, since variables that nothing assigns became constants.
+        storage: float16 or int8.
+        n_items: rows of a table.
+        stored: what became of each content so far, by its hash; the graphs share it.
+    """
+    operators: list[Any] = []
+    for index, tensor in enumerate(list(graph.tensors)):
+        data = model.buffers[tensor.buffer].data
+        large = tensor.type == schema.TensorType.FLOAT32 and data is not None and len(data) > SMALL
+        if not large or (storage == "int8" and not _is_table(tensor.shape, n_items)):
+            continue
+        key = hash(bytes(data))  # graphs with a constant each may hold the same
+        if key not in stored:
+            weight = np.frombuffer(bytes(data), np.float32).reshape(tensor.shape)
+            parts = _quantise(weight) if storage == "int8" else (weight.astype(np.float16),)
+            stored[key] = Stored(*(_add_buffer(model, part.tobytes()) for part in parts))
+        one, shape = stored[key], tensor.shape
+        tensor.buffer = 0
+        if one.scales is None:
+            small = _tensor(graph, tensor.name + b"_half", shape, schema.TensorType.FLOAT16, one.buffer)
+            operators.append(_operator(model, "Dequantize", [small], [index], version=3))
+        else:
+            small = _tensor(graph, tensor.name + b"_int8", shape, schema.TensorType.INT8, one.buffer)
+            whole = _tensor(graph, tensor.name + b"_whole", shape, schema.TensorType.FLOAT32)
+            scales = _tensor(graph, tensor.name + b"_scales", [*shape[:-1], 1], schema.TensorType.FLOAT32, one.scales)
+            cast = _operator(model, "Cast", [small], [whole])
+            cast.builtinOptions.inDataType, cast.builtinOptions.outDataType = (
+                schema.TensorType.INT8,
+                schema.TensorType.FLOAT32,
+            )
+            operators += [cast, _operator(model, "Mul", [whole, scales], [index])]
+    graph.operators = operators + graph.operators
+
+
+def _tensor(graph: Any, name: bytes, shape: Any, kind: int, buffer: int = 0) -> int:
+    graph.tensors.append(schema.TensorT(name=name, shape=np.asarray(shape, np.int32), type=kind, buffer=buffer))
+    return len(graph.tensors) - 1
+
+
+def _operator(model: Any, name: str, inputs: list[int], outputs: list[int], version: int = 1) -> Any:
+    """An operator of the kind `name`, as in the schema's options: Fill, Cast, ..."""
+    code = _operator_code(model, getattr(schema.BuiltinOperator, name.upper()), version)
+    operator = schema.OperatorT(opcodeIndex=code, inputs=inputs, outputs=outputs)
+    operator.builtinOptionsType = getattr(schema.BuiltinOptions, f"{name}Options")
+    operator.builtinOptions = getattr(schema, f"{name}OptionsT")()
+    return operator
 
 
 def _is_zeros(model: Any, tensor: Any) -> bool:
@@ -84,20 +192,16 @@ def _is_zeros(model: Any, tensor: Any) -> bool:
 
 
 def _constant(model: Any, graph: Any, name: bytes, value: np.ndarray[Any, Any], kind: int) -> int:
-    graph.tensors.append(
-        schema.TensorT(
-            name=name, shape=np.asarray(value.shape, np.int32), type=kind, buffer=_add_buffer(model, value.tobytes())
-        )
-    )
-    return len(graph.tensors) - 1
+    return _tensor(graph, name, value.shape, kind, _add_buffer(model, value.tobytes()))
 
 
-def _operator_code(model: Any, builtin: int) -> int:
-    codes = [code.builtinCode for code in model.operatorCodes]
-    if builtin not in codes:
-        model.operatorCodes.append(schema.OperatorCodeT(deprecatedBuiltinCode=builtin, builtinCode=builtin, version=1))
+def _operator_code(model: Any, builtin: int, version: int = 1) -> int:
+    codes = [(code.builtinCode, code.version) for code in model.operatorCodes]
+    if (builtin, version) not in codes:
+        code = schema.OperatorCodeT(deprecatedBuiltinCode=builtin, builtinCode=builtin, version=version)
+        model.operatorCodes.append(code)
         return len(codes)
-    return codes.index(builtin)
+    return codes.index((builtin, version))
 
 
 def _add_buffer(model: Any, content: bytes) -> int:
@@ -114,9 +218,34 @@ def _drop_unused(model: Any) -> None:
             buffer.data = None
 
 
-def _add_metadata(model: Any, content: bytes) -> None:
-    entry = schema.MetadataT(name=METADATA, buffer=_add_buffer(model, content))
+def _add_metadata(model: Any, name: str, content: bytes) -> None:
+    entry = schema.MetadataT(name=name, buffer=_add_buffer(model, content))
     model.metadata = [*(model.metadata or []), entry]
+
+
+def _describe(card: Card) -> bytes:
+    """LiteRT's own metadata (metadata_schema.fbs): ModelMetadata with a name, a description and two associated files."""
+    builder = flatbuffers.Builder(256)
+    files = []
+    for name, about in ((ITEMS, "item ids, line i: code i"), (SUPPORT, "clicks of each item in training")):
+        fields = [builder.CreateString(text) for text in (name, about)]
+        files.append(_table(builder, dict(enumerate(fields))))
+    builder.StartVector(4, len(files), 4)
+    for file in reversed(files):
+        builder.PrependUOffsetTRelative(file)
+    listed = builder.EndVector()
+    texts = ("gru4rec", f"Session-based recommender, {card.settings.n_items} items", card.version, "1.0.0")
+    name, about, version, parser = (builder.CreateString(text) for text in texts)
+    root = _table(builder, {0: name, 1: about, 2: version, 6: listed, 7: parser})
+    builder.Finish(root, file_identifier=b"M001")
+    return bytes(builder.Output())
+
+
+def _table(builder: Any, fields: Mapping[int, int]) -> int:
+    builder.StartObject(max(fields) + 1)
+    for number, offset in fields.items():
+        builder.PrependUOffsetTRelativeSlot(number, offset, 0)
+    return int(builder.EndObject())
 
 
 class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]

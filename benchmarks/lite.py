@@ -1,0 +1,164 @@
+"""What a step costs on plain LiteRT, beside the same arithmetic in TensorFlow, in the same run: one row a configuration.
+
+    python benchmarks/lite.py --batch-sizes 512,32 --repeats 3
+
+Each cell is a process of its own; LiteRT and TensorFlow take turns, so that a slow minute of the machine hits both. The
+time is the median over the steps of all repeats. TensorFlow runs the functions that were lowered, the full softmax once in
+the chunks that suit LiteRT and once with all items at once; the faster of the two is its time.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import typer
+
+from pocketrec.files import staged_file
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "lite.csv"
+CHUNKS = (1024, 1 << 30)
+"""Of TensorFlow: as in LiteRT; all items at once."""
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adam": {},
+    "adagrad": {"optimizer": "adagrad", "learning_rate": 0.05},
+    "sgd": {"optimizer": "sgd", "learning_rate": 0.1},
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration.
+
+    Attributes:
+        litert_ms: median time of a step; recommend and train_one with 1 thread.
+        tensorflow_ms: the same; None where it was not asked for.
+        ratio: of the two.
+        peak_bytes: most memory of the process that ran LiteRT, Python included.
+        file_bytes: of the model.
+    """
+
+    started: str
+    machine: str
+    signature: str
+    embedding: str
+    optimizer: str
+    storage: str
+    items: int
+    batch_size: int
+    threads: int
+    litert_ms: float
+    tensorflow_ms: float | None
+    ratio: float | None
+    peak_bytes: int
+    tensorflow_peak_bytes: int | None
+    file_bytes: int
+
+
+def cell(job: str, folder: Path, **given: Any) -> dict[str, Any]:
+    """Run one process of tools/lite_step.py."""
+    arguments = folder / "arguments.json"
+    arguments.write_text(json.dumps(given))
+    command = [sys.executable, str(HERE / "tools" / "lite_step.py"), job, str(arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    )
+    if done.returncode:
+        sys.exit(f"{job} failed:\n{done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure(settings: dict[str, Any], signatures: list[str], steps: int, repeats: int) -> Iterator[Row]:
+    """Rows of one model file."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = str(folder / "model.tflite")
+        size = cell("export", folder, settings=settings, model=model)["bytes"]
+        for signature in signatures:
+            threads = 1 if signature in ("recommend", "train_one") else 2
+            given = {"settings": settings, "model": model, "signature": signature, "steps": steps, "threads": threads}
+            ours, theirs = [], []
+            for _ in range(repeats):
+                ours.append(cell("litert", folder, **given))
+                chunks = CHUNKS if signature == "train" else CHUNKS[:1]
+                theirs.append([cell("tensorflow", folder, **given, chunk=chunk) for chunk in chunks])
+            fast = time_of(ours)
+            beside = min(zip(*theirs, strict=True), key=time_of)
+            yield Row(
+                started=datetime.now(UTC).isoformat(timespec="seconds"),
+                machine=f"{os.cpu_count()} cores",
+                signature=signature,
+                embedding=settings["embedding"],
+                optimizer=settings.get("optimizer", "adam"),
+                storage=settings.get("storage", "float32"),
+                items=settings["n_items"],
+                batch_size=1 if threads == 1 else settings["batch_size"],
+                threads=threads,
+                litert_ms=round(fast, 2),
+                tensorflow_ms=round(time_of(beside), 2),
+                ratio=round(fast / time_of(beside), 3),
+                peak_bytes=max(one["peak_bytes"] for one in ours),
+                tensorflow_peak_bytes=max(one["peak_bytes"] for one in beside),
+                file_bytes=size,
+            )
+
+
+def time_of(cells: Any) -> float:
+    """Median milliseconds over the steps of all repeats."""
+    return 1e3 * float(median(second for one in cells for second in one["seconds"]))
+
+
+def main(
+    items: Annotated[int, typer.Option(help="Of the index.")] = 37_484,
+    batch_sizes: Annotated[str, typer.Option(help="Lanes, separated by commas.")] = "512,32",
+    embeddings: Annotated[str, typer.Option(help="Which.")] = "none,separate,shared",
+    optimizers: Annotated[str, typer.Option(help="Which.")] = "adam,adagrad,sgd",
+    signatures: Annotated[str, typer.Option(help="Which.")] = "train,train_sampled",
+    single: Annotated[bool, typer.Option(help="Also recommend and train_one, with the first batch size.")] = True,
+    steps: Annotated[int, typer.Option(help="Of a repeat.")] = 12,
+    repeats: Annotated[int, typer.Option(help="Of each cell.")] = 3,
+    out: Annotated[Path, typer.Option(help="The CSV; rows of the same configuration are replaced.")] = RESULTS,
+) -> None:
+    """Measure the configurations and add them to the table."""
+    sizes = [int(size) for size in batch_sizes.split(",")]
+    for embedding, optimizer, size in product(embeddings.split(","), optimizers.split(","), sizes):
+        settings = {"n_items": items, "batch_size": size, "embedding": embedding, **OPTIMIZERS[optimizer]}
+        names = signatures.split(",") + (["recommend", "train_one"] if single and size == sizes[0] else [])
+        for row in measure(settings, names, steps, repeats):
+            add(out, row)
+            typer.echo(
+                f"{row.signature:<14} {row.embedding:<9} {row.optimizer:<8} B={row.batch_size:<4} {row.litert_ms:8.1f} ms, "
+                f"TensorFlow {row.tensorflow_ms:8.1f} ms, {row.peak_bytes / 1e6:6.0f} MB, file {row.file_bytes / 1e6:.1f}"
+            )
+
+
+def add(path: Path, row: Row) -> None:
+    """Put a row into the table, in place of an earlier one of the same configuration."""
+    names = [field.name for field in fields(Row)]
+    key = ("signature", "embedding", "optimizer", "storage", "items", "batch_size", "threads")
+    new = {name: "" if value is None else str(value) for name, value in asdict(row).items()}
+    rows: list[dict[str, str]] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [old for old in csv.DictReader(file) if any(old[name] != new[name] for name in key)]
+    with staged_file(path) as staged, staged.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*rows, new])
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,132 @@
+"""What training on plain LiteRT alone is worth: Recall@20 on the test batches, after a fixed number of steps.
+
+    pocketrec prep accuracy-clicks.dat --dataset D --batch-size 32 --holdout 5d --tail pad --formats npy
+    python benchmarks/lite_recall.py D --batch-size 32 --steps 4000
+
+Each configuration is exported, trained through its signature on the first batches, state reset by the masks, and measured
+with `infer` on all test sessions, next item, all items as candidates, ties against the target. Beside it stand the same
+model before training and the most clicked items. The trained weights of one configuration are then stored as float16 and
+int8.
+"""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pocketrec.anchors import Popularity
+from pocketrec.evaluation import Scorer, rank, sequences_record
+from pocketrec.files import staged_file
+from pocketrec.layout import Dataset
+from pocketrec.lite.contract import ModelSettings
+from pocketrec.lite.export import convert_model
+from pocketrec.lite.inputs import read_item_list
+from pocketrec.lite.learning import learn_batches
+from pocketrec.lite.runtime import LiteScorer, OnDeviceModel
+from pocketrec.ranking import Ranking
+
+RESULTS = Path(__file__).parent / "results" / "lite_recall.csv"
+ADAGRAD: dict[str, Any] = {"optimizer": "adagrad", "learning_rate": 0.1}
+CONFIGURATIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("train_sampled", {"embedding": "shared", **ADAGRAD}),
+    ("train_sampled", {"embedding": "separate", **ADAGRAD}),
+    ("train_sampled", {"embedding": "none", **ADAGRAD}),
+    ("train_sampled", {"embedding": "shared", **ADAGRAD, "dropout_embedding": 0.1}),
+    ("train_sampled", {"embedding": "shared", **ADAGRAD, "momentum": 0.3}),
+    ("train_sampled", {"embedding": "shared", **ADAGRAD, "loss": "bpr-max"}),
+    ("train", {"embedding": "shared", **ADAGRAD}),
+    ("train", {"embedding": "separate", **ADAGRAD}),
+    ("train", {"embedding": "none", **ADAGRAD}),
+    ("train", {"embedding": "shared"}),
+    ("train", {"embedding": "none"}),
+    ("train", {"embedding": "shared", "optimizer": "sgd", "learning_rate": 0.5}),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement; recall and mrr at 20."""
+
+    model: str
+    signature: str
+    steps: int
+    batch_size: int
+    transitions: int
+    recall: float
+    mrr: float
+    seconds: float
+
+
+class Task:
+    """A dataset, read once."""
+
+    def __init__(self, place: Dataset, batch_size: int) -> None:
+        self.place, self.items, self.batch_size = place, read_item_list(place), batch_size
+        record = sequences_record(place)
+        clicks, sessions = (record.files[f"sequences/test_{what}.npy"].shape[0] for what in ("items", "lengths"))
+        self.transitions = clicks - sessions
+
+    def measure(self, scorer: Scorer) -> tuple[float, float]:
+        """Recall@20 and MRR@20 over all events of test."""
+        found = rank(scorer, self.place, "test", Ranking((20,))).accuracy(scorer.name)
+        return found.recall[20], found.mrr[20]
+
+
+def rows_of(task: Task, signature: str, settings: dict[str, Any], steps: int, folder: Path, small: bool) -> Iterator[Row]:
+    """Untrained, trained, and if asked for the trained weights in less space."""
+    from pocketrec.models.gru4rec import Gru4Rec
+
+    path = folder / "model.tflite"
+    made = ModelSettings(len(task.items.ids), task.batch_size, **settings)
+    path.write_bytes(convert_model(Gru4Rec(made, support=task.items.support), task.items))
+    model, name = OnDeviceModel(path), ", ".join(f"{key}={value}" for key, value in settings.items())
+    yield Row(f"{name}, untrained", signature, 0, task.batch_size, task.transitions, *task.measure(LiteScorer(model)), 0.0)
+    began = time.perf_counter()
+    learn_batches(model, task.place.root, steps=steps, sampled=signature == "train_sampled")
+    seconds = time.perf_counter() - began
+    yield Row(
+        name, signature, steps, task.batch_size, task.transitions, *task.measure(LiteScorer(model)), round(seconds, 1)
+    )
+    weights = {weight: model.save()[weight] for weight in made.weights}
+    for storage in ("float16", "int8") if small else ():
+        smaller = ModelSettings(len(task.items.ids), task.batch_size, **settings, storage=storage)
+        path.write_bytes(convert_model(Gru4Rec(smaller, weights, task.items.support), task.items))
+        found = task.measure(LiteScorer(OnDeviceModel(path)))
+        yield Row(f"{name}, stored as {storage}", signature, steps, task.batch_size, task.transitions, *found, 0.0)
+
+
+def main(
+    dataset: Annotated[Path, typer.Argument(help="With npy batches of train and test.")],
+    batch_size: Annotated[int, typer.Option(help="B of the batches.")] = 32,
+    steps: Annotated[int, typer.Option(help="To train.")] = 4000,
+    out: Annotated[Path, typer.Option(help="The CSV.")] = RESULTS,
+) -> None:
+    """Train and measure every configuration."""
+    task = Task(Dataset(dataset), batch_size)
+    rows = [Row("popularity", "", 0, batch_size, task.transitions, *task.measure(Popularity(task.items.support)), 0.0)]
+    with tempfile.TemporaryDirectory() as folder:
+        for signature, settings in CONFIGURATIONS:
+            small = (signature, settings) == CONFIGURATIONS[0]
+            for row in rows_of(task, signature, settings, steps, Path(folder), small):
+                rows.append(row)
+                typer.echo(f"{row.signature:<14} {row.model:<50} Recall@20 {row.recall:.4f}  MRR@20 {row.mrr:.4f}")
+                write(out, rows)
+
+
+def write(path: Path, rows: list[Row]) -> None:
+    """The whole table."""
+    with staged_file(path) as staged, staged.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+if __name__ == "__main__":
+    typer.run(main)

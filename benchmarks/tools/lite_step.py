@@ -1,0 +1,101 @@
+"""One cell of benchmarks/lite.py, in a process of its own: `python lite_step.py export|litert|tensorflow ARGUMENTS.json`.
+
+Prints one JSON object. Steps are on random items and states of zero; each step's time is taken alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pocketrec.lite.catalogue import Catalogue
+from pocketrec.lite.contract import ModelSettings
+from pocketrec.lite.memory import peak_memory
+from pocketrec.sampling import Sampler
+
+SKIPPED = 2
+"""Steps before the clock: memory is allocated, graphs are optimised."""
+
+
+def items_of(settings: ModelSettings) -> Catalogue:
+    """As many items, clicked as in a shop: support falls with the rank."""
+    ranks = np.arange(1, settings.n_items + 1)
+    return Catalogue.of(ranks * 17 + 214_000_000, (1e6 / ranks**0.9).astype(np.int64) + 5)
+
+
+def inputs_of(settings: ModelSettings, signature: str, steps: int) -> list[dict[str, Any]]:
+    """Arguments of each step."""
+    rng, one = np.random.default_rng(7), signature in ("train_one", "recommend")
+    sampler = Sampler(items_of(settings).support, settings.sample_alpha)
+    made = []
+    for _ in range(steps):
+        lanes = 1 if one else settings.batch_size
+        feat, target = rng.integers(0, settings.n_items, (2, lanes), dtype=np.int32)
+        step: dict[str, Any] = {"feat": feat, "initstate": np.zeros((lanes, settings.hidden_size), np.float32)}
+        step |= {} if signature == "recommend" else {"target": target}
+        step |= {"negatives": sampler.draw(settings.negatives)} if signature == "train_sampled" else {}
+        made.append(step)
+    return made
+
+
+def clock(step: Callable[[dict[str, Any]], Any], inputs: list[dict[str, Any]]) -> list[float]:
+    """Seconds of each step but the first few."""
+    seconds = []
+    for given in inputs:
+        began = time.perf_counter()
+        step(given)
+        seconds.append(time.perf_counter() - began)
+    return seconds[SKIPPED:]
+
+
+def litert(settings: ModelSettings, given: dict[str, Any]) -> dict[str, Any]:
+    """The signature on plain LiteRT."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(given["model"], num_threads=given["threads"]).get_signature_runner(given["signature"])
+    seconds = clock(lambda step: runner(**step), inputs_of(settings, given["signature"], given["steps"]))
+    return {"seconds": seconds, "peak_bytes": peak_memory()}
+
+
+def tensorflow(settings: ModelSettings, given: dict[str, Any]) -> dict[str, Any]:
+    """The very functions that were lowered, run by TensorFlow; `chunk` items at a time in the full softmax."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(given["threads"])
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    from pocketrec.models import losses
+    from pocketrec.models.gru4rec import Gru4Rec
+
+    losses.CHUNK = given["chunk"]
+    function = Gru4Rec(settings, support=items_of(settings).support).signatures()[given["signature"]]
+    inputs = inputs_of(settings, given["signature"], given["steps"])
+    tensors = [{name: tf.constant(value) for name, value in step.items()} for step in inputs]
+    return {"seconds": clock(lambda step: function(**step), tensors), "peak_bytes": peak_memory()}
+
+
+def export(settings: ModelSettings, given: dict[str, Any]) -> dict[str, Any]:
+    """Write the model file."""
+    from pocketrec.lite.export import model_bytes
+
+    content = model_bytes(settings, items_of(settings))
+    Path(given["model"]).write_bytes(content)
+    return {"bytes": len(content)}
+
+
+def main(job: str, arguments: Path) -> None:
+    """Do a cell and print what it took."""
+    given = json.loads(arguments.read_text())
+    settings = ModelSettings(**given["settings"])
+    print(json.dumps({"export": export, "litert": litert, "tensorflow": tensorflow}[job](settings, given)))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    main(sys.argv[1], Path(sys.argv[2]))

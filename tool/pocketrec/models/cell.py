@@ -1,0 +1,50 @@
+"""One step of a GRU with reset_after, as in Keras, and its gradients written out.
+
+    z = sigmoid(xz + yz);  r = sigmoid(xr + yr);  c = tanh(xh + r * yh);  state = z * before + (1 - z) * c
+
+x is the input's share of the gates, y the state's, biases included; columns z, r, h. No gradient flows into `before`: the
+state comes in from outside, as in the original.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+Tensor = Any
+
+
+@dataclass(frozen=True)
+class CellStep:
+    """A step and what its gradients need; every tensor (B, H)."""
+
+    before: Tensor
+    z: Tensor
+    r: Tensor
+    candidate: Tensor
+    inner: Tensor
+    state: Tensor
+
+
+def run_cell(x: list[Tensor], y: Tensor, before: Tensor) -> CellStep:
+    """Go one step.
+
+    Args:
+        x: the input's shares of z, r and h, (B, H) each.
+        y: the state's, (B, 3H).
+        before: the state, (B, H).
+    """
+    yz, yr, yh = tf.split(y, 3, axis=1)
+    z, r = tf.sigmoid(x[0] + yz), tf.sigmoid(x[1] + yr)
+    candidate = tf.tanh(x[2] + r * yh)
+    return CellStep(before, z, r, candidate, yh, z * before + (1 - z) * candidate)
+
+
+def cell_gradients(step: CellStep, d_state: Tensor) -> tuple[list[Tensor], Tensor]:
+    """d(loss)/dx as three (B, H), and d(loss)/dy as (B, 3H)."""
+    d_candidate = d_state * (1 - step.z) * (1 - tf.square(step.candidate))
+    d_z = d_state * (step.before - step.candidate) * step.z * (1 - step.z)
+    d_r = d_candidate * step.inner * step.r * (1 - step.r)
+    return [d_z, d_r, d_candidate], tf.concat([d_z, d_r, d_candidate * step.r], axis=1)

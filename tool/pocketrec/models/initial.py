@@ -1,0 +1,42 @@
+"""Initial values of a GRU4Rec from a numpy generator, those of Keras: glorot uniform, orthogonal, zeros."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrec.lite.contract import ModelSettings, Shape
+
+Array = npt.NDArray[np.float32]
+
+
+def initial_weights(settings: ModelSettings) -> dict[str, Array]:
+    """Every weight of `ModelSettings.weights`; the same seed gives the same numbers."""
+    rng = np.random.default_rng(settings.seed)
+    hidden = settings.hidden_size
+    return {name: _draw(rng, name, shape, hidden) for name, shape in settings.weights.items()}
+
+
+def _draw(rng: np.random.Generator, name: str, shape: Shape, hidden: int) -> Array:
+    if name == "bias":
+        return np.zeros(shape, np.float32)
+    if name == "recurrent":
+        return _orthogonal(rng, shape)
+    if name == "output":
+        vectors = _glorot_uniform(rng, (shape[0], hidden))
+        return np.concatenate([vectors, np.zeros((shape[0], 1), np.float32)], axis=1)
+    # A kernel is one third of the matrix (n_items, 3H) of which the original takes the limit.
+    return _glorot_uniform(rng, shape, 3 if name.startswith("kernel") else 1)
+
+
+def _glorot_uniform(rng: np.random.Generator, shape: Shape, parts: int = 1) -> Array:
+    limit = np.float32(math.sqrt(6 / (shape[0] + shape[1] * parts)))
+    return rng.random(shape, dtype=np.float32) * (2 * limit) - limit
+
+
+def _orthogonal(rng: np.random.Generator, shape: Shape) -> Array:
+    rows, columns = shape  # rows < columns: orthonormal rows
+    q, r = np.linalg.qr(rng.standard_normal((columns, rows)))
+    return np.ascontiguousarray((q * np.sign(np.diag(r))).T, dtype=np.float32)

@@ -1,0 +1,181 @@
+"""Losses with their gradients: the softmax over all items, and the sampled ones of the official GRU4Rec.
+
+A target of -1 is no target: its lane adds nothing to a loss or a gradient, and is not counted in the mean, so that a padded
+tail weighs each real transition alike. Where no lane has a target, the loss is 0.
+
+LiteRT has few operators that fold a softmax into what follows, and a product with all items at once runs far from the
+processor's speed, as neither side of it stays in the cache. The full softmax therefore goes through the items chunk by
+chunk (the idea is that of FlashAttention, Dao et al. 2022): each chunk has a softmax of its own, and a softmax over the
+chunks' log-sums weighs them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+Tensor = Any
+
+CHUNK = 1024
+"""Items at a time: probabilities of 512 lanes then take the 2 MB that a core's cache has."""
+MOST_CHUNKS = 64
+"""More would make the file's graph long."""
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """Which lanes count, and for how much.
+
+    Attributes:
+        counted: 1 with a target, else 0; (B,).
+        share: the lane's weight in the mean; (B,).
+        item: the target, 0 where there is none; int32 (B,).
+    """
+
+    counted: Tensor
+    share: Tensor
+    item: Tensor
+
+
+def lanes_of(target: Tensor) -> Lanes:
+    """Read targets, int32 (B,), -1 for none."""
+    counted = tf.cast(target >= 0, tf.float32)
+    return Lanes(counted, counted / tf.maximum(tf.reduce_sum(counted), 1.0), tf.maximum(target, 0))
+
+
+def with_one(state: Tensor) -> Tensor:
+    """(B, H) -> (B, H + 1): a unit that is always on, for the bias."""
+    return tf.concat([state, tf.ones((state.shape[0], 1))], axis=1)
+
+
+def scores_of(state: Tensor, rows: Tensor) -> Tensor:
+    """Scores (B, n) of items by their rows (n, H + 1). For one lane FULLY_CONNECTED, which packs nothing, is faster."""
+    if state.shape[0] == 1:
+        return tf.matmul(with_one(state), rows, transpose_b=True)
+    return product(with_one(state), rows, transpose_b=True)
+
+
+def product(a: Tensor, b: Tensor, *, transpose_b: bool = False) -> Tensor:
+    """A matrix product that becomes BATCH_MATMUL: FULLY_CONNECTED with a computed right side takes 4 times as long."""
+    found = tf.matmul(tf.reshape(a, (1, *a.shape)), tf.reshape(b, (1, *b.shape)), transpose_b=transpose_b)
+    return tf.reshape(found, found.shape[1:])
+
+
+def log_sum(scores: Tensor, probabilities: Tensor) -> Tensor:
+    """log(sum(exp(scores))) a lane: the largest probability is 1 / sum(exp(scores - max))."""
+    return tf.reduce_max(scores, axis=1) - tf.math.log(tf.reduce_max(probabilities, axis=1))
+
+
+def full_softmax(state: Tensor, output: Tensor, lanes: Lanes) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean cross-entropy over all items.
+
+    Args:
+        state: what the output layer sees, (B, H).
+        output: all items, (n_items, H + 1).
+        lanes: targets.
+
+    Returns:
+        The loss; its gradient by the state, (B, H); by the output layer, without the targets' own part, which
+        `targets_part` gives, (n_items, H + 1).
+    """
+    known = with_one(state)
+    chunks = tf.split(output, _chunk_sizes(output.shape[0]), axis=0)
+    shares, sums, expected = [], [], []
+    for chunk in chunks:
+        scores = scores_of(state, chunk)  # (B, chunk)
+        shares.append(tf.nn.softmax(scores))
+        sums.append(log_sum(scores, shares[-1]))
+        expected.append(product(shares[-1], chunk))  # (B, H + 1), the chunk's mean row
+    sums = tf.stack(sums, axis=1)  # (B, chunks)
+    weights = tf.nn.softmax(sums)
+    own = tf.gather(output, lanes.item)
+    loss = tf.reduce_sum((log_sum(sums, weights) - tf.reduce_sum(known * own, axis=1)) * lanes.share)
+    parts = tf.split(weights, len(chunks), axis=1)
+    mean = tf.add_n([part * rows for part, rows in zip(parts, expected, strict=True)])
+    d_state = ((mean - own) * lanes.share[:, None])[:, :-1]
+    weighed = known * lanes.share[:, None]
+    d_output = tf.concat([product(tf.transpose(p), weighed * w) for p, w in zip(shares, parts, strict=True)], axis=0)
+    return loss, d_state, d_output
+
+
+def targets_part(state: Tensor, lanes: Lanes) -> Tensor:
+    """What the one-hot targets add to the gradient of their items' rows, (B, H + 1)."""
+    return -with_one(state) * lanes.share[:, None]
+
+
+def _chunk_sizes(items: int) -> list[int]:
+    size = max(CHUNK, -(-items // MOST_CHUNKS))
+    return [min(size, items - begin) for begin in range(0, items, size)]
+
+
+def sampled_cross_entropy(scores: Tensor, own: Tensor, lanes: Lanes) -> tuple[Tensor, Tensor]:
+    """Cross-entropy over the candidates, of which lane i's target is number i.
+
+    Args:
+        scores: (B, B + S), corrected, very negative where a candidate is none.
+        own: the targets' scores, the diagonal; (B,).
+        lanes: targets.
+
+    Returns:
+        The mean loss, and its gradient by the scores.
+    """
+    shares = tf.nn.softmax(scores)
+    loss = tf.reduce_sum((log_sum(scores, shares) - own) * lanes.share)
+    return loss, shares * lanes.share[:, None] - _diagonal(lanes.share, scores.shape)
+
+
+def bpr_max(
+    scores: Tensor, own: Tensor, absent: Tensor, lanes: Lanes, *, bpreg: float, elu: float
+) -> tuple[Tensor, Tensor]:
+    """BPR-max with score regularisation (Hidasi and Karatzoglou 2018), gradients through its softmax included.
+
+        o = elu(scores);  q = softmax(o) over j != i;  A = sum q sigmoid(o_i - o_j);  R = sum q o_j^2
+        loss = -log(A + 1e-24) + bpreg R
+
+    Args:
+        scores: (B, B + S); lane i's target is number i.
+        own: the targets' scores, the diagonal; (B,).
+        absent: 0 for a candidate, very negative for one that is none; (B + S,).
+        lanes: targets.
+        bpreg: weight of R.
+        elu: alpha of elu; 0 takes the scores as they are.
+
+    Returns:
+        The mean loss, and its gradient by the scores.
+    """
+    (o, bend), (target, _) = _elu(scores, elu), _elu(own, elu)
+    q = tf.nn.softmax(o + absent + _diagonal(_ABSENT - target, scores.shape))  # 0 for the target itself
+    above = tf.sigmoid(target[:, None] - o)
+    slope = q * above * (1 - above)
+    squares = tf.square(o)
+    a, r = tf.reduce_sum(q * above, axis=1), tf.reduce_sum(q * squares, axis=1)
+    loss = tf.reduce_sum((bpreg * r - tf.math.log(a + 1e-24)) * lanes.share)
+    d_a = q * (above - a[:, None]) - slope + _diagonal(tf.reduce_sum(slope, axis=1), scores.shape)
+    d_r = q * (squares - r[:, None] + 2 * o)
+    d_o = bpreg * d_r - d_a / (a + 1e-24)[:, None]
+    return loss, (d_o if bend is None else d_o * bend) * lanes.share[:, None]
+
+
+_ABSENT = -1e9
+"""Added to a score, it leaves nothing of its probability."""
+
+
+def absence(lanes: Lanes, negatives: int) -> Tensor:
+    """What to add to the candidates' scores: a lane without a target puts up no candidate; (B + S,)."""
+    return tf.concat([(1 - lanes.counted) * _ABSENT, tf.zeros(negatives)], axis=0)
+
+
+def _elu(scores: Tensor, alpha: float) -> tuple[Tensor, Tensor | None]:
+    """ELU and its slope, without a selection, which LiteRT does one number at a time; None where the slope is 1."""
+    if not alpha:
+        return scores, None
+    above, falling = tf.nn.relu(scores), alpha * tf.exp(tf.minimum(scores, 0.0))
+    return above + falling - alpha, falling + (1 - alpha) * tf.minimum(above * 1e30, 1.0)
+
+
+def _diagonal(values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Zeros with `values` at (i, i). Built when it runs: a constant of this shape would weigh megabytes in the file."""
+    places = tf.repeat(tf.range(shape[0])[:, None], 2, axis=1)
+    return tf.scatter_nd(places, values, shape)

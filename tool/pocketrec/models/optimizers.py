@@ -1,0 +1,72 @@
+"""Optimizers as rules: what a gradient does to a weight and its slots, for whole tensors and for rows of them alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from pocketrec.lite.contract import ModelSettings
+
+Tensor = Any
+Slots = dict[str, Tensor]
+Rule = Callable[[Tensor, Mapping[str, Tensor]], tuple[Tensor, Slots]]
+"""(gradient, slots) -> (what to subtract from the weight, new slots)."""
+
+
+def make_rule(settings: ModelSettings, step: Tensor) -> Rule:
+    """The rule of the model's optimizer at a step.
+
+    Args:
+        settings: optimizer, learning rate, momentum.
+        step: int32 scalar, 1 at the first step.
+    """
+    if settings.optimizer == "adam":
+        return adam(settings.learning_rate, step)
+    if settings.optimizer == "adagrad":
+        return adagrad(settings.learning_rate, settings.momentum)
+    return sgd(settings.learning_rate)
+
+
+def rests(settings: ModelSettings) -> bool:
+    """Whether a gradient of 0 leaves a weight and its slots as they are, so that rows without one need no update."""
+    return settings.optimizer == "sgd" or (settings.optimizer == "adagrad" and not settings.momentum)
+
+
+def adam(learning_rate: float, step: Tensor) -> Rule:
+    """Keras' Adam, beta 0.9 and 0.999, epsilon 1e-7 outside the root (keras/src/optimizers/adam.py, `update_step`).
+
+    m += 0.1 (g - m);  v += 0.001 (g^2 - v);  w -= lr sqrt(1 - 0.999^t) / (1 - 0.9^t) m / (sqrt(v) + 1e-7)
+    """
+    t = tf.cast(step, tf.float32)
+    rate = learning_rate * tf.sqrt(1 - tf.pow(0.999, t)) / (1 - tf.pow(0.9, t))
+
+    def rule(gradient: Tensor, slots: Mapping[str, Tensor]) -> tuple[Tensor, Slots]:
+        m = 0.9 * slots["m"] + 0.1 * gradient
+        v = 0.999 * slots["v"] + 0.001 * tf.square(gradient)
+        return rate * m / (tf.sqrt(v) + 1e-7), {"m": m, "v": v}
+
+    return rule
+
+
+def adagrad(learning_rate: float, momentum: float) -> Rule:
+    """The official GRU4Rec's Adagrad with classical momentum; acc and mom start at 0 (hidasib/GRU4Rec, `adagrad`).
+
+    acc += g^2;  change = lr g / sqrt(acc + 1e-6);  mom = momentum mom + change;  w -= mom
+    """
+
+    def rule(gradient: Tensor, slots: Mapping[str, Tensor]) -> tuple[Tensor, Slots]:
+        acc = slots["acc"] + tf.square(gradient)
+        change = learning_rate * gradient / tf.sqrt(acc + 1e-6)
+        if not momentum:
+            return change, {"acc": acc}
+        mom = momentum * slots["mom"] + change
+        return mom, {"acc": acc, "mom": mom}
+
+    return rule
+
+
+def sgd(learning_rate: float) -> Rule:
+    """Plain gradient descent: w -= lr g."""
+    return lambda gradient, _: (learning_rate * gradient, {})
