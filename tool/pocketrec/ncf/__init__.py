@@ -1,0 +1,1 @@
+"""Neural collaborative filtering on ratings: TensorFlow's official NCF recipe, streamed."""

@@ -1,0 +1,134 @@
+"""The split that `ncf prep` wrote, as the later stages read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pocketrec.arrays import open_array
+from pocketrec.errors import DatasetError, SettingsError
+from pocketrec.items import read_items
+from pocketrec.manifest import Record, read_records
+from pocketrec.ncf.layout import NcfDataset
+from pocketrec.schema import Int32, Int64
+
+STAGE = "ncf_prep"
+
+
+@dataclass(frozen=True)
+class Positives:
+    """One positive for some users, users ascending: int32 (n,) each."""
+
+    users: Int32
+    items: Int32
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Ratings by code.
+
+    Attributes:
+        n_items: I; item codes are 0 .. I - 1.
+        starts: (U + 1,) int64, where each user's train rows begin in `items`.
+        items: (P,) int32, the items of the train rows, by user, each user's in order of time.
+        test: the test positives.
+        valid: the validation positives; there may be none.
+    """
+
+    n_items: int
+    starts: Int64
+    items: Int32
+    test: Positives
+    valid: Positives
+
+    @property
+    def n_users(self) -> int:
+        """U; user codes are 0 .. U - 1."""
+        return len(self.starts) - 1
+
+    @property
+    def counts(self) -> Int64:
+        """(U,) train rows of each user."""
+        return np.diff(self.starts)
+
+    def users(self) -> Int32:
+        """(P,) int32, the users of the train rows; made on each call."""
+        return np.repeat(np.arange(self.n_users, dtype=np.int32), self.counts)
+
+    def of(self, user: int) -> Int32:
+        """The items of one user's train rows."""
+        return self.items[self.starts[user] : self.starts[user + 1]]
+
+    def positives(self, name: str) -> Positives:
+        """`test` or `valid` by name.
+
+        Raises:
+            SettingsError: there are none.
+        """
+        if name not in ("test", "valid"):
+            raise SettingsError(f"{name!r} is no set of positives.", expected="test or valid")
+        found: Positives = getattr(self, name)
+        if not len(found):
+            raise SettingsError(
+                f"no user has a {name} positive.",
+                expected="a positive to rank",
+                do="pocketrec ncf prep RATINGS --validation",
+            )
+        return found
+
+
+def prepared(place: NcfDataset) -> Record:
+    """What prep says it wrote.
+
+    Raises:
+        DatasetError: nothing is there, or a file is missing or cut.
+    """
+    record = read_records(place.final).get(STAGE)
+    if record is None or (gone := record.missing(place.final)):
+        what = f"{place.interactions} has no split ratings" if record is None else f"{gone[0]} is missing or cut"
+        raise DatasetError(f"{what}.", do=f"pocketrec ncf prep RATINGS --dataset {place.root}")
+    return record
+
+
+def read_interactions(place: NcfDataset) -> Interactions:
+    """The split, in memory: 4 bytes a train row.
+
+    Raises:
+        DatasetError: a file is missing or is not what prep wrote.
+    """
+    record, folder = prepared(place), place.interactions
+    do = f"pocketrec ncf prep RATINGS --dataset {place.root} --fresh"
+    items = np.array(open_array(folder / "train_items.npy", shape=(None,), do=do))
+    starts = np.array(open_array(folder / "train_starts.npy", dtype=np.int64, shape=(None,), do=do))
+    test, valid = (
+        Positives(*np.array(open_array(folder / f"{name}.npy", shape=(None, 2), do=do)).T.copy())
+        for name in ("test", "valid")
+    )
+    n_items = int(record.counts["items"])
+    fits = len(starts) > 1 and starts[0] == 0 and starts[-1] == len(items) and (np.diff(starts) >= 0).all()
+    known = all(
+        not len(codes) or (codes.min() >= 0 and codes.max() < limit)
+        for codes, limit in (
+            (items, n_items), (test.items, n_items), (valid.items, n_items),
+            (test.users, len(starts) - 1), (valid.users, len(starts) - 1),
+        )
+    )  # fmt: skip
+    if not (fits and known):
+        raise DatasetError(f"the files in {folder} do not fit each other.", expected="what prep wrote", do=do)
+    return Interactions(n_items, starts, items, test, valid)
+
+
+def read_ids(path: Path, column: str) -> pl.Series:
+    """The ids that came in, by code: `user_id` of users.parquet or `item_id` of items.parquet."""
+    return read_items(path, [column], do=f"pocketrec ncf prep RATINGS --dataset {path.parents[3]}").to_series()
+
+
+def popularity(interactions: Interactions) -> Int64:
+    """(I,) train rows of each item: the scores of the popularity baseline."""
+    return np.bincount(interactions.items, minlength=interactions.n_items)

@@ -1,0 +1,220 @@
+"""The network in numpy: what it is made of, its scores, and its file. Nothing here needs TensorFlow.
+
+NeuMF (He et al. 2017, "Neural Collaborative Filtering", equation 12), as TensorFlow's official recipe has it: one table for
+users and one for items, each row the factors of GMF followed by those of the MLP.
+
+    gmf = p_u * q_i                                  (elementwise)
+    mlp = relu(W_n ... relu(W_1 [m_u, m_i] + b_1) ... + b_n)
+    score = w . [gmf, mlp] + b                       (a logit)
+
+`gmf` and `mlp` alone leave out the other half.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrec.errors import DatasetError, SettingsError
+from pocketrec.files import staged_file
+from pocketrec.schema import Int32
+
+Floats = npt.NDArray[np.float32]
+Weights = dict[str, Floats]
+Kind = Literal["neumf", "gmf", "mlp"]
+CELLS_A_BLOCK = 1 << 22
+"""Numbers of the widest layer that are in memory at a time."""
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """What a network is made of.
+
+    Attributes:
+        n_users: U.
+        n_items: I.
+        num_factors: factors of GMF.
+        layers: widths of the MLP; the first is that of its input, half of it the user's and half the item's.
+        kind: neumf, or one half of it alone.
+
+    Raises:
+        SettingsError: a setting no network can have.
+    """
+
+    n_users: int
+    n_items: int
+    num_factors: int = 8
+    layers: tuple[int, ...] = (64, 32, 16, 8)
+    kind: Kind = "neumf"
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise SettingsError(f"model is {self.kind!r}.", expected=" or ".join(get_args(Kind)))
+        for name, values in (("num_factors", [self.num_factors]), ("layers", self.layers)):
+            if not values or min(values) < 1:
+                raise SettingsError(f"{name} is {getattr(self, name)}.", expected="numbers of 1 or more")
+        if self.layers[0] % 2:
+            odd = self.layers[0]
+            raise SettingsError(
+                f"the first layer is {odd}, which is odd: half of it is the user's and half the item's.",
+                expected=f"an even number, such as {odd - 1 or 2} or {odd + 1}",
+                do=f"--layers {','.join(map(str, (odd + 1, *self.layers[1:])))}",
+            )
+
+    @property
+    def mf_dim(self) -> int:
+        """Factors of GMF in each table."""
+        return 0 if self.kind == "mlp" else self.num_factors
+
+    @property
+    def mlp_dim(self) -> int:
+        """Factors of the MLP in each table."""
+        return 0 if self.kind == "gmf" else self.layers[0] // 2
+
+    @property
+    def dense(self) -> tuple[int, ...]:
+        """Widths of the MLP's layers after its input."""
+        return () if self.kind == "gmf" else self.layers[1:]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The weights by name."""
+        width = self.mf_dim + self.mlp_dim
+        shapes: dict[str, tuple[int, ...]] = {"user": (self.n_users, width), "item": (self.n_items, width)}
+        before = 2 * self.mlp_dim
+        for number, after in enumerate(self.dense, 1):
+            shapes |= {f"kernel_{number}": (before, after), f"bias_{number}": (after,)}
+            before = after
+        return shapes | {"kernel_out": (self.mf_dim + before, 1), "bias_out": (1,)}
+
+    @property
+    def parameters(self) -> int:
+        """Trained numbers."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+
+class Network:
+    """A trained network: scores of pairs and of all items."""
+
+    def __init__(self, settings: NetworkSettings, weights: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Args:
+        settings: what it is made of.
+        weights: by the names of `settings.shapes`, in any float type.
+        """
+        self.settings = settings
+        self.weights: Weights = {name: np.asarray(weights[name], np.float32) for name in settings.shapes}
+        self._first: tuple[Floats, Floats] | None = None
+
+    def pairs(self, users: Int32, items: Int32) -> Floats:
+        """Scores of users and items side by side, float32 (n,)."""
+        step = max(1, CELLS_A_BLOCK // max(self.settings.layers[0], self.settings.num_factors))
+        blocks = [
+            self._pairs(users[first : first + step], items[first : first + step]) for first in range(0, len(users), step)
+        ]
+        return np.concatenate(blocks) if blocks else np.empty(0, np.float32)
+
+    def _pairs(self, users: Int32, items: Int32) -> Floats:
+        mf = self.settings.mf_dim
+        user, item = self.weights["user"][users], self.weights["item"][items]
+        hidden = np.concatenate([user[:, mf:], item[:, mf:]], axis=1)
+        if self.settings.dense:
+            hidden = _relu(hidden @ self.weights["kernel_1"] + self.weights["bias_1"])
+        return self._score(user[:, :mf] * item[:, :mf], hidden)
+
+    def all_items(self, users: Int32) -> Floats:
+        """Scores of every item for some users, float32 (n, I).
+
+        The first layer is linear in the user's half and the item's half, so each is multiplied once, not once a pair.
+        """
+        scores = np.empty((len(users), self.settings.n_items), np.float32)
+        for row, user in enumerate(users):
+            scores[row] = self._one_user(int(user))
+        return scores
+
+    def _one_user(self, user: int) -> Floats:
+        mf, own, items = self.settings.mf_dim, self.weights["user"][user], self.weights["item"]
+        gmf = own[:mf] * items[:, :mf]
+        if not self.settings.dense:
+            mine = np.broadcast_to(own[mf:], (len(items), self.settings.mlp_dim))
+            return self._score(gmf, np.concatenate([mine, items[:, mf:]], axis=1))
+        if self._first is None:
+            half, kernel = self.settings.mlp_dim, self.weights["kernel_1"]
+            self._first = kernel[:half], items[:, mf:] @ kernel[half:] + self.weights["bias_1"]
+        kernel, theirs = self._first
+        return self._score(gmf, _relu(own[mf:] @ kernel + theirs))
+
+    def _score(self, gmf: Floats, hidden: Floats) -> Floats:
+        for number in range(2, len(self.settings.dense) + 1):
+            hidden = _relu(hidden @ self.weights[f"kernel_{number}"] + self.weights[f"bias_{number}"])
+        mf, kernel = self.settings.mf_dim, self.weights["kernel_out"][:, 0]
+        return gmf @ kernel[:mf] + hidden @ kernel[mf:] + self.weights["bias_out"]
+
+
+def _relu(values: Floats) -> Floats:
+    return np.maximum(values, 0, out=values)
+
+
+@dataclass(frozen=True)
+class NetworkFile:
+    """A network and what it was made from.
+
+    Attributes:
+        network: the weights.
+        split: content of the split it was trained on.
+        training: the options of `ncf train`.
+        epochs: finished.
+    """
+
+    network: Network
+    split: str
+    training: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int = 0
+
+    def write(self, path: Path) -> None:
+        """Write it as an .npz of the weights and a JSON card, whole or not at all."""
+        settings = asdict(self.network.settings)
+        card = {"settings": settings, "split": self.split, "training": dict(self.training), "epochs": self.epochs}
+        with staged_file(path) as staged, staged.open("wb") as file:
+            np.savez(file, card=np.array(json.dumps(card, sort_keys=True)), **self.network.weights)  # type: ignore[arg-type]
+
+
+def read_network(path: Path, split: str, do: str) -> NetworkFile:
+    """A network for a split.
+
+    Args:
+        path: what `NetworkFile.write` wrote.
+        split: content of the split it must be for.
+        do: the command that makes it.
+
+    Raises:
+        DatasetError: it is missing, damaged, or for another split.
+    """
+    if not path.is_file():
+        raise DatasetError(f"{path} is missing.", expected="a trained network", do=do)
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            card = json.loads(str(stored["card"]))
+            settings = NetworkSettings(**{**card["settings"], "layers": tuple(card["settings"]["layers"])})
+            weights = {name: stored[name] for name in settings.shapes}
+        wrong = [name for name, shape in settings.shapes.items() if weights[name].shape != shape]
+        found = NetworkFile(Network(settings, weights), card["split"], card["training"], card["epochs"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, SettingsError) as error:
+        why = f"{error.__class__.__name__}: {error}"
+        raise DatasetError(f"{path} cannot be read ({why}).", expected="a network of `ncf train`", do=do) from error
+    if wrong:
+        raise DatasetError(f"{path}: {', '.join(wrong)} has another shape.", expected="a network of `ncf train`", do=do)
+    if found.split != split:
+        raise DatasetError(
+            f"{path} was trained on another split, whose codes mean other users and items.",
+            expected="the split that is there now",
+            do=do,
+        )
+    return found

@@ -1,0 +1,271 @@
+"""`pocketrec ncf prep`: ratings, through the ingest of click logs, to a split with dense ids.
+
+The rating's value is not used: every row is a positive. Users with too few are left out, users and items are numbered by
+first appearance in what is left, and `order` says what is for training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import polars as pl
+
+from pocketrec.errors import LogError, SettingsError
+from pocketrec.files import staged_folder
+from pocketrec.layout import Dataset
+from pocketrec.lock import hold
+from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
+from pocketrec.ncf.interactions import STAGE
+from pocketrec.ncf.layout import NcfDataset
+from pocketrec.ncf.order import Places, by_time, leave_one_out
+from pocketrec.ncf.ratings import COUNT, ITEM_CODE, USER_CODE, Duplicates, Ratings
+from pocketrec.partitions import BadRows, IngestReport, ingest
+from pocketrec.parts import Parts
+from pocketrec.progress import SILENT, Progress
+from pocketrec.schema import ITEM, SESSION, Int32, Int64
+from pocketrec.sources.streams import STDIN
+from pocketrec.sources.tables import is_parquet
+from pocketrec.sources.tabular import Columns
+from pocketrec.space import OVERHEAD, room
+from pocketrec.writers import Npy, Writer
+
+Split = Literal["leave-one-out", "time"]
+
+_USERS_A_BLOCK = 1 << 13
+
+
+@dataclass(frozen=True)
+class NcfPrepReport:
+    """What is in DIR/ncf/final/interactions.
+
+    Attributes:
+        ingest: how the ratings were read.
+        users: with enough ratings.
+        items: of these users.
+        ratings: of these users.
+        train: of them for training.
+        valid: users with a validation positive.
+        test: users with a test positive.
+        cold: test positives whose item nobody has in the train set.
+        reused: it was there already.
+    """
+
+    ingest: IngestReport
+    users: int
+    items: int
+    ratings: int
+    train: int
+    valid: int
+    test: int
+    cold: int
+    reused: bool
+
+
+def prep(
+    ratings: Path | str,
+    dataset: Path | str = "dataset",
+    *,
+    columns: Columns | None = None,
+    timezone: str = "UTC",
+    bad_rows: BadRows = "stop",
+    min_ratings: int = 20,
+    duplicates: Duplicates = "stop",
+    split: Split = "leave-one-out",
+    holdout: float = 0.1,
+    validation: bool = False,
+    fresh: bool = False,
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> NcfPrepReport:
+    """Ingest ratings and split them.
+
+    Args:
+        ratings: MovieLens in any of its forms (`sources.movielens`) or any csv or Parquet file, packed or not.
+        dataset: the dataset folder; everything goes to DIR/ncf.
+        columns: the file's own names for session (its users), item and time, where they are not known ones.
+        timezone: of times that are wall clocks.
+        bad_rows: as for `pocketrec.ingest`.
+        min_ratings: fewest of a user.
+        duplicates: stop where a user has an item twice, or keep the first.
+        split: see `order`.
+        holdout: with split "time", the share of ratings that is for the test.
+        validation: hold out a validation positive a user, too.
+        fresh: do it again even where it is up to date.
+        force: begin even where the disk seems too small.
+        progress: told how far it is.
+
+    Raises:
+        LogError: the ratings cannot be read, or a user has an item twice.
+        SettingsError: a setting that leaves nothing to train on or to evaluate.
+        BusyError, SpaceError, FolderError: as for `pocketrec.ingest`. What was there before is as it was.
+    """
+    log, place = Path(ratings), NcfDataset(Path(dataset))
+    _check(log, min_ratings, duplicates, split, holdout)
+    settings: dict[str, Any] = {"min_ratings": min_ratings, "duplicates": duplicates, "split": split}
+    settings |= {"validation": validation} | ({"holdout": holdout} if split == "time" else {})
+    with hold(place.home, "ncf prep"):
+        read = ingest(
+            log, place.home, timezone=timezone, bad_rows=bad_rows, columns=columns or _parquet_columns(log),
+            kind="ratings", fresh=fresh, force=force, progress=progress,
+        )  # fmt: skip
+        parts = Parts(Dataset(place.home))
+        inputs = {"ratings": parts.record.content}
+        found = read_records(place.final).get(STAGE)
+        if found and not fresh and found.is_current(place.final, settings, inputs):
+            return NcfPrepReport(read, **found.counts, reused=True)
+        source = Ratings(parts, min_ratings, duplicates)
+        with room(place.final, "ncf prep", OVERHEAD + 12 * parts.record.counts["rows"], force=force):
+            with staged_folder(place.interactions) as staged:
+                files, counts = _Splitter(source, staged, settings, progress).write()
+                drop_record(place.final, STAGE)
+            named = {f"{place.interactions.name}/{name}": file for name, file in files.items()}
+            write_record(place.final, STAGE, Record(STAGE, settings, inputs, named, counts))
+        return NcfPrepReport(read, **counts, reused=False)
+
+
+def _check(log: Path, min_ratings: int, duplicates: str, split: str, holdout: float) -> None:
+    if log != STDIN and not log.is_file():
+        what = "is not a file" if log.exists() else "does not exist"
+        raise LogError(
+            f"{log} {what}.", expected="ratings: u.data, ratings.dat, ratings.csv, or their zip", do="check the path"
+        )
+    if min_ratings < 1:
+        raise SettingsError(f"min_ratings is {min_ratings}.", expected="1 or more")
+    if not 0 < holdout < 0.5:
+        raise SettingsError(f"holdout is {holdout}.", expected="a share of the ratings between 0 and 0.5")
+    for name, value, known in (("duplicates", duplicates, Duplicates), ("split", split, Split)):
+        if value not in get_args(known):
+            raise SettingsError(f"{name} is {value!r}.", expected=" or ".join(get_args(known)))
+
+
+def _parquet_columns(log: Path) -> Columns | None:
+    """The columns of a Parquet file, which has no first line to find them by."""
+    if log == STDIN or not is_parquet(log):
+        return None
+    from pocketrec.sources.movielens import USAGE, columns_among
+
+    names = list(pl.read_parquet_schema(log))
+    if (found := columns_among(names)) is None:
+        raise LogError(f"{log} has the columns {', '.join(names)}.", expected="a user, an item and a time",
+                       do=f"--columns {USAGE}")  # fmt: skip
+    return found
+
+
+class _Splitter:
+    """One run: ratings to the files of DIR/ncf/final/interactions."""
+
+    def __init__(self, ratings: Ratings, folder: Path, settings: dict[str, Any], progress: Progress) -> None:
+        self.ratings, self.folder, self.settings, self.progress = ratings, folder, settings, progress
+        self.words = ratings.vocabulary(progress)
+        self.rated_starts = _starts(self.words.users[COUNT].to_numpy())  # (users + 1,)
+
+    def write(self) -> tuple[dict[str, OutputFile], dict[str, int]]:
+        """Files by name, and what is counted."""
+        scratch = self.folder / "rated.npy"
+        rated = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.int32, shape=(self.words.rows,))
+        places = self._order(rated)
+        test, valid = (self._positives(rated, at) for at in (places.test, places.valid))
+        if not len(test):
+            raise SettingsError(
+                "no user has both a rating to train on and one to test with, so the split is empty.",
+                expected="users with two ratings or more"
+                + (" on both sides of the cut" if "holdout" in self.settings else ""),
+                do="lower --min-ratings, or take another --holdout"
+                if "holdout" in self.settings
+                else "lower --min-ratings",
+            )
+        train_starts = _starts(places.train)
+        files = {"train_items.npy": self._write_train(rated, places.train)}
+        del rated
+        scratch.unlink()
+        files |= {"train_starts.npy": self._save("train_starts", train_starts)}
+        files |= {"test.npy": self._save("test", test), "valid.npy": self._save("valid", valid)}
+        support = self._support
+        files |= self._write_vocabulary(places.train, support)
+        counts = {
+            "users": len(places.train), "items": len(support), "ratings": self.words.rows, "train": int(train_starts[-1]),
+            "valid": len(valid), "test": len(test), "cold": int((support[test[:, 1]] == 0).sum()),
+        }  # fmt: skip
+        return files, counts
+
+    def _order(self, rated: Int32) -> Places:
+        """Fill `rated` with item codes by user and time; return what is for what."""
+        users = len(self.words.users)
+        whole = Places(*(np.empty(users, np.int64) for _ in range(3)))
+        split = self._split()
+        for who, starts, items, times in self.ratings.by_user(self.words, self.progress):
+            counts = np.diff(starts)
+            shift = np.repeat(self.rated_starts[who] - starts[:-1], counts)
+            rated[np.arange(len(items)) + shift] = items
+            here = split(times, starts)
+            whole.train[who], whole.valid[who], whole.test[who] = here.train, here.valid, here.test
+        return whole
+
+    def _split(self) -> Any:
+        validation = self.settings["validation"]
+        if self.settings["split"] == "leave-one-out":
+            return lambda _, starts: leave_one_out(np.diff(starts), validation=validation)
+        share = self.settings["holdout"]
+        test = self.ratings.moment(1 - share, self.words.rows, self.progress)
+        valid = self.ratings.moment(1 - 2 * share, self.words.rows, self.progress) if validation else test
+        return partial(by_time, cuts=(valid, test))
+
+    def _positives(self, rated: Int32, at: Int64) -> Int32:
+        """(n, 2): the users that have such a positive, and its item."""
+        users = np.flatnonzero(at >= 0)
+        return np.stack([users, rated[self.rated_starts[users] + at[users]]], axis=1).astype(np.int32)
+
+    def _write_train(self, rated: Int32, train: Int64) -> OutputFile:
+        self._support = np.zeros(len(self.words.items), np.int64)
+        with Writer(self.folder / "train_items.npy", Npy(None)) as writer:
+            for first in range(0, len(train), _USERS_A_BLOCK):
+                starts, counts = self.rated_starts[first : first + _USERS_A_BLOCK], train[first : first + _USERS_A_BLOCK]
+                block = rated[_prefixes(starts[: len(counts)], counts)]
+                self._support += np.bincount(block, minlength=len(self._support))
+                writer.write(block)
+            return writer.commit()
+
+    def _save(self, name: str, array: np.ndarray[Any, Any]) -> OutputFile:
+        path = self.folder / f"{name}.npy"
+        np.save(path, array)
+        return OutputFile.of(path, array.shape, str(array.dtype))
+
+    def _write_vocabulary(self, train: Int64, support: Int64) -> dict[str, OutputFile]:
+        """users.parquet and items.parquet, with the ids that came in."""
+        users, items = self.words.users, self.words.items
+        user_ids = (
+            users[SESSION] if "session_id" not in self.ratings.parts.text_ids else _text_users(self.ratings.parts, users)
+        )
+        item_ids = self.ratings.parts.item_ids(items[ITEM].to_numpy())
+        frames = {
+            "users.parquet": pl.DataFrame({"user_id": user_ids, USER_CODE: users[USER_CODE], "support": train}),
+            "items.parquet": pl.DataFrame({"item_id": item_ids, ITEM_CODE: items[ITEM_CODE], "support": support}),
+        }
+        files = {}
+        for name, frame in frames.items():
+            frame.write_parquet(self.folder / name)
+            files[name] = OutputFile.of(self.folder / name, frame.shape)
+        return files
+
+
+def _starts(counts: Int64) -> Int64:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _prefixes(starts: Int64, counts: Int64) -> Int64:
+    """Positions of the first `counts` elements from each start."""
+    before = np.cumsum(counts) - counts
+    places: Int64 = np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
+    return places
+
+
+def _text_users(parts: Parts, users: pl.DataFrame) -> pl.Series:
+    """The ids that came in of users whose ids are text."""
+    from pocketrec.parts import read_frame
+
+    named = pl.concat([read_frame(part, [SESSION, "session_id"]).unique() for part in parts.folders])
+    return users.select(SESSION).join(named, on=SESSION, maintain_order="left")["session_id"]

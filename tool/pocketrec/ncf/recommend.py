@@ -1,0 +1,104 @@
+"""`pocketrec ncf recommend`: the best unseen items of a user, by the ids that the ratings have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pocketrec.errors import SettingsError
+from pocketrec.ncf.interactions import prepared, read_ids, read_interactions
+from pocketrec.ncf.layout import NcfDataset
+from pocketrec.ncf.network import read_network
+from pocketrec.schema import Int32
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """An item.
+
+    Attributes:
+        item: its id in the ratings.
+        score: a logit, higher being better.
+    """
+
+    item: int | str
+    score: float
+
+
+@dataclass(frozen=True)
+class RecommendReport:
+    """What a user should be shown, best first, and how many items the user had already."""
+
+    user: int | str
+    seen: int
+    items: tuple[Recommendation, ...]
+
+
+def recommend(
+    dataset: Path | str = "dataset", *, user: int | str, top: int = 10, tflite: bool = False, threads: int = 2
+) -> RecommendReport:
+    """The best items that a user has not rated, held-out ones among the rated.
+
+    Args:
+        dataset: the dataset folder.
+        user: the id in the ratings.
+        top: how many.
+        tflite: ask the exported model, on LiteRT, instead of the trained network.
+        threads: of LiteRT's interpreter.
+
+    Raises:
+        DatasetError: there is no split, or no network for it.
+        SettingsError: the ratings have no such user, or too few items.
+        MissingExtraError: LiteRT is not installed.
+    """
+    place = NcfDataset(Path(dataset))
+    split = prepared(place).content
+    code = code_of(read_ids(place.users, "user_id"), user)
+    interactions = read_interactions(place)
+    held = [
+        int(some.items[some.users == code][0]) for some in (interactions.test, interactions.valid) if code in some.users
+    ]
+    seen = np.unique(np.append(interactions.of(code), held)).astype(np.int32)
+    unseen = interactions.n_items - len(seen)
+    if not 1 <= top <= max(1, unseen):
+        raise SettingsError(f"top is {top}.", expected=f"1 to {unseen:,}, the items that the user has not rated")
+    if tflite:
+        from pocketrec.ncf.runtime import NcfModel
+
+        codes, scores = NcfModel(place.tflite, threads, split=split).recommend(code, seen, top)
+    else:
+        network = read_network(place.network, split, f"pocketrec ncf train --dataset {place.root}").network
+        codes, scores = best(network.all_items(np.array([code], np.int32))[0], seen, top)
+    ids = read_ids(place.items, "item_id")
+    items = tuple(Recommendation(ids[int(item)], float(score)) for item, score in zip(codes, scores, strict=True))
+    return RecommendReport(user, len(seen), items)
+
+
+def best(scores: np.ndarray, seen: Int32, top: int) -> tuple[Int32, np.ndarray]:
+    """Codes and scores of the best unseen items, best first; of equal ones the lower code first."""
+    left = scores.astype(np.float32)
+    left[seen] = -np.inf
+    order = np.argsort(-left, kind="stable")[:top].astype(np.int32)
+    return order, left[order]
+
+
+def code_of(ids: pl.Series, user: int | str) -> int:
+    """The code of a user.
+
+    Raises:
+        SettingsError: there is no such user.
+    """
+    wanted: int | str | None = str(user)
+    if ids.dtype != pl.String:
+        wanted = int(user) if str(user).isascii() and str(user).isdigit() and int(user) < 2**63 else None
+    found = ids.index_of(wanted) if wanted is not None else None
+    if found is None:
+        shown = ", ".join(map(str, ids.head(5).to_list()))
+        raise SettingsError(
+            f"user {user} is not among the {len(ids):,} users of the split.",
+            expected=f"a user of the ratings with enough of them, such as {shown}",
+        )
+    return found

@@ -1,0 +1,277 @@
+"""`pocketrec ncf train`: epochs as they are made, each followed by an evaluation and a checkpoint.
+
+TensorFlow is loaded when `train` is called. What follows an epoch depends on the weights, the optimizer and the number of
+the epoch alone, and a checkpoint has all three: a run that was killed ends with the same network as one that was not.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pocketrec.errors import DatasetError, MissingExtraError
+from pocketrec.files import staged_file
+from pocketrec.lite.quiet import native_stderr_closed
+from pocketrec.lock import hold
+from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
+from pocketrec.ncf.epochs import EvaluationRows, Producer, evaluation_rows
+from pocketrec.ncf.evaluation import Popularity, sampled
+from pocketrec.ncf.interactions import Interactions, prepared, read_interactions
+from pocketrec.ncf.layout import NcfDataset
+from pocketrec.ncf.metrics import Metrics
+from pocketrec.ncf.network import Kind, Network, NetworkFile, NetworkSettings, read_network
+from pocketrec.ncf.shards import read_shards
+from pocketrec.ncf.training import Training
+from pocketrec.progress import SILENT, Progress
+from pocketrec.space import OVERHEAD, room
+
+if TYPE_CHECKING:
+    from pocketrec.models.neumf_training import Trainer
+
+STAGE, TOP = "ncf_train", 10
+CHECKPOINT = "checkpoint.npz"
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """A finished epoch.
+
+    Attributes:
+        epoch: from 1.
+        loss: its mean.
+        metrics: HR@10 and NDCG@10 among sampled negatives; None where there was no evaluation.
+        examples_a_second: of training, the producer included.
+    """
+
+    epoch: int
+    loss: float
+    metrics: Metrics | None
+    examples_a_second: float
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """A finished training.
+
+    Attributes:
+        path: the network.
+        parameters: trained numbers.
+        epochs: what each came to.
+        judged_on: valid where there are validation positives, else test.
+        kept: the epoch whose weights were kept: the best on the validation positives; the last where there are none, since
+            choosing by the test would flatter it.
+        popularity: the same evaluation of the popularity baseline.
+        negatives: sampled for each positive.
+        resumed: epochs that were in a checkpoint of a run that had been stopped.
+        reused: the same network was there already.
+        seconds: wall time.
+    """
+
+    path: Path
+    parameters: int
+    epochs: tuple[EpochReport, ...]
+    judged_on: str
+    kept: int
+    popularity: Metrics
+    negatives: int
+    resumed: int
+    reused: bool
+    seconds: float
+
+
+def train(
+    dataset: Path | str = "dataset",
+    *,
+    model: Kind = "neumf",
+    num_factors: int = 8,
+    layers: tuple[int, ...] = (64, 32, 16, 8),
+    eval_batch_size: int | None = None,
+    train_dataset_path: Path | str | None = None,
+    clean: bool = False,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> TrainReport:
+    """Train a network on the split of `ncf prep`.
+
+    Args:
+        dataset: the dataset folder.
+        model: neumf, or gmf or mlp alone.
+        num_factors: factors of GMF.
+        layers: widths of the MLP, the first that of its input.
+        eval_batch_size: checked as the original should have: a multiple of the positive and its negatives. Results do not
+            depend on it.
+        train_dataset_path: epochs that `ncf batches` wrote, instead of ones made on the way.
+        clean: forget an earlier network and checkpoint.
+        progress: told about examples.
+        options: those of `Training`.
+
+    Raises:
+        DatasetError: there is no split, or the epochs are of another one.
+        SettingsError: a setting that cannot be.
+        MissingExtraError: TensorFlow is not installed.
+        BusyError, SpaceError, FolderError: the dataset folder is in use, full, or cannot be written.
+    """
+    training, place = Training(**options), NcfDataset(Path(dataset))
+    training.check(layers, eval_batch_size)
+    record = prepared(place)
+    settings = NetworkSettings(record.counts["users"], record.counts["items"], num_factors, layers, model)
+    if importlib.util.find_spec("tensorflow") is None:
+        raise MissingExtraError("tensorflow", "train", "train a network")
+    needed = OVERHEAD + 4 * 5 * settings.parameters
+    with hold(place.home, "ncf train"), room(place.model, "ncf train", needed):
+        run = _Run(place, settings, training, record.content, progress)
+        shards = Path(train_dataset_path) if train_dataset_path else None
+        return run.go(shards, clean=clean)
+
+
+class _Run:
+    """One training."""
+
+    def __init__(
+        self, place: NcfDataset, settings: NetworkSettings, training: Training, split: str, progress: Progress
+    ) -> None:
+        self.place, self.settings, self.training, self.split, self.progress = place, settings, training, split, progress
+        self.began, self.options = time.perf_counter(), training.settings()
+        self.named = json.loads(json.dumps({**asdict(settings), **self.options}))
+        self.history: list[EpochReport] = []
+        self.best: tuple[float, int] = (-1.0, 0)
+        self.checkpoint = place.model / CHECKPOINT
+
+    def go(self, shards: Path | None, *, clean: bool) -> TrainReport:
+        found = read_records(self.place.model).get(STAGE)
+        if clean:
+            self.checkpoint.unlink(missing_ok=True)
+        elif found and found.is_current(self.place.model, self.named, {"split": self.split}):
+            return self._report(found.counts, resumed=0, reused=True)
+        self.interactions = read_interactions(self.place)
+        rng = np.random.RandomState(self.training.seed)
+        t = self.training
+        source: Any = (
+            read_shards(shards, self.split, t)
+            if shards
+            else Producer(
+                self.interactions, batch_size=t.batch_size, epochs=t.train_epochs, num_neg=t.num_neg,
+                eval_negatives=t.eval_negatives, rng=rng,
+            )
+        )  # fmt: skip
+        self.judged_on = "valid" if len(self.interactions.valid) else "test"
+        with native_stderr_closed():
+            from pocketrec.models.neumf_training import Summaries, Trainer
+
+            trainer, summaries = Trainer(self.settings, self.training), Summaries(str(self.place.model / "summaries"))
+        resumed = self._resume(trainer)
+        for number in range(resumed, self.training.train_epochs):
+            if self._reached():
+                break
+            epoch = self._epoch(trainer, source, number)
+            self._keep(trainer, epoch)
+            summaries.write(number + 1, _scalars(epoch))
+        return self._finish(source, resumed)
+
+    def _epoch(self, trainer: Trainer, source: Any, number: int) -> EpochReport:
+        began, last = time.perf_counter(), number + 1 == self.training.train_epochs
+        with self.progress.task(f"epoch {number + 1}", source.steps * self.training.batch_size, "examples") as advance:
+            loss = trainer.epoch(lambda: source.epoch(number), source.steps, advance)
+        speed = source.examples / (time.perf_counter() - began)
+        judged = last or (number + 1) % self.training.epochs_between_evals == 0
+        network = Network(self.settings, trainer.weights())
+        return EpochReport(number + 1, loss, self._judge(network, source) if judged else None, speed)
+
+    def _judge(self, scorer: Any, source: Any) -> Metrics:
+        rows = rows_of(self.interactions, source, self.judged_on, self.training)
+        with self.progress.task("evaluation", len(self.interactions.positives(self.judged_on)), "users") as advance:
+            return sampled(scorer, rows, TOP, ml_perf=self.training.ml_perf, advance=advance)
+
+    def _keep(self, trainer: Trainer, epoch: EpochReport) -> None:
+        """Write the checkpoint; and the network, if it is the best so far or there is nothing to choose by."""
+        self.history.append(epoch)
+        judged_by_valid = self.judged_on == "valid"
+        score = epoch.metrics.ndcg if epoch.metrics and judged_by_valid else 0.0
+        better = not judged_by_valid or (epoch.metrics is not None and score > self.best[0])
+        if better:
+            self.best = (score, epoch.epoch)
+            drop_record(self.place.model, STAGE)
+            network = Network(self.settings, trainer.weights())
+            NetworkFile(network, self.split, self.options, epoch.epoch).write(self.place.network)
+        card = {
+            "named": self.named, "split": self.split, "best": self.best, "history": [asdict(one) for one in self.history],
+        }  # fmt: skip
+        with staged_file(self.checkpoint) as staged, staged.open("wb") as file:
+            np.savez(file, card=np.array(json.dumps(card)), **trainer.state())  # type: ignore[arg-type]
+
+    def _resume(self, trainer: Trainer) -> int:
+        """How many epochs a checkpoint of the same run holds; the trainer goes on from there."""
+        if not self.checkpoint.exists():
+            return 0
+        try:
+            with np.load(self.checkpoint, allow_pickle=False) as stored:
+                card = json.loads(str(stored["card"]))
+                if card["named"] != self.named or card["split"] != self.split:
+                    return 0
+                # The network that was kept goes with the checkpoint; without it the best epoch would be lost.
+                kept = read_network(self.place.network, self.split, "")
+                if kept.epochs != card["best"][1]:
+                    return 0
+                trainer.restore(dict(stored))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, DatasetError):
+            return 0
+        self.best = (card["best"][0], card["best"][1])
+        self.history = [_epoch_report(one) for one in card["history"]]
+        return len(self.history)
+
+    def _reached(self) -> bool:
+        last = self.history[-1].metrics if self.history else None
+        return bool(self.training.early_stopping and last and last.hr >= self.training.hr_threshold)
+
+    def _finish(self, source: Any, resumed: int) -> TrainReport:
+        popular = asdict(self._judge(Popularity(self.interactions), source))
+        counts = {
+            "epochs": [asdict(one) for one in self.history], "judged_on": self.judged_on, "kept": self.best[1],
+            "popularity": popular, "negatives": self.training.eval_negatives,
+        }  # fmt: skip
+        files = {self.place.network.name: OutputFile.of(self.place.network)}
+        write_record(self.place.model, STAGE, Record(STAGE, self.named, {"split": self.split}, files, counts))
+        self.checkpoint.unlink(missing_ok=True)
+        return self._report(counts, resumed=resumed, reused=False)
+
+    def _report(self, counts: Any, *, resumed: int, reused: bool) -> TrainReport:
+        return TrainReport(
+            path=self.place.network,
+            parameters=self.settings.parameters,
+            epochs=tuple(_epoch_report(one) for one in counts["epochs"]),
+            judged_on=counts["judged_on"],
+            kept=counts["kept"],
+            popularity=Metrics(**counts["popularity"]),
+            negatives=counts["negatives"],
+            resumed=resumed,
+            reused=reused,
+            seconds=time.perf_counter() - self.began,
+        )
+
+
+def rows_of(interactions: Interactions, source: Any, name: str, training: Training) -> Iterator[EvaluationRows]:
+    """The evaluation rows of a run: those of the original for the test, and draws of their own for validation."""
+    if name == "test":
+        yield from source.evaluation()
+        return
+    stream = np.random.MT19937(np.random.SeedSequence((training.seed, 1)))
+    rng = np.random.RandomState(stream)
+    yield from evaluation_rows(interactions.positives(name), source.negatives, training.eval_negatives, rng)
+
+
+def _scalars(epoch: EpochReport) -> dict[str, float]:
+    judged = {"HR": epoch.metrics.hr, "NDCG": epoch.metrics.ndcg} if epoch.metrics else {}
+    return {"loss": epoch.loss, "examples_a_second": epoch.examples_a_second, **judged}
+
+
+def _epoch_report(values: Any) -> EpochReport:
+    metrics = Metrics(**values["metrics"]) if values["metrics"] else None
+    return EpochReport(values["epoch"], values["loss"], metrics, values["examples_a_second"])
