@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from pocketrec.cli import app
 
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -32,6 +35,14 @@ class Click:
     def line(self) -> str:
         moment = EPOCH + timedelta(milliseconds=self.ms)
         return f"{self.session},{moment:%Y-%m-%dT%H:%M:%S}.{self.ms % 1000:03d}Z,{self.item},0\n"
+
+
+def call(*arguments: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command; an exception that is no exit comes through."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
 
 
 def write_log(path: Path, clicks: list[Click]) -> Path:
@@ -64,15 +75,15 @@ def logs(draw: st.DrawFn, *, max_sessions: int = 40) -> list[Click]:
 
 def shrink_limits(monkeypatch: pytest.MonkeyPatch, runs: str) -> None:
     """Limits so small that a log of a few dozen clicks crosses every boundary that a full log crosses."""
-    monkeypatch.setattr("pocketrec.partitions.ROWS_A_PART", 16)
+    monkeypatch.setattr("pocketrec.filling.ROWS_A_PART", 16)
     monkeypatch.setattr("pocketrec.rsc15.LINES_A_BLOCK", 7)
     monkeypatch.setattr("pocketrec.rsc15.MIN_SLICE", 1)
     monkeypatch.setattr("pocketrec.rsc15.MAX_SLICE", 4)
     monkeypatch.setattr("pocketrec.session_parallel.CELLS_A_BLOCK", 24)
     if runs == "several runs":
-        monkeypatch.setattr("pocketrec.partitions.MAX_ROW_GROUP", 4)
-        monkeypatch.setattr("pocketrec.partitions.MIN_ROW_GROUP", 4)
-        monkeypatch.setattr("pocketrec.partitions.ROW_GROUPS_A_RUN", 2)
+        monkeypatch.setattr("pocketrec.filling.MAX_ROW_GROUP", 4)
+        monkeypatch.setattr("pocketrec.filling.MIN_ROW_GROUP", 4)
+        monkeypatch.setattr("pocketrec.filling.ROW_GROUPS_A_RUN", 2)
         monkeypatch.setattr("pocketrec.sources.blocks.BLOCK_BYTES", 100)
 
 

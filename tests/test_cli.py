@@ -8,20 +8,26 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from conftest import Click, write_log
-from pocketrec.cli import app
+from conftest import Click, call, write_log
 from pocketrec.sources.synthetic import synth
 
-COMMANDS = ("demo", "run", "prep", "synth", "ingest", "split", "batches", "export", "verify", "inspect", "verify-data")
-
-
-def call(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
+COMMANDS = (
+    "demo",
+    "run",
+    "prep",
+    "synth",
+    "ingest",
+    "split",
+    "batches",
+    "export",
+    "verify",
+    "inspect",
+    "verify-data",
+    "recommend",
+    "train",
+    "evaluate",
+)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +96,16 @@ def test_inspect_says_what_would_be_done_again(log: Path, tmp_path: Path) -> Non
     assert "OUT OF DATE: the split has changed since" in call("inspect", "--dataset", tmp_path)[1]
     (tmp_path / "rsc15" / "rsc15_test.txt").write_text("cut")
     assert "DAMAGED" in call("inspect", "--dataset", tmp_path)[1]
+
+
+def test_batches_of_another_split_do_not_stay_behind(log: Path, tmp_path: Path) -> None:
+    """Their codes are those of an item index that is gone."""
+    for size in (16, 8):
+        call("prep", log, "--dataset", tmp_path, "--batch-size", size)
+    assert {path.name for path in (tmp_path / "final").glob("feats_bs*.npy")} == {"feats_bs16.npy", "feats_bs8.npy"}
+    call("prep", log, "--dataset", tmp_path, "--batch-size", 8, "--holdout", "2d")
+    assert {path.name.partition("_bs")[2].partition(".")[0] for path in (tmp_path / "final").glob("*_bs*")} == {"8"}
+    assert call("verify-data", "--dataset", tmp_path)[0] == 0
 
 
 @pytest.mark.parametrize(

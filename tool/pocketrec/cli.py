@@ -7,7 +7,6 @@ something is wrong with the data or the machine, 2 the command was misused.
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,11 +14,26 @@ import typer
 from typer.core import TyperGroup
 
 import pocketrec
-from pocketrec import stopping
+from pocketrec import cli_ncf, stopping
 from pocketrec.allocator import keep_freed_memory
-from pocketrec.durations import parse_duration
+from pocketrec.choices import Order, Set
 from pocketrec.errors import PocketrecError
-from pocketrec.progress import SILENT, Bars, Progress
+from pocketrec.options import (
+    Again,
+    Batching,
+    BatchSize,
+    Clicks,
+    DatasetOption,
+    Group,
+    Measuring,
+    Modelling,
+    Output,
+    Reading,
+    Seed,
+    Splitting,
+    Training,
+    grouped,
+)
 from pocketrec.space import is_full, unusable
 
 
@@ -54,80 +68,7 @@ app = typer.Typer(
     help="Click logs that do not fit in memory, into training batches, into recommenders that keep learning on a phone.",
 )
 
-
-class Resets(StrEnum):
-    """When a mask asks for a reset."""
-
-    once = "once"
-    repeated = "repeated"
-
-
-class Tail(StrEnum):
-    """What happens when sessions run out."""
-
-    drop = "drop"
-    pad = "pad"
-
-
-class Optimizer(StrEnum):
-    """The optimizers an exported model can have."""
-
-    adam = "adam"
-    adagrad = "adagrad"
-    sgd = "sgd"
-
-
-class Order(StrEnum):
-    """The order of rows in a synthetic log."""
-
-    grouped = "grouped"
-    interleaved = "interleaved"
-    shuffled = "shuffled"
-
-
-def _check_duration(text: str) -> str:
-    try:
-        parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    return text
-
-
-def _check_formats(text: str) -> str:
-    if not set(text.split(",")) <= {"txt", "npy"}:
-        raise typer.BadParameter(f"{text!r} is not txt, npy or txt,npy")
-    return text
-
-
-Clicks = Annotated[
-    Path, typer.Argument(help="Click log: SessionId,Timestamp,ItemId,Category, in any order.", show_default=False)
-]
-DatasetOption = Annotated[Path, typer.Option("--dataset", help="Folder that everything is written to and read from.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks on stderr.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Run again even what is up to date.")]
-Force = Annotated[bool, typer.Option("--force", help="Begin even where the disk seems too small.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Lanes of a mini-batch, B.")]
-Holdout = Annotated[
-    str,
-    typer.Option("--holdout", callback=_check_duration, metavar="TIME", help="Time held out at the end: 1d, 3h, 86400s."),
-]
-MinSession = Annotated[int, typer.Option("--min-session-length", min=2, help="Fewest clicks of a session.")]
-MinSupport = Annotated[int, typer.Option("--min-item-support", min=1, help="Fewest clicks of an item.")]
-Timezone = Annotated[str, typer.Option("--timezone", help="Zone of the log's wall clock, by IANA name.")]
-Formats = Annotated[
-    str, typer.Option("--formats", callback=_check_formats, metavar="LIST", help="Batch files: txt,npy or one of them.")
-]
-ResetsOption = Annotated[
-    Resets, typer.Option("--resets", help="Reset a state once, when its session starts; or repeated, the original's masks.")
-]
-TailOption = Annotated[
-    Tail, typer.Option("--tail", help="When sessions run out: drop what lanes still hold, as the original; or pad.")
-]
-HiddenSize = Annotated[int, typer.Option("--hidden-size", min=1, help="Units of the GRU.")]
-OptimizerOption = Annotated[Optimizer, typer.Option("--optimizer", help="Trains the model on the device.")]
-LearningRate = Annotated[float, typer.Option("--learning-rate", help="Its learning rate.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same bytes.")]
+app.add_typer(cli_ncf.app, name="ncf")
 
 
 @app.callback(invoke_without_command=True)
@@ -137,117 +78,58 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-def _watch(quiet: bool, json: bool) -> Progress:
-    return SILENT if quiet or json or not sys.stderr.isatty() else Bars()
-
-
-def _show(result: Any, *, json: bool, quiet: bool) -> None:
-    """Print a report: as JSON, or its results on stdout and remarks on it on stderr."""
-    from pocketrec import report
-
-    if json:
-        typer.echo(report.as_json(result))
-        return
-    for line in [] if quiet else report.remarks(result):
-        typer.echo(line, err=True)
-    for line in report.results(result):
-        typer.echo(line)
-
-
 @app.command()
+@grouped
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where the demo's files go.")] = Path("pocketrec-demo"),
     clicks: Annotated[int, typer.Option("--clicks", min=20_000, help="Rows of the synthetic log.")] = 100_000,
     seed: Seed = 0,
-    json: Json = False,
-    quiet: Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """A synthetic log through every stage, in under a minute; nothing is downloaded."""
-    _show(pocketrec.demo(folder, clicks=clicks, seed=seed, progress=_watch(quiet, json)), json=json, quiet=quiet)
+    output.show(pocketrec.demo(folder, clicks=clicks, seed=seed, progress=output.progress))
 
 
 @app.command()
+@grouped
 def run(
     clicks: Clicks,
     dataset: DatasetOption = Path("dataset"),
-    batch_size: BatchSize = 512,
-    holdout: Holdout = "1d",
-    min_session_length: MinSession = 2,
-    min_item_support: MinSupport = 5,
-    timezone: Timezone = "UTC",
-    formats: Formats = "txt,npy",
-    resets: ResetsOption = Resets.once,
-    tail: TailOption = Tail.drop,
-    hidden_size: HiddenSize = 100,
-    optimizer: OptimizerOption = Optimizer.adam,
-    learning_rate: LearningRate = 0.001,
-    seed: Seed = 42,
-    fresh: Fresh = False,
-    force: Force = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    *,
+    batching: Batching,
+    splitting: Splitting,
+    reading: Reading,
+    modelling: Modelling,
+    again: Again,
+    output: Output,
 ) -> None:
     """prep, export and verify: from a click log to a model that is known to train."""
-    result = pocketrec.run(
-        clicks,
-        dataset,
-        batch_size=batch_size,
-        holdout=parse_duration(holdout),
-        min_session_length=min_session_length,
-        min_item_support=min_item_support,
-        timezone=timezone,
-        formats=formats.split(","),
-        resets=resets.value,
-        tail=tail.value,
-        hidden_size=hidden_size,
-        optimizer=optimizer.value,
-        learning_rate=learning_rate,
-        seed=seed,
-        fresh=fresh,
-        force=force,
-        progress=_watch(quiet, json),
-    )
-    _show(result, json=json, quiet=quiet)
+    groups = (batching, splitting, reading, modelling, again)
+    result = pocketrec.run(clicks, dataset, **_settings(*groups), progress=output.progress)
+    output.show(result)
     _fail_unless(result.verify.passed)
 
 
 @app.command()
+@grouped
 def prep(
     clicks: Clicks,
     dataset: DatasetOption = Path("dataset"),
-    batch_size: BatchSize = 512,
-    holdout: Holdout = "1d",
-    min_session_length: MinSession = 2,
-    min_item_support: MinSupport = 5,
-    timezone: Timezone = "UTC",
-    formats: Formats = "txt,npy",
-    resets: ResetsOption = Resets.once,
-    tail: TailOption = Tail.drop,
-    fresh: Fresh = False,
-    force: Force = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    *,
+    batching: Batching,
+    splitting: Splitting,
+    reading: Reading,
+    again: Again,
+    output: Output,
 ) -> None:
     """ingest, split and batches; what is up to date is not run again."""
-    result = pocketrec.prep(
-        clicks,
-        dataset,
-        batch_size=batch_size,
-        holdout=parse_duration(holdout),
-        min_session_length=min_session_length,
-        min_item_support=min_item_support,
-        timezone=timezone,
-        formats=formats.split(","),
-        resets=resets.value,
-        tail=tail.value,
-        fresh=fresh,
-        force=force,
-        progress=_watch(quiet, json),
-    )
-    _show(result, json=json, quiet=quiet)
+    groups = (batching, splitting, reading, again)
+    output.show(pocketrec.prep(clicks, dataset, **_settings(*groups), progress=output.progress))
 
 
 @app.command()
+@grouped
 def synth(
     out: Annotated[Path, typer.Argument(help="The log to write.", show_default=False)],
     clicks: Annotated[int, typer.Option("--clicks", min=1, help="Rows.")] = 1_000_000,
@@ -255,132 +137,148 @@ def synth(
     order: Annotated[
         Order, typer.Option("--order", help="By session as the real log, by time, or at random.")
     ] = Order.grouped,
-    json: Json = False,
-    quiet: Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Write a log of YooChoose's shape and format, any size in bounded memory."""
-    result = pocketrec.synth(out, clicks=clicks, seed=seed, order=order.value, progress=_watch(quiet, json))
-    _show(result, json=json, quiet=quiet)
+    output.show(pocketrec.synth(out, clicks=clicks, seed=seed, order=order.value, progress=output.progress))
 
 
 @app.command()
+@grouped
 def ingest(
-    clicks: Clicks,
-    dataset: DatasetOption = Path("dataset"),
-    timezone: Timezone = "UTC",
-    fresh: Fresh = False,
-    force: Force = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    clicks: Clicks, dataset: DatasetOption = Path("dataset"), *, reading: Reading, again: Again, output: Output
 ) -> None:
     """Stream a click log into Parquet parts of whole sessions."""
-    result = pocketrec.ingest(clicks, dataset, timezone=timezone, fresh=fresh, force=force, progress=_watch(quiet, json))
-    _show(result, json=json, quiet=quiet)
+    output.show(pocketrec.ingest(clicks, dataset, **_settings(reading, again), progress=output.progress))
 
 
 @app.command()
-def split(
-    dataset: DatasetOption = Path("dataset"),
-    holdout: Holdout = "1d",
-    min_session_length: MinSession = 2,
-    min_item_support: MinSupport = 5,
-    fresh: Fresh = False,
-    force: Force = False,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
+@grouped
+def split(dataset: DatasetOption = Path("dataset"), *, splitting: Splitting, again: Again, output: Output) -> None:
     """Filter, hold out the last sessions, and write the four rsc15 txt files."""
-    result = pocketrec.split(
-        dataset,
-        holdout=parse_duration(holdout),
-        min_session_length=min_session_length,
-        min_item_support=min_item_support,
-        fresh=fresh,
-        force=force,
-        progress=_watch(quiet, json),
-    )
-    _show(result, json=json, quiet=quiet)
+    output.show(pocketrec.split(dataset, **_settings(splitting, again), progress=output.progress))
 
 
 @app.command()
-def batches(
-    dataset: DatasetOption = Path("dataset"),
-    batch_size: BatchSize = 512,
-    formats: Formats = "txt,npy",
-    resets: ResetsOption = Resets.once,
-    tail: TailOption = Tail.drop,
-    fresh: Fresh = False,
-    force: Force = False,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
+@grouped
+def batches(dataset: DatasetOption = Path("dataset"), *, batching: Batching, again: Again, output: Output) -> None:
     """Write session-parallel mini-batches and the item index."""
-    result = pocketrec.batches(
-        dataset,
-        batch_size=batch_size,
-        formats=formats.split(","),
-        resets=resets.value,
-        tail=tail.value,
-        fresh=fresh,
-        force=force,
-        progress=_watch(quiet, json),
-    )
-    _show(result, json=json, quiet=quiet)
+    output.show(pocketrec.batches(dataset, **_settings(batching, again), progress=output.progress))
 
 
 @app.command()
+@grouped
+def train(
+    dataset: DatasetOption = Path("dataset"),
+    batch_size: BatchSize = 32,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the batches, earlier ones included.")] = 5,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, not from the last checkpoint.")] = False,
+    tensorboard: Annotated[Path | None, typer.Option("--tensorboard", help="Folder for TensorBoard's files.")] = None,
+    *,
+    training: Training,
+    output: Output,
+) -> None:
+    """Train a GRU4Rec on the npy batches; a training that was stopped goes on where it was."""
+    settings = {"epochs": epochs, "fresh": fresh, "tensorboard": tensorboard, **_settings(training)}
+    output.show(pocketrec.train(dataset, batch_size=batch_size, **settings, progress=output.progress))
+
+
+@app.command()
+@grouped
 def export(
     dataset: DatasetOption = Path("dataset"),
     batch_size: BatchSize = 512,
-    hidden_size: HiddenSize = 100,
-    optimizer: OptimizerOption = Optimizer.adam,
-    learning_rate: LearningRate = 0.001,
-    seed: Seed = 42,
-    json: Json = False,
-    quiet: Quiet = False,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="A checkpoint of train: its settings, weights and optimizer state.")
+    ] = None,
+    *,
+    modelling: Modelling,
+    output: Output,
 ) -> None:
     """Write a GRU4Rec as a .tflite that trains on plain LiteRT."""
-    result = pocketrec.export(
-        dataset,
-        batch_size=batch_size,
-        hidden_size=hidden_size,
-        optimizer=optimizer.value,
-        learning_rate=learning_rate,
-        seed=seed,
-        progress=_watch(quiet, json),
-    )
-    _show(result, json=json, quiet=quiet)
+    settings = {"batch_size": batch_size, "source": source, **_settings(modelling)}
+    output.show(pocketrec.export(dataset, **settings, progress=output.progress))
 
 
 @app.command()
+@grouped
 def verify(
     dataset: DatasetOption = Path("dataset"),
     batch_size: BatchSize = 512,
     steps: Annotated[int, typer.Option("--steps", help="Training steps for the loss curve.")] = 40,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the interpreter.")] = 2,
     model: Annotated[Path | None, typer.Option("--model", help="Another model than the dataset's own.")] = None,
-    json: Json = False,
-    quiet: Quiet = False,
+    *,
+    output: Output,
 ) -> None:
     """Judge the exported model on plain LiteRT, rung by rung; exit 1 if one fails."""
-    watch = _watch(quiet, json)
-    result = pocketrec.verify(dataset, batch_size=batch_size, steps=steps, threads=threads, model=model, progress=watch)
-    _show(result, json=json, quiet=quiet)
+    result = pocketrec.verify(
+        dataset, batch_size=batch_size, steps=steps, threads=threads, model=model, progress=output.progress
+    )
+    output.show(result)
     _fail_unless(result.passed)
 
 
 @app.command()
-def inspect(dataset: DatasetOption = Path("dataset"), json: Json = False, quiet: Quiet = False) -> None:
-    """Show what a dataset folder holds and what would be done again."""
-    _show(pocketrec.inspect(dataset), json=json, quiet=quiet)
+@grouped
+def evaluate(
+    model: Annotated[
+        Path | None, typer.Argument(help="A checkpoint of train, or a .tflite; none: anchors only.", show_default=False)
+    ] = None,
+    dataset: DatasetOption = Path("dataset"),
+    on: Annotated[Set, typer.Option("--on", help="The set to measure on.")] = Set.test,
+    anchors: Annotated[bool, typer.Option(help="Measure popularity, the last item and co-occurrence, too.")] = True,
+    *,
+    measuring: Measuring,
+    output: Output,
+) -> None:
+    """Recall@N and MRR@N of the next item among all items, over every event of a set."""
+    settings = {"on": on.value, "anchors": anchors, **_settings(measuring)}
+    output.show(pocketrec.evaluate(dataset, model=model, **settings, progress=output.progress))
 
 
 @app.command()
-def verify_data(dataset: DatasetOption = Path("dataset"), json: Json = False, quiet: Quiet = False) -> None:
+@grouped
+def inspect(
+    model: Annotated[
+        Path | None,
+        typer.Argument(help="A .tflite: show its items, protocol, settings and signatures.", show_default=False),
+    ] = None,
+    dataset: DatasetOption = Path("dataset"),
+    *,
+    output: Output,
+) -> None:
+    """Show what a dataset folder holds and what would be done again; or, given a .tflite, what that says about itself."""
+    output.show(pocketrec.inspect(dataset) if model is None else pocketrec.inspect_model(model))
+
+
+@app.command()
+@grouped
+def recommend(
+    model: Annotated[Path, typer.Option("--model", help="A .tflite of export.")],
+    session: Annotated[str, typer.Option("--session", metavar="ID,ID,...", help="Item ids so far, in order.")],
+    top: Annotated[int | None, typer.Option("--top", min=1, help="How many; by default as many as export fixed.")] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="What was learned since, a .safetensors.")] = None,
+    *,
+    output: Output,
+) -> None:
+    """The items that may come next in a session, best first, with their scores."""
+    output.show(pocketrec.recommend(model, session.split(","), top=top, weights=weights))
+
+
+@app.command()
+@grouped
+def verify_data(dataset: DatasetOption = Path("dataset"), *, output: Output) -> None:
     """Read every file of a dataset and compare it with its checksum; exit 1 if one is damaged."""
-    result = pocketrec.verify_data(dataset, progress=_watch(quiet, json))
-    _show(result, json=json, quiet=quiet)
+    result = pocketrec.verify_data(dataset, progress=output.progress)
+    output.show(result)
     _fail_unless(result.passed)
+
+
+def _settings(*groups: Group) -> dict[str, Any]:
+    """The keyword arguments that groups of options stand for."""
+    return {name: value for group in groups for name, value in group.settings().items()}
 
 
 def _fail_unless(passed: bool) -> None:

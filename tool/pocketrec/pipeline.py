@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from pocketrec.batching import BatchesReport, batches, check_batch_settings
 from pocketrec.errors import MissingExtraError
+from pocketrec.lite.contract import ModelSettings
 from pocketrec.lite.export import ExportReport, export
 from pocketrec.lite.verify import VerifyReport, verify
 from pocketrec.lock import hold
-from pocketrec.partitions import IngestReport, ingest
+from pocketrec.partitions import BadRows, IngestReport, ingest
 from pocketrec.progress import SILENT, Progress
+from pocketrec.sequences import SessionOrder, TrainOn
 from pocketrec.session_parallel import Resets, Tail
 from pocketrec.sources.synthetic import SynthReport, synth
+from pocketrec.sources.tabular import Columns
 from pocketrec.splitting import SplitReport, check_rules, split
+
+MODELLING = tuple(one.name for one in fields(ModelSettings) if one.name not in ("n_items", "batch_size"))
+"""What `export` takes and no other stage."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,13 @@ def prep(
     min_session_length: int = 2,
     min_item_support: int = 5,
     timezone: str = "UTC",
+    bad_rows: BadRows = "stop",
+    columns: Columns | None = None,
     formats: Sequence[str] = ("txt", "npy"),
     resets: Resets = "once",
     tail: Tail = "drop",
+    session_order: SessionOrder = "id",
+    train_on: TrainOn = "train_tr",
     fresh: bool = False,
     force: bool = False,
     progress: Progress = SILENT,
@@ -73,7 +84,16 @@ def prep(
     check_batch_settings(batch_size, formats)
     with hold(dataset, "prep"):
         return PrepReport(
-            ingest(clicks, dataset, timezone=timezone, fresh=fresh, force=force, progress=progress),
+            ingest(
+                clicks,
+                dataset,
+                timezone=timezone,
+                bad_rows=bad_rows,
+                columns=columns,
+                fresh=fresh,
+                force=force,
+                progress=progress,
+            ),
             split(
                 dataset,
                 holdout=holdout,
@@ -89,6 +109,8 @@ def prep(
                 formats=formats,
                 resets=resets,
                 tail=tail,
+                session_order=session_order,
+                train_on=train_on,
                 fresh=fresh,
                 force=force,
                 progress=progress,
@@ -101,22 +123,19 @@ def run(
     dataset: Path | str = "dataset",
     *,
     batch_size: int = 512,
-    holdout: float = 86400.0,
-    min_session_length: int = 2,
-    min_item_support: int = 5,
-    timezone: str = "UTC",
     formats: Sequence[str] = ("txt", "npy"),
-    resets: Resets = "once",
-    tail: Tail = "drop",
-    hidden_size: int = 100,
-    optimizer: str = "adam",
-    learning_rate: float = 0.001,
-    seed: int = 42,
-    fresh: bool = False,
-    force: bool = False,
     progress: Progress = SILENT,
+    **settings: Any,
 ) -> RunReport:
     """From a click log to a verified model: `prep`, `export`, `verify`, with their arguments.
+
+    Args:
+        clicks: the log.
+        dataset: the dataset folder.
+        batch_size: of the batches, the model and the judge.
+        formats: of the batches; npy is always among them.
+        progress: who watches.
+        settings: what else `export` takes, and what else `prep` takes.
 
     Raises:
         MissingExtraError: TensorFlow, LiteRT or matplotlib is not installed; asked before anything is done.
@@ -124,31 +143,11 @@ def run(
     for package, extra in (("tensorflow", "train"), ("ai_edge_litert", "lite"), ("matplotlib", "lite")):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package.replace("_", "-"), extra, "make and judge a model")
+    modelling = {name: settings.pop(name) for name in MODELLING if name in settings}
     with hold(dataset, "run"):
-        prepared = prep(
-            clicks,
-            dataset,
-            batch_size=batch_size,
-            holdout=holdout,
-            min_session_length=min_session_length,
-            min_item_support=min_item_support,
-            timezone=timezone,
-            formats=(*formats, "npy"),  # the judge trains on npy
-            resets=resets,
-            tail=tail,
-            fresh=fresh,
-            force=force,
-            progress=progress,
-        )
-        exported = export(
-            dataset,
-            batch_size=batch_size,
-            hidden_size=hidden_size,
-            optimizer=optimizer,
-            learning_rate=learning_rate,
-            seed=seed,
-            progress=progress,
-        )
+        # The judge trains on npy.
+        prepared = prep(clicks, dataset, batch_size=batch_size, formats=(*formats, "npy"), progress=progress, **settings)
+        exported = export(dataset, batch_size=batch_size, progress=progress, **modelling)
         return RunReport(prepared, exported, verify(dataset, batch_size=batch_size, progress=progress))
 
 

@@ -41,13 +41,35 @@ class Bars:
     def task(self, what: str, total: int, unit: str = "bytes") -> Iterator[Advance]:
         """Draw a bar while the body runs."""
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            MofNCompleteColumn,
+            ProgressColumn,
+            Task,
+            TextColumn,
+            TimeRemainingColumn,
+        )
         from rich.progress import Progress as RichProgress
+
+        class Speed(ProgressColumn):
+            """Units a second, lately."""
+
+            def render(self, task: Task) -> str:
+                return f"{task.speed or 0:,.0f} {unit}/s"
 
         console = Console(stderr=True)
         amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
         suffix = "" if unit == "bytes" else unit
-        columns = (TextColumn("{task.description:>10}"), BarColumn(), amount, TextColumn(suffix), TimeRemainingColumn())
+        speed = (Speed(),) if unit == "events" else ()
+        columns = (
+            TextColumn("{task.description:>10}"),
+            BarColumn(),
+            amount,
+            TextColumn(suffix),
+            *speed,
+            TimeRemainingColumn(),
+        )
         with RichProgress(*columns, console=console, transient=True) as bars:
             bar = bars.add_task(what, total=total)
             yield lambda done: bars.advance(bar, done)

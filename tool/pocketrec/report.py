@@ -11,16 +11,20 @@ from io import StringIO
 from typing import Any
 
 from pocketrec.batching import BatchesReport
-from pocketrec.inspection import InspectReport
+from pocketrec.evaluation import EvaluateReport
+from pocketrec.inspection import InspectReport, ModelReport
 from pocketrec.integrity import VerifyDataReport
 from pocketrec.layout import SPLITS
 from pocketrec.lite.export import ExportReport
+from pocketrec.lite.ladder import Rung
+from pocketrec.lite.recommending import RecommendReport
 from pocketrec.lite.verify import VerifyReport
 from pocketrec.partitions import IngestReport
 from pocketrec.pipeline import DemoReport, PrepReport, RunReport
 from pocketrec.sources.synthetic import SynthReport
 from pocketrec.space import size
 from pocketrec.splitting import SplitReport
+from pocketrec.training import TrainReport
 
 SET_NAMES = {"train_tr": "train", "train_valid": "valid", "test": "test"}
 
@@ -42,7 +46,8 @@ def remarks(result: Any) -> Iterable[str]:  # noqa: ARG001
     return []
 
 
-def _done(reused: bool, what: str) -> str:
+def done(reused: bool, what: str) -> str:
+    """What was done, or that it had been."""
     return f"{what} (up to date, not made again)" if reused else what
 
 
@@ -59,8 +64,22 @@ def _(result: SynthReport) -> Iterable[str]:
 @results.register
 def _(result: IngestReport) -> Iterable[str]:
     span = f"{_day(result.first_ms)} to {_day(result.last_ms)} UTC"
-    what = f"Parquet: {result.rows:,} clicks, {span}, in {result.parts:,} parts, {size(result.bytes)}"
-    yield _done(result.reused, what)
+    parts = f"{result.parts:,} part" + "s" * (result.parts != 1)
+    what = f"Parquet: {result.rows:,} clicks, {span}, in {parts}, {size(result.bytes)}"
+    yield done(result.reused, what)
+
+
+@remarks.register
+def _(result: IngestReport) -> Iterable[str]:
+    if result.member:
+        yield f"  read from the zip: {result.member}"
+    if result.header:
+        yield "  the first line names the columns; it is not counted"
+    if result.text_ids:
+        yield f"  {' and '.join(result.text_ids)} ids are not all whole numbers; the parts have codes beside them"
+    if result.rejects:
+        share = f"{result.set_aside:,} of {result.lines:,} lines are no clicks ({result.set_aside / result.lines:.3%})"
+        yield f"  {share}; they are in {result.rejects}"
 
 
 @results.register
@@ -80,7 +99,7 @@ def _(result: BatchesReport) -> Iterable[str]:
     what = (
         f"Batches of {result.batch_size}: {train.steps:,} steps, {train.transitions:,} transitions, {result.items:,} items"
     )
-    yield _done(result.reused, what)
+    yield done(result.reused, what)
 
 
 @remarks.register
@@ -104,21 +123,26 @@ def _(result: ExportReport) -> Iterable[str]:
     yield f"Model: {result.path}, {size(result.bytes)} ({what})"
 
 
-@results.register
-def _(result: VerifyReport) -> Iterable[str]:
+def ladder(rungs: Iterable[Rung]) -> Iterator[str]:
+    """A verdict as a table."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     table = Table("rung", "verdict", "what was found", box=box.SIMPLE_HEAD, pad_edge=False)
     colour = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
-    for rung in result.rungs:
+    for rung in rungs:
         table.add_row(rung.name, f"[{colour[rung.verdict]}]{rung.verdict}[/]", rung.detail)
     text = StringIO()
     terminal = Console()  # writes nothing; it knows whether stdout is a terminal, and how wide
     width = terminal.width if terminal.is_terminal else 120
     Console(file=text, width=width, force_terminal=terminal.is_terminal).print(table)
     yield text.getvalue().rstrip()
+
+
+@results.register
+def _(result: VerifyReport) -> Iterable[str]:
+    yield from ladder(result.rungs)
     passed = sum(rung.verdict == "passed" for rung in result.rungs)
     verdict = "Verified" if result.passed else f"FAILED at {', '.join(rung.name for rung in result.failed)}"
     speed = f", {result.step_seconds * 1000:.1f} ms a step, {size(result.peak_bytes)} at most" if result.losses else ""
@@ -129,6 +153,47 @@ def _(result: VerifyReport) -> Iterable[str]:
     yield f"Report: {result.json}" + (f", {result.picture}" if result.picture else "")
 
 
+def _setting(value: Any) -> str:
+    return ",".join(f"{key}={one}" for key, one in value.items()) if isinstance(value, dict) else str(value)
+
+
+@results.register
+def _(result: TrainReport) -> Iterable[str]:
+    judged = f", MRR@20 on train_valid {result.validation[result.kept - 1]:.4f}" if result.validation else ""
+    yield f"Checkpoint: {result.checkpoint}, epoch {result.kept} of {result.epochs}{judged}"
+    speed = f"; {result.events:,} events, {result.events_per_second:,.0f} a second" if result.events else ""
+    yield f"Loss {' -> '.join(f'{loss:.4f}' for loss in result.losses)}{speed}"
+
+
+@remarks.register
+def _(result: TrainReport) -> Iterable[str]:
+    if result.resumed:
+        yield "  went on from the last checkpoint; --fresh begins anew"
+    if not result.validation:
+        yield "  train_valid is trained on, so nothing was held out to judge by: the last epoch is kept"
+
+
+@results.register
+def _(result: EvaluateReport) -> Iterable[str]:
+    train_on, order = (result.protocol.get(name, "unknown") for name in ("train_on", "session_order"))
+    what = f"{result.events:,} events in {result.sessions:,} sessions, {result.items:,} items of {train_on}"
+    yield f"{result.dataset}, {result.on}: {what}, sessions by {order}; ties {result.ties}"
+    cutoffs = list(result.models[0].recall) if result.models else []
+    titles = [f"{what}@{n}" for what in ("Recall", "MRR") for n in cutoffs]
+    width = max((len(one.name) for one in result.models), default=0)
+    yield f"{'':<{width}}" + "".join(f"{title:>11}" for title in titles)
+    for one in result.models:
+        yield f"{one.name:<{width}}" + "".join(f"{share:>11.4f}" for share in (*one.recall.values(), *one.mrr.values()))
+
+
+@remarks.register
+def _(result: EvaluateReport) -> Iterable[str]:
+    if result.unknown:
+        yield f"  {result.unknown:,} clicks of {result.on} are left out, their items were not trained on"
+    if result.on == "train_valid" and result.protocol.get("train_on") == "train_full":
+        yield "  train_valid is part of train_full: these are figures of what was trained on"
+
+
 @results.register
 def _(result: InspectReport) -> Iterable[str]:
     yield f"{result.dataset}:" if result.stages else f"{result.dataset}: nothing finished yet"
@@ -136,8 +201,37 @@ def _(result: InspectReport) -> Iterable[str]:
         state = (
             stage.state if stage.state == "current" else f"{stage.state.upper()}: {stage.why}; the next run makes it again"
         )
-        settings = ", ".join(f"{name}={value}" for name, value in stage.settings.items())
+        settings = ", ".join(f"{name}={_setting(value)}" for name, value in stage.settings.items())
+        if aside := stage.counts.get("set_aside"):
+            settings += f", {aside:,} lines set aside"
         yield f"  {stage.key:<14} {size(stage.bytes):>9}  {state}  [{settings}]"
+
+
+@results.register
+def _(result: ModelReport) -> Iterable[str]:
+    settings = result.settings
+    yield f"{result.model}: {size(result.bytes)}, written by pocketrec {result.version}"
+    yield f"  items      {settings.n_items:,}: {', '.join(result.first_items)}, ...; XXH3-128 {result.items}"
+    shown = {**dataclasses.asdict(settings), **{k: v for one in result.protocol.values() for k, v in one.items()}}
+    for title, names in (
+        ("settings", dataclasses.asdict(settings)),
+        ("protocol", shown.keys() - dataclasses.asdict(settings)),
+    ):
+        yield f"  {title:<10} {', '.join(f'{name}={shown[name]}' for name in sorted(names)) or 'unknown'}"
+    for name, what in result.signatures.items():
+        yield f"  {name:<13} {what if len(what) < 200 else f'{len(what.split(chr(44)))} tensors, weights, slots and step'}"
+
+
+@results.register
+def _(result: RecommendReport) -> Iterable[str]:
+    for one in result.items:
+        yield f"{one.item}\t{one.score:.6f}"
+
+
+@remarks.register
+def _(result: RecommendReport) -> Iterable[str]:
+    if result.unknown:
+        yield f"{result.model} does not know {', '.join(result.unknown)}; left out"
 
 
 @remarks.register
@@ -173,6 +267,7 @@ def _(result: PrepReport) -> Iterable[str]:
 @remarks.register
 def _(result: PrepReport) -> Iterable[str]:
     yield from results(result.ingest)
+    yield from remarks(result.ingest)
     yield from remarks(result.split)
     yield from results(result.batches)
     yield from remarks(result.batches)
