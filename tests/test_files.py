@@ -123,6 +123,20 @@ def test_a_folder_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypa
     assert tmp_path.stat().st_ino in flushed
 
 
+def test_a_signal_as_soon_as_the_folder_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = Path.mkdir
+
+    def make_and_stop(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        make(path, mode, parents, exist_ok)
+        if path.name.endswith(STAGED_SUFFIX):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "mkdir", make_and_stop)
+    with pytest.raises(KeyboardInterrupt), staged_folder(tmp_path / "deep" / "result"):
+        pass
+    assert tree(tmp_path) == {}
+
+
 def test_a_new_folder_keeps_nothing_of_the_old(tmp_path: Path) -> None:
     for names in (("a", "b"), ("c",), ()):
         with staged_folder(tmp_path / "result") as staged:

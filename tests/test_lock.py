@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 from conftest import call
 from pocketrec.errors import BusyError, FolderError
+from pocketrec.files import staged_name
 from pocketrec.lock import HOLDER, LOCK, hold
 from pocketrec.sources.synthetic import synth
 
@@ -116,6 +118,17 @@ def test_what_fails_before_it_has_made_anything_leaves_nothing(tmp_path: Path) -
     with pytest.raises(ZeroDivisionError), hold(tmp_path, "prep"):
         raise ZeroDivisionError
     assert names(tmp_path) == {"own.txt"}
+
+
+def test_what_fails_leaves_nothing_half_written(tmp_path: Path) -> None:
+    with hold(tmp_path / "d", "prep"):
+        (tmp_path / "d" / "final").mkdir()
+    staged = staged_name(tmp_path / "d" / "final" / "train.npy")
+    with contextlib.suppress(KeyboardInterrupt), hold(tmp_path / "d", "prep"):
+        staged.write_text("x")
+        raise KeyboardInterrupt
+    assert names(tmp_path / "d") == {"final"}
+    assert names(tmp_path / "d" / "final") == set()
 
 
 def test_a_holder_that_says_nothing(tmp_path: Path) -> None:

@@ -87,8 +87,8 @@ def staged_folder(path: Path) -> Iterator[Path]:
     staged = staged_name(path)
     shutil.rmtree(staged, ignore_errors=True)
     with parents_of(path):
-        staged.mkdir()
         try:
+            staged.mkdir()  # a signal may stop us as soon as it is there
             yield staged
             flush_tree(staged)
             shutil.rmtree(path, ignore_errors=True)

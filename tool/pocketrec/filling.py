@@ -92,8 +92,8 @@ def fill(log: Path, home: Path, staged: Path, settings: Settings, force: bool, p
 def _attempt(home: Path) -> Iterator[Path]:
     """A folder for parts that may come to nothing. After an error Polars' threads still write for a moment."""
     folder = staged_name(home.with_name("scan"))
-    folder.mkdir()
     try:
+        folder.mkdir()
         yield folder
     finally:
         until = time.monotonic() + PATIENCE

@@ -59,9 +59,17 @@ def hold(folder: Path | str, command: str) -> Iterator[None]:
             stack.callback(_held.pop, home, None)
             _held[home] = me
             (home / HOLDER).write_text(json.dumps(_about_me(command)), encoding="utf-8")
-            for place in Dataset(home).homes:
-                remove_leftovers(place)
-        yield
+            _tidy(home)
+        try:
+            yield
+        except BaseException:
+            _tidy(home)  # a signal may have come between the making of a file and the block that would remove it
+            raise
+
+
+def _tidy(home: Path) -> None:
+    for place in Dataset(home).homes:
+        remove_leftovers(place)
 
 
 @contextlib.contextmanager
