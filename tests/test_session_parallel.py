@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pocketrec import session_parallel
 from pocketrec.schema import Int32
 from pocketrec.session_parallel import IDLE_FEAT, IDLE_MASK, IDLE_TARGET, Blocks, Lanes, Resets, Tail
 
@@ -17,6 +19,14 @@ Sessions = list[list[int]]
 
 RESETS = st.sampled_from(["once", "repeated"])
 TAILS = st.sampled_from(["drop", "pad"])
+
+
+@pytest.fixture(autouse=True, scope="module", params=[1, session_parallel.FEW_LANES], ids=["many", "few"])
+def _few_lanes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every law holds for both ways to assign sessions, whatever the number of lanes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_parallel, "FEW_LANES", request.param)
+        yield
 
 
 @st.composite

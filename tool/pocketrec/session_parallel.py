@@ -4,8 +4,8 @@ Protocol (Hidasi et al. 2016, section 3.2, and the loader of the original prepar
 lanes run out of clicks, they take the next sessions, lanes in ascending order. A session of L clicks fills L-1 steps of
 its lane: feat is the current item, target the next.
 
-That is a queue with B servers. `Lanes` assigns sessions to lanes a step at a time, all lanes that are free at a step at
-once; `Blocks` then places all transitions of many sessions with a few array operations. Neither knows files or sets.
+That is a queue with B servers. `Lanes` assigns sessions to lanes, in the way that suits their number; `Blocks` then places
+all transitions of many sessions with a few array operations. Neither knows files or sets.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from heapq import heapify, heapreplace
+from itertools import repeat
+from operator import add, itemgetter
 from typing import Literal
 
 import numpy as np
@@ -26,6 +29,8 @@ IDLE_FEAT, IDLE_TARGET, IDLE_MASK = 0, -1, 0
 """What a lane without a session emits (`tail="pad"`)."""
 
 CELLS_A_BLOCK = 1 << 18
+FEW_LANES = 64
+"""From so many lanes on it pays to take all that are free at a step together."""
 
 
 class Block:
@@ -140,9 +145,29 @@ class Lanes:
 
         Stops at the first step where the sessions run out; the next call goes on from there.
         """
+        starts, lanes = self._few_lanes(lengths) if len(self.free) < FEW_LANES else self._many_lanes(lengths)
+        self.step = int(self.free.min())
+        return starts, lanes
+
+    def _few_lanes(self, lengths: Int64) -> tuple[Int64, Int64]:
+        """Each session takes the lane with the smallest step * B + lane, off a heap of these.
+
+        Few lanes are seldom free together, so there is nothing to put into arrays; but chained iterators do it without a
+        step of the interpreter: look at the smallest, add the session to it, put that in its place.
+        """
+        width = len(self.free)
+        heap = (self.free * width + np.arange(width)).tolist()
+        heapify(heap)
+        smallest = map(itemgetter(0), repeat(heap))
+        taken = map(heapreplace, repeat(heap), map(add, smallest, (lengths * width).tolist()))
+        starts, lanes = np.divmod(np.fromiter(taken, np.int64, len(lengths)), width)
+        steps, ends = np.divmod(np.array(heap), width)
+        self.free[ends] = steps
+        return starts, lanes
+
+    def _many_lanes(self, lengths: Int64) -> tuple[Int64, Int64]:
+        """All lanes that are free at a step at once."""
         starts, lanes = np.empty_like(lengths), np.empty_like(lengths)
-        if len(self.free) == 1:
-            return self._assign_one_lane(lengths, starts, lanes)
         free, done, count = self.free, 0, len(lengths)
         while done < count:
             step = np.minimum.reduce(free)  # the wrappers min and flatnonzero cost as much again
@@ -152,15 +177,6 @@ class Lanes:
             lanes[done:stop] = ready
             free[ready] = lengths[done:stop] + step
             done = stop
-        self.step = int(free.min())
-        return starts, lanes
-
-    def _assign_one_lane(self, lengths: Int64, starts: Int64, lanes: Int64) -> tuple[Int64, Int64]:
-        lanes[:] = 0
-        ends = self.step + np.cumsum(lengths)
-        starts[:] = ends - lengths
-        if len(ends):
-            self.free[0] = self.step = int(ends[-1])
         return starts, lanes
 
 
