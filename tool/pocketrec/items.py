@@ -7,6 +7,7 @@ index of a dataset, `final/items.parquet`, is the vocabulary of train_tr in orde
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ MISSING = -1
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MAX_BITS = 22
+_AT_A_TIME = 1 << 15
+"""Ids looked up together: what is needed on the way then stays in a core's cache, and small."""
 
 
 class ItemCodes:
@@ -38,20 +41,28 @@ class ItemCodes:
         self._shift = np.uint64(64 - bits)
         self._candidates = np.zeros(1 << bits, np.int32)
         self._candidates[self._slots(ids)] = np.arange(len(ids), dtype=np.int32)
-        self._order = np.argsort(ids).astype(np.int32)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def of(self, ids: Int64) -> Int32:
         """The code of each id, `MISSING` where it has none; int32, the shape of `ids`."""
-        if not len(self.ids):
-            return np.full(ids.shape, MISSING, np.int32)
+        codes, flat = np.full(ids.size, MISSING, np.int32), ids.reshape(-1)
+        for begin in range(0, ids.size if len(self.ids) else 0, _AT_A_TIME):
+            some = slice(begin, begin + _AT_A_TIME)
+            codes[some] = self._look_up(flat[some])
+        return codes.reshape(ids.shape)
+
+    def _look_up(self, ids: Int64) -> Int32:
         codes = self._candidates[self._slots(ids)]
-        doubtful = np.nonzero(self.ids[codes] != ids)
-        if len(doubtful[0]):
+        doubtful = np.flatnonzero(self.ids[codes] != ids)
+        if len(doubtful):
             codes[doubtful] = self._search(ids[doubtful])
         return codes
+
+    @cached_property
+    def _order(self) -> Int32:
+        return np.argsort(self.ids).astype(np.int32)
 
     def _slots(self, ids: Int64) -> Int64:
         hashed = ids.view(np.uint64) * _GOLDEN
