@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from pocketrec.coding import ID
@@ -16,7 +17,7 @@ from pocketrec.damage import check_files, rebuild_command, unreadable
 from pocketrec.errors import DatasetError
 from pocketrec.layout import Dataset
 from pocketrec.manifest import read_records
-from pocketrec.schema import ITEM, SESSION, Int64
+from pocketrec.schema import ITEM, ROW, SESSION, Int64
 
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 """What Polars raises over a file that is not what it was; it panics over some."""
@@ -134,3 +135,14 @@ def _first_unreadable(part: Path, columns: list[str]) -> Path:
 def read_column(part: Path, column: str) -> Int64:
     """One whole column of one part. Column after column takes less memory than all at once."""
     return read_columns(part, [column])[0]
+
+
+def read_lines(part: Path, rows: int) -> Int64:
+    """The lines of the log that a part's rows are, ascending; read only where others lie between the first and the last.
+
+    Args:
+        part: the folder.
+        rows: how many it has, 1 or more.
+    """
+    first, last = (int(read_columns(part, [ROW], slice(at, at + 1))[0][0]) for at in (0, rows - 1))
+    return np.arange(first, last + 1) if last + 1 - first == rows else read_column(part, ROW)

@@ -23,7 +23,7 @@ from pocketrec.arrays import open_array
 from pocketrec.coding import ID
 from pocketrec.holdout import ROLE_OF
 from pocketrec.parts import read_columns, read_frame
-from pocketrec.schema import CLICK_COLUMNS, ITEM, MS, SESSION, TIME, Int64, UInt8
+from pocketrec.schema import ITEM, MS, ROW, SESSION, TIME, Int64, UInt8
 from pocketrec.writers import Writer
 
 HEADER = b"SessionId\tItemId\tTime\n"
@@ -67,6 +67,11 @@ class Part:
     first: int
     last: int
     ids: tuple[str, ...] = ()
+
+    @property
+    def in_one_piece(self) -> bool:
+        """Whether its rows are consecutive lines of the log."""
+        return self.rows == self.last + 1 - self.first
 
 
 class Cursor:
@@ -165,7 +170,11 @@ def _slice_rows(open_at_once: int) -> int:
 
 def _read(part: Part, place: Place) -> Clicks:
     rows = slice(place.in_file, place.in_file + place.rows)
-    session, item, time, row = read_columns(place.file, CLICK_COLUMNS, rows)
+    session, item, time = read_columns(place.file, (SESSION, ITEM, TIME), rows)
+    if part.in_one_piece:
+        row = part.first + place.in_part + np.arange(place.rows)
+    else:
+        (row,) = read_columns(place.file, [ROW], rows)
     ids = read_frame(place.file, list(part.ids), rows) if part.ids else None
     roles = open_array(part.roles, dtype=np.uint8, shape=(part.rows,))[place.in_part : place.in_part + place.rows]
     return Clicks(session, item, time, row, np.array(roles), ids)

@@ -26,10 +26,10 @@ from pocketrec.items import ItemCodes
 from pocketrec.layout import Dataset
 from pocketrec.lock import hold
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
-from pocketrec.parts import Parts, read_column
+from pocketrec.parts import Parts, read_column, read_lines
 from pocketrec.progress import SILENT, Progress
 from pocketrec.rsc15 import Part, write_sets
-from pocketrec.schema import MS, ROW, SESSION
+from pocketrec.schema import MS, SESSION
 from pocketrec.space import roles_bytes, room, txt_bytes
 from pocketrec.writers import Writer
 
@@ -178,7 +178,7 @@ def _assign(parts: Parts, rules: Rules, staged: Path) -> tuple[Tally, dict[str, 
         kept, ends = (np.load(scratch / f"{what}_{name}.npy", allow_pickle=False) for what in ("kept", "ends"))
         members = holdout.assign(kept, ends, codes, found, cut, rules)
         np.save(staged / f"{name}.npy", holdout.roles(members))
-        row = read_column(path, ROW)
+        row = read_lines(path, len(kept))
         tally = holdout.tally(members, kept, codes, len(ends), row, len(items))
         return tally, name, [len(row), int(row[0]), int(row[-1])]
 
