@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pocketrec.arrays import open_array
+from pocketrec.decimals import LARGEST
 from pocketrec.errors import DatasetError
 from pocketrec.schema import Int32
 from pocketrec.writers import FORMATS, Npy, Txt, Writer
@@ -23,6 +24,8 @@ VALUES = {
     "digits": st.integers(0, 9),
     "ten or less": st.integers(0, 10),
     "small": st.integers(-12, 120),
+    "with a word": st.integers(-1, 70_000) | st.just(-1),
+    "edges of a table": st.sampled_from([-2, *(2**bits + more for bits in (0, 1, 4, 16, 20) for more in (-2, -1, 0))]),
     "edges of a length": st.sampled_from([INT32.min, INT32.max, *EDGES]),
     "any": st.integers(int(INT32.min), int(INT32.max)),
 }
@@ -104,8 +107,10 @@ def test_blocks_that_are_views_are_written_as_they_look(tmp_path: Path, form: st
         assert (tmp_path / str(number)).read_bytes() == numpys_bytes(view.copy(), form), number
 
 
-def test_txt_of_more_numbers_than_one_batch_of_the_encoder(tmp_path: Path) -> None:
-    array = np.random.default_rng(3).integers(-1, 60_000, (700, 211), np.int32)
+@pytest.mark.parametrize("largest", [60_000, LARGEST, LARGEST + 1])
+def test_txt_of_more_numbers_than_one_batch_of_the_encoder(tmp_path: Path, largest: int) -> None:
+    array = np.random.default_rng(3).integers(-1, largest, (700, 211), np.int32, endpoint=True)
+    array[350, 100] = largest
     with Writer(tmp_path / "a.txt", Txt(211)) as writer:
         writer.write(array)
         writer.commit()

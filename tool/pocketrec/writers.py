@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 import xxhash
 
+from pocketrec import decimals
 from pocketrec.bulk import BulkFile
 from pocketrec.files import commit, content_hash, staged_name
 from pocketrec.manifest import OutputFile
@@ -84,11 +85,21 @@ class Txt:
         return b""
 
     def encode(self, block: Int32) -> bytes | memoryview:
-        """The block as text, by Polars' CSV writer: one number a line, with the comma for a line end."""
+        """The block as text: from tables where its numbers are small, else by Polars' CSV writer."""
         if not block.size:
             return b""
         if block.min() >= 0 and block.max() <= 9:
             return self._encode_digits(block)
+        if decimals.have_words(block):
+            return decimals.encode(block).data
+        return self._encode_any(block)
+
+    def shape(self, rows: int) -> tuple[int, ...]:
+        """(rows, width)."""
+        return rows, self.width
+
+    def _encode_any(self, block: Int32) -> memoryview:
+        """One number a line, with the comma for a line end."""
         text = io.BytesIO()
         flat = pl.DataFrame({"": np.ascontiguousarray(block).reshape(-1)})
         flat.write_csv(text, include_header=False, line_terminator=",", quote_style="never", batch_size=1 << 16)
@@ -96,10 +107,6 @@ class Txt:
         ends = np.flatnonzero(encoded == ord(","))
         encoded[ends[self.width - 1 :: self.width]] = ord("\n")
         return encoded.data
-
-    def shape(self, rows: int) -> tuple[int, ...]:
-        """(rows, width)."""
-        return rows, self.width
 
     def _encode_digits(self, block: Int32) -> memoryview:
         text = np.empty((len(block), 2 * self.width), np.uint8)
