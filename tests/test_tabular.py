@@ -94,7 +94,10 @@ def fields_of(line: str, separator: str) -> list[str] | None:
         at += 1
 
 
-def by_hand(line: bytes, separator: str) -> tuple[str, str, int] | None:
+def by_hand(
+    line: bytes, separator: str, count: int = 5, places: tuple[int, int, int] = (4, 2, 1)
+) -> tuple[str, str, int] | None:
+    """Session, item and time of a line of `count` fields, from their places; None where it is no click."""
     line = line[:-1] if line.endswith(b"\r") else line
     if b"\r" in line or b"\x00" in line or line.startswith((b"\xef\xbb\xbf", b"x\x01")):
         return None
@@ -102,9 +105,9 @@ def by_hand(line: bytes, separator: str) -> tuple[str, str, int] | None:
         fields = fields_of(line.decode(), separator)
     except UnicodeDecodeError:
         return None
-    if fields is None or len(fields) != 5:
+    if fields is None or len(fields) != count:
         return None
-    session, item, time = fields[4], fields[2], read_time(fields[1])
+    session, item, time = fields[places[0]], fields[places[1]], read_time(fields[places[2]])
     if not session or not item or "\t" in session + item or time is None:
         return None
     return session, item, time
