@@ -26,6 +26,16 @@ def write_dat(path: Path, ratings: Iterable[Rating]) -> Path:
     return path
 
 
+def two_camps() -> list[Rating]:
+    """60 users who each like one half of 50 items."""
+    rng = np.random.default_rng(5)
+    lines = []
+    for user in range(60):
+        own = rng.permutation(25)[:18] * 2 + user % 2
+        lines += [Rating(100 + user, 1000 + int(item), 10**9 + int(time)) for time, item in enumerate(own)]
+    return lines
+
+
 def golden_ratings() -> tuple[list[Rating], np.random.RandomState]:
     """The fixture of the original's own test of its producer, and the generator as it stands afterwards."""
     rng = np.random.RandomState(0)

@@ -2,7 +2,10 @@
 
 Two kinds of kills, in turn: at a random moment of the run, and right before a random change to the dataset's names (a
 rename, a removal, a file opened for writing), where moments too short to be hit by chance are. Both are drawn from a seed;
-POCKETREC_KILLS sets how many, POCKETREC_KILLS_SEED which.
+POCKETREC_KILLS sets how many, POCKETREC_KILLS_SEED which. With POCKETREC_KILLS_MODELS=1 the stages that start TensorFlow
+are among them: export, train, ncf train. A long run, which says what it killed:
+
+    POCKETREC_KILLS=300 POCKETREC_KILLS_MODELS=1 pytest tests/test_kill.py -s
 """
 
 from __future__ import annotations
@@ -22,13 +25,17 @@ from pathlib import Path
 import pytest
 
 import pocketrec
+import pocketrec.ncf.prep
+from ncf_support import two_camps, write_dat
 from pocketrec.files import STAGED_SUFFIX, content_hash
 from pocketrec.layout import Dataset
 from pocketrec.manifest import Record, read_records
+from pocketrec.ncf.layout import NcfDataset
 from pocketrec.sources.synthetic import synth
 
 KILLS = int(os.environ.get("POCKETREC_KILLS", "12"))
 SEED = int(os.environ.get("POCKETREC_KILLS_SEED", "1"))
+MODELS = os.environ.get("POCKETREC_KILLS_MODELS", "") == "1"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TIMEOUT = 120
 
@@ -104,8 +111,8 @@ def contents(dataset: Path) -> dict[str, str]:
 
 
 def records(dataset: Path) -> dict[str, dict[str, Record]]:
-    where = Dataset(dataset)
-    return {folder.name: read_records(folder) for folder in (where.clicks.parent, where.rsc15, where.final)}
+    sides = Dataset(dataset), Dataset(NcfDataset(dataset).home)
+    return {str(folder.relative_to(dataset)): read_records(folder) for side in sides for folder in side.homes}
 
 
 def times(dataset: Path, kept: dict[str, dict[str, Record]]) -> dict[str, int]:
@@ -141,6 +148,10 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
     lines = log.read_bytes().splitlines(keepends=True)
     packed.write_bytes(gzip.compress(b"".join([*lines[:9], b"bad\n", *lines[9:]]), 1))
     pocketrec.ingest(packed, aside, bad_rows="set-aside", timezone="Asia/Shanghai")
+    ratings, rated = write_dat(root / "ratings.dat", two_camps()), root / "rated"
+    ncf_prep = ("ncf", "prep", str(ratings), "--min-ratings", "5")
+    pocketrec.ncf.prep.prep(ratings, rated, min_ratings=3)
+    ncf_batches = ("ncf", "batches", "--train-epochs", "3", "--batch-size", "64", "--eval-negatives", "20")
     batches = ("batches", "--batch-size", "32")
     given: list[tuple[str, tuple[str, ...], Path]] = [
         ("ingest", ("ingest", str(log)), empty),
@@ -152,8 +163,25 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
         ("batches over another split", batches, divided_again),
         ("split --fresh", ("split", "--fresh"), divided),
         ("prep over another log", ("prep", str(log), "--batch-size", "32"), older),
+        ("ncf prep", ncf_prep, empty),
+        ("ncf prep over other settings", ncf_prep, rated),
+        ("ncf batches", ncf_batches, rated),
+        *(modelling(root, log, rated) if MODELS else []),
     ]
     return [undisturbed(root, *one) for one in given]
+
+
+def modelling(root: Path, log: Path, rated: Path) -> list[tuple[str, tuple[str, ...], Path]]:
+    """The stages that start TensorFlow, on a dataset with few steps."""
+    small = root / "small"
+    pocketrec.prep(log, small, batch_size=64, min_item_support=200, formats=["npy"])
+    sizes = ("--batch-size", "64", "--hidden-size", "8")
+    ncf = ("--train-epochs", "2", "--batch-size", "64", "--eval-negatives", "20", "--num-factors", "4", "--layers", "8,4")
+    return [
+        ("export", ("export", *sizes), small),
+        ("train", ("train", *sizes, "--epochs", "1"), small),
+        ("ncf train", ("ncf", "train", *ncf), rated),
+    ]
 
 
 def undisturbed(root: Path, name: str, command: tuple[str, ...], before: Path) -> Case:

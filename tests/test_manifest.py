@@ -87,13 +87,12 @@ def test_the_manifest_on_disk(tmp_path: Path) -> None:
     """Other programs read it: sorted keys, the same bytes for the same records in any order."""
     one, two = make(tmp_path, "one", size=3), make(tmp_path, "two")
     text = (tmp_path / MANIFEST).read_text()
-    assert json.loads(text) == {
-        "format": FORMAT,
-        "records": {
-            "one": json.loads(json.dumps(dataclasses.asdict(one))),
-            "two": json.loads(json.dumps(dataclasses.asdict(two))),
-        },
+    records = {
+        "one": json.loads(json.dumps(dataclasses.asdict(one))),
+        "two": json.loads(json.dumps(dataclasses.asdict(two))),
     }
+    digest = xxhash.xxh3_128(json.dumps(records, sort_keys=True).encode()).hexdigest()
+    assert json.loads(text) == {"format": FORMAT, "records": records, "xxh3": digest}
     drop_record(tmp_path, "one")
     write_record(tmp_path, "one", one)
     assert (tmp_path / MANIFEST).read_text() == text
@@ -153,6 +152,7 @@ DAMAGE = {
     "without records": b'{"format": 1}',
     "records that are none": b'{"format": 1, "records": null}',
     "a record without files": b'{"format": 1, "records": {"split": {"stage": "split"}}}',
+    "nested without end": b'{"format": 1, "records": ' + b"[" * 100_000,
     "a file without a size": b'{"format": 1, "records": {"split": {"stage": "split", "settings": {}, "inputs": {}, '
     b'"counts": {}, "files": {"a.txt": {"xxh3": "00"}}}}}',
 }
@@ -169,6 +169,19 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, content: bytes) -> None:
         assert error.value.expected == "the JSON that pocketrec wrote there"
         assert error.value.do == "remove the file; the stage that wrote it will run again"
     assert (tmp_path / MANIFEST).read_bytes() == content
+
+
+def test_a_number_in_a_manifest_that_changed_is_damage(tmp_path: Path) -> None:
+    make(tmp_path, size=1234)
+    path = tmp_path / MANIFEST
+    text = path.read_text()
+    path.write_text(text.replace("1234", "1235"))
+    with pytest.raises(DatasetError, match="its XXH3-128 is another"):
+        read_records(tmp_path)
+    document = json.loads(text)
+    del document["xxh3"]  # as an older pocketrec wrote it
+    path.write_text(json.dumps(document))
+    assert list(read_records(tmp_path)) == ["stage"]
 
 
 @pytest.mark.parametrize("form", [FORMAT - 1, FORMAT + 1, "1", None])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from conftest import call
-from ncf_support import Rating, write_dat
+from ncf_support import two_camps, write_dat
 from pocketrec.errors import DatasetError, ModelError, SettingsError
 from pocketrec.integrity import verify_data
 from pocketrec.ncf.evaluate import evaluate
@@ -29,16 +29,6 @@ from pocketrec.ncf.verify import verify_export
 SMALL: dict[str, Any] = {
     "train_epochs": 3, "batch_size": 128, "eval_negatives": 20, "num_factors": 4, "layers": (8, 6), "learning_rate": 0.01,
 }  # fmt: skip
-
-
-def two_camps() -> list[Rating]:
-    """60 users who each like one half of 50 items."""
-    rng = np.random.default_rng(5)
-    lines = []
-    for user in range(60):
-        own = rng.permutation(25)[:18] * 2 + user % 2
-        lines += [Rating(100 + user, 1000 + int(item), 10**9 + int(time)) for time, item in enumerate(own)]
-    return lines
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import gzip
+import os
 import shutil
 import subprocess
+import sys
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
@@ -218,10 +220,37 @@ def test_numpy_on_a_full_disk(small_disk: Path) -> None:
 
 
 def test_other_errors_pass(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="Input/output"), room(tmp_path, "split"):
+    with pytest.raises(OSError, match="Broken pipe"), room(tmp_path, "split"):
+        raise OSError(errno.EPIPE, "Broken pipe")
+    with pytest.raises(FolderError, match="Input/output error"), room(tmp_path, "split"):
         raise OSError(errno.EIO, "Input/output error")
     with pytest.raises(FolderError, match="Permission denied"), room(tmp_path, "split"):
         raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path))
+
+
+def test_files_that_may_not_become_so_large(log: Path, tmp_path: Path) -> None:
+    """A limit of the shell's, or a file system's own."""
+    command = [sys.executable, "-m", "pocketrec.cli", "ingest", str(log), "--dataset", str(tmp_path / "d")]
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 8; exec "$@"', "sh", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Error: {tmp_path}/d"), done.stderr
+    assert "ulimit -f unlimited" in done.stderr
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_log_that_this_user_may_not_read(log: Path, tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(log.read_bytes())
+    (tmp_path / "log").chmod(0)
+    command = [sys.executable, "-m", "pocketrec.cli", "ingest", str(tmp_path / "log"), "--dataset", str(tmp_path / "d")]
+    drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    if drop and (not shutil.which(drop[0]) or subprocess.run([*drop, "true"], capture_output=True, check=False).returncode):
+        pytest.skip("this user may read everything")
+    done = subprocess.run([*drop, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Error: {tmp_path}/log cannot be read (Permission denied).")
+    assert not (tmp_path / "d").exists()
 
 
 def test_a_log_that_is_ingested_from_a_library_is_refused_too(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
+import os
+import pty
 import random
 import subprocess
 import sys
@@ -57,6 +61,9 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "zip, stored": lambda data: zipped(("any.dat", data), method=zipfile.ZIP_STORED),
     "zip, bzip2": lambda data: zipped(("any.dat", data), method=zipfile.ZIP_BZIP2),
     "zip, lzma": lambda data: zipped(("any.dat", data), method=zipfile.ZIP_LZMA),
+    "zip, made on a Mac": lambda data: zipped(
+        ("yoochoose-clicks.dat", data), ("__MACOSX/._yoochoose-clicks.dat", b"\x00\x05\x16\x07")
+    ),
     "zip, in a folder": lambda data: zipped(("data/", b""), ("data/yoochoose-clicks.dat", data), ("data/notes", b"")),
     "Kaggle's": kaggle,
 }
@@ -136,6 +143,9 @@ NO_LOG: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a zip in a zip": (lambda data: zipped(("a.zip", zipped(("a", data)))), "is itself packed (zip)"),
     "a gzip in a zip": (lambda data: zipped(("a.gz", gzip.compress(data))), "is itself packed (gzip)"),
     "a zstd in a gzip": (lambda data: gzip.compress(zstd.compress(data)), "is itself packed (zstd)"),
+    "an xz": (lzma.compress, "is packed (xz)"),
+    "a bzip2": (bz2.compress, "is packed (bzip2)"),
+    "an xz in a zip": (lambda data: zipped(("a.xz", lzma.compress(data))), "is itself packed (xz)"),
     "encrypted": (encrypted, "clicks.dat is encrypted"),
     "nothing": (lambda _: gzip.compress(b""), "is empty"),
     "another checksum": (lambda data: gzip.compress(data)[:-8] + b"1234" + gzip.compress(data)[-4:], "CRC check failed"),
@@ -190,6 +200,29 @@ def test_an_archive_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.iterdir()) == [log]
 
 
+@pytest.mark.parametrize("columns", [None, {"session": "a", "item": "b", "time": "c"}])
+def test_a_log_of_nothing_but_other_lines_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: dict[str, str] | None
+) -> None:
+    """A little archive of a thousand million blank lines, each of them set aside, would fill the disk."""
+    monkeypatch.setattr("pocketrec.spool.HOPELESS", 5_000)
+    monkeypatch.setattr(streams, "BLOCK_BYTES", 1_000)
+    log, head = tmp_path / "log.gz", b"a,b,c\n" if columns else b""
+    log.write_bytes(gzip.compress(head + b"\n" * 20_000 + CLICKS[0].line().encode()))
+    with pytest.raises(LogError, match=r"none of the first 5,\d\d\d lines of .*log.gz is a click, line [12]: a blank line"):
+        ingest(log, tmp_path / "d", bad_rows="set-aside", columns=columns)
+    assert list(tmp_path.iterdir()) == [log]
+    log.write_bytes(gzip.compress(CLICKS[0].line().encode() + b"\n" * 20_000))
+    assert columns or ingest(log, tmp_path / "d", bad_rows="set-aside").set_aside == 20_000
+
+
+def test_a_log_that_cannot_be_read(tmp_path: Path) -> None:
+    """The kernel gives an error for memory at address 0, as for a broken disk."""
+    with pytest.raises(LogError, match=r"/proc/self/mem cannot be read \(Input/output error\)"):
+        ingest("/proc/self/mem", tmp_path / "d")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("head", [b"", b"P", b"1,2", b"\x1f", b"PK\x05"])
 def test_what_is_no_archive(head: bytes) -> None:
     assert packing(head) == ""
@@ -224,6 +257,25 @@ def test_standard_input(tmp_path: Path, data: bytes, plain: list[tuple[int, ...]
 def test_standard_input_that_is_no_log(tmp_path: Path, given: bytes, words: bytes) -> None:
     done = piped(given, tmp_path / "d")
     assert (done.returncode, words in done.stderr) == (1, True), done.stderr
+    assert not (tmp_path / "d").exists()
+
+
+def test_standard_input_that_is_closed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pocketrec.cli", "ingest", "-", "--dataset", str(tmp_path / "d")]
+    done = subprocess.run(["sh", "-c", 'exec "$@" <&-', "sh", *command], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr.startswith(b"Error: standard input is closed.")) == (1, True), done.stderr
+    assert not (tmp_path / "d").exists()
+
+
+def test_standard_input_that_breaks_off(tmp_path: Path) -> None:
+    """A terminal that was hung up: reading it is an error of the system."""
+    ours, theirs = pty.openpty()
+    os.close(ours)
+    command = [sys.executable, "-m", "pocketrec.cli", "ingest", "-", "--dataset", str(tmp_path / "d")]
+    done = subprocess.run(command, stdin=theirs, capture_output=True, timeout=60, check=False)
+    os.close(theirs)
+    assert (done.returncode, b"Traceback" in done.stderr) == (1, False), done.stderr
+    assert done.stderr.startswith(b"Error: standard input ")
     assert not (tmp_path / "d").exists()
 
 

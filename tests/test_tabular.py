@@ -94,7 +94,10 @@ def fields_of(line: str, separator: str) -> list[str] | None:
         at += 1
 
 
-def by_hand(line: bytes, separator: str) -> tuple[str, str, int] | None:
+def by_hand(
+    line: bytes, separator: str, count: int = 5, places: tuple[int, int, int] = (4, 2, 1)
+) -> tuple[str, str, int] | None:
+    """Session, item and time of a line of `count` fields, from their places; None where it is no click."""
     line = line[:-1] if line.endswith(b"\r") else line
     if b"\r" in line or b"\x00" in line or line.startswith((b"\xef\xbb\xbf", b"x\x01")):
         return None
@@ -102,9 +105,9 @@ def by_hand(line: bytes, separator: str) -> tuple[str, str, int] | None:
         fields = fields_of(line.decode(), separator)
     except UnicodeDecodeError:
         return None
-    if fields is None or len(fields) != 5:
+    if fields is None or len(fields) != count:
         return None
-    session, item, time = fields[4], fields[2], read_time(fields[1])
+    session, item, time = fields[places[0]], fields[places[1]], read_time(fields[places[2]])
     if not session or not item or "\t" in session + item or time is None:
         return None
     return session, item, time
@@ -281,7 +284,17 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [log]
 
 
-@pytest.mark.parametrize("text", ["", "session=a", "session=a,item=b,time=", "session=a,item=b,time=c,other=d", "a,b,c"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "session=a",
+        "session=a,item=b,time=",
+        "session=a,item=b,time=c,other=d",
+        "a,b,c",
+        "session=a,session=b,item=c,time=d",
+    ],
+)
 def test_what_names_no_columns(text: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError):
         parse_columns(text)
@@ -356,13 +369,17 @@ def test_bad_rows_of_a_parquet_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (report.rows, report.set_aside, report.lines) == (2, 6, 8)
     assert [(number, text) for number, _, text in rejects(tmp_path / "d")] == [
         (2, b",1,2"), (3, b"b,2,"), (4, b",3,4"), (6, b"t\tab,5,6"), (7, b"d,6,-7"), (8, b"e\nf,7,8")]  # fmt: skip
+    reasons = [reason[:11] for _, reason, _ in rejects(tmp_path / "d")]
+    assert reasons == ["the session", "the time is", "the session", "the session", "the time is", "the session"]
     assert kept(tmp_path / "d") == [(0, 0, 1000), (1, 4, 5000)]
 
 
 def test_parquet_that_is_no_log(tmp_path: Path) -> None:
     log = parquet(tmp_path / "log.parquet", [1.5], [1], [1])
     assert "--columns session=NAME" in call("ingest", log, "--dataset", tmp_path / "d")[2]
+    long = parquet(tmp_path / "long", [1], [1], [timedelta(1)])
     cases = {"of Float64": log, "is cut or damaged": tmp_path / "cut", "called 'sku'": tmp_path / "other"}
+    cases["has the time column 'when' of Duration"] = long
     cases["is cut or damaged"].write_bytes(log.read_bytes()[:-20])
     pl.DataFrame({"user session": [1], "when": [1]}).write_parquet(cases["called 'sku'"])
     for said, path in cases.items():

@@ -186,7 +186,9 @@ def _show(output: Output, result: object) -> None:
 @app.command()
 @grouped
 def prep(
-    ratings: Annotated[Path, typer.Argument(help="u.data, ratings.dat, ratings.csv, their zip, or any csv.")],
+    ratings: Annotated[
+        Path, typer.Argument(help="u.data, ratings.dat, ratings.csv, their zip, or any csv.", readable=False)
+    ],
     dataset: DatasetOption = Path("dataset"),
     *,
     splitting: Splitting,

@@ -135,14 +135,15 @@ def _sink_spooled(log: Path, staged: Path, settings: Settings, progress: Progres
 
 def _source(log: Path, settings: Settings) -> Log:
     timezone, columns = settings["timezone"], settings.get("columns")
+    name = "standard input" if log == STDIN else str(log)
     if columns is not None and log != STDIN and is_parquet(log):
         return TableLog(log, columns, timezone)
     if settings.get("kind") == "ratings":
-        begin = partial(movielens.begin, name=str(log), columns=columns, timezone=timezone)
+        begin = partial(movielens.begin, name=name, columns=columns, timezone=timezone)
         return LineLog(log, begin, movielens.RATINGS)
     if columns is None:
         return LineLog(log, partial(yoochoose.Lines.of, timezone=timezone))
-    return LineLog(log, partial(tabular.Lines.of, name=str(log), columns=columns, timezone=timezone))
+    return LineLog(log, partial(tabular.Lines.of, name=name, columns=columns, timezone=timezone))
 
 
 def _cuts(sample: pl.Series, rows: float) -> pl.Series:

@@ -1,6 +1,7 @@
 """What a stage wrote, from what, with which settings: one manifest.json a folder, one record a stage run.
 
 A record is written after the files it describes and removed before they are replaced, so a record that is there is true.
+The manifest has a hash of its own records, so that a changed number in it is damage and not a fact.
 A stage is up to date when its record names the same settings and the same inputs; inputs are named by content, so the
 chain from the log to the model can be followed by comparing strings.
 """
@@ -121,6 +122,8 @@ def read_records(folder: Path) -> dict[str, Record]:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             return {}
+        if document.get("xxh3", digest := _digest(document["records"])) != digest:  # an older pocketrec wrote none
+            raise ValueError("its XXH3-128 is another")
         return {key: _record(entry) for key, entry in document["records"].items()}
     except OSError as error:
         raise FolderError(
@@ -128,7 +131,7 @@ def read_records(folder: Path) -> dict[str, Record]:
             expected="the file that pocketrec wrote there",
             do="move it away; the stage that wrote it will run again",
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(
             f"{path} is damaged ({error.__class__.__name__}: {error}).",
             expected="the JSON that pocketrec wrote there",
@@ -159,8 +162,6 @@ def drop_record(folder: Path, key: str) -> None:
 
 
 def _write(folder: Path, records: dict[str, Record]) -> None:
-    document = {
-        "format": FORMAT,
-        "records": {key: asdict(records[key]) for key in sorted(records)},
-    }
+    described = {key: asdict(records[key]) for key in sorted(records)}
+    document = {"format": FORMAT, "records": described, "xxh3": _digest(described)}
     write_text(folder / MANIFEST, json.dumps(document, indent=1, sort_keys=True) + "\n")

@@ -60,6 +60,7 @@ Clicks = Annotated[
     typer.Argument(
         help="Click log: SessionId,Timestamp,ItemId,Category, in any order; a file, .gz, .zst, .zip, or - (stdin).",
         show_default=False,
+        readable=False,  # a log that may not be read is no misuse; ingest says so
     ),
 ]
 DatasetOption = Annotated[Path, typer.Option("--dataset", help="Folder that everything is written to and read from.")]

@@ -27,7 +27,7 @@ from pocketrec.lock import hold
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, same_log, write_record
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import CLICK_COLUMNS, ITEM, TIME
-from pocketrec.sources.streams import STDIN
+from pocketrec.sources.streams import STDIN, check_log
 from pocketrec.sources.tables import is_parquet
 from pocketrec.sources.tabular import USAGE, Columns, check_columns
 from pocketrec.space import room
@@ -143,13 +143,8 @@ def _check(log: Path, timezone: str, bad_rows: str, columns: Columns | None) -> 
         raise SettingsError(f"bad rows cannot be treated as {bad_rows!r}.", expected=" or ".join(get_args(BadRows)))
     if columns is not None:
         check_columns(columns)
-    if log == STDIN:
-        return
-    if not log.exists():
-        raise LogError(f"{log} does not exist.", expected="a click log", do="check the path; `pocketrec synth` makes one")
-    if not log.is_file():
-        raise LogError(f"{log} is not a file.", expected="a click log; - is standard input")
-    if columns is None and is_parquet(log):
+    check_log(log)
+    if columns is None and log != STDIN and is_parquet(log):
         raise LogError(f"{log} is a Parquet file.", expected="the names of its columns", do=f"add --columns {USAGE}")
 
 

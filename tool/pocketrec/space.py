@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
+import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,6 +30,7 @@ UNPACKED_A_PACKED_BYTE = 5
 ROLES_A_ROW = 7
 """Measured 6: a byte a row of roles, and 5 of scratch that are gone before the txt files begin."""
 
+_NUMBER = re.compile(r"\(os error (\d+)\)")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_IN_WORDS = ("No space left on device", "Disk quota exceeded", "(os error 28)", "(os error 122)")
 _UNUSABLE = (
@@ -38,10 +41,16 @@ _UNUSABLE = (
     errno.EISDIR,
     errno.EEXIST,
     errno.ENAMETOOLONG,
-    errno.EMFILE,
     errno.ELOOP,
 )
-"""What the user can cure; any other error of the system is reported with its traceback."""
+"""What the user can cure by another folder or other permissions."""
+_CURES = {
+    errno.EMFILE: ("a limit of at least 1024 open files", "ulimit -n 4096, and again"),
+    errno.EFBIG: ("files of any size", "ulimit -f unlimited, or name a folder on another file system with --dataset"),
+    errno.EIO: ("a disk that can be read and written", "see what the system says of the disk (dmesg), copy what is on it"),
+    errno.ESTALE: ("a network disk that stays", "mount it again; then the same command goes on"),
+}
+"""What else, what was expected and what to do. Any other error of the system is reported with its traceback."""
 
 
 def size(count: float) -> str:
@@ -114,6 +123,14 @@ def is_full(error: BaseException) -> bool:
     )
 
 
+def _of_system(error: Exception) -> OSError:
+    """What the system said; Polars passes its number on as text. One without a number where the system said nothing."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    number = _NUMBER.search(str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError()
+
+
 def unusable(error: OSError, path: Path) -> FolderError | None:
     """The message for a file or folder that cannot be used; None where the error is of another kind.
 
@@ -121,13 +138,12 @@ def unusable(error: OSError, path: Path) -> FolderError | None:
         error: what the system said.
         path: what was to be used, in case the error does not name it.
     """
+    where = Path(error.filename2 or error.filename or path)
+    if error.errno in _CURES:
+        expected, do = _CURES[error.errno]
+        return FolderError(f"{where}: {error.strerror}.", expected=expected, do=do)
     if error.errno not in _UNUSABLE:
         return None
-    where = Path(error.filename2 or error.filename or path)
-    if error.errno == errno.EMFILE:
-        return FolderError(
-            f"{where}: {error.strerror}.", expected="a limit of at least 1024 open files", do="ulimit -n 4096, and again"
-        )
     if error.errno in (errno.ENOTDIR, errno.EEXIST) and (blocked := _file_among(where)):
         return FolderError(
             f"{blocked} is a file.", expected="a folder", do="name another folder with --dataset, or move the file away"
@@ -177,7 +193,7 @@ def room(folder: Path, stage: str, needed: int = 0, *, force: bool = False) -> I
     except Exception as error:
         if is_full(error):
             raise _ran_out(folder, stage, needed, free) from error
-        explained = unusable(error, folder) if isinstance(error, OSError) else None
+        explained = unusable(_of_system(error), folder)
         if explained is None:
             raise
         raise explained from error

@@ -27,6 +27,9 @@ SPOOL_ROWS, ROW_GROUP = 1 << 18, 1 << 14
 SAMPLE = 1 << 17
 """Session ids that the cuts are made from."""
 
+HOPELESS = 1_000_000
+"""So many lines, none of them a click, and the log is taken for no click log: rejects.csv would be larger than it is."""
+
 STOPPED = "mend or remove the line, or go on without such lines: --bad-rows set-aside"
 HEADER = "; if it is the header of a log of other columns, say which are which: --columns"
 
@@ -129,7 +132,7 @@ def spool(log: Log, folder: Path, rejects: Path, *, set_aside: bool, progress: P
     Raises:
         LogError: a line is no click, and lines are not set aside; or none is one; or the log cannot be read.
     """
-    written, first, bad = _Files(folder), None, 0
+    written, first, bad, clicked = _Files(folder), None, 0, False
     with rejects.open("wb") as aside:
         aside.write(REJECTS_HEADER)
         with contextlib.closing(log.clicks(progress)) as found:
@@ -140,21 +143,22 @@ def spool(log: Log, folder: Path, rejects: Path, *, set_aside: bool, progress: P
                 first, bad = first or clicks.first, bad + clicks.set_aside
                 aside.write(clicks.rejects)
                 written.add(clicks.frame)
+                clicked = clicked or len(clicks.frame) > 0
+                if not clicked and bad >= HOPELESS:
+                    raise _no_clicks(log, first, f"the first {bad:,}")
         written.finish()
     if not written.rows:
-        raise _no_clicks(log, first)
+        raise _no_clicks(log, first, f"the {log.lines:,}")
     if not bad:
         rejects.unlink()
     return Spooled(written.paths, written.rows, bad, tuple(sorted(written.text, reverse=True)))
 
 
-def _no_clicks(log: Log, first: BadLine | None) -> LogError:
+def _no_clicks(log: Log, first: BadLine | None, lines: str) -> LogError:
     expected = f"one click a line: {log.expected}"
     if first is None:
         return LogError(f"{log.name} is empty.", expected=expected, do="check the download or the path")
-    return first.error(
-        f"none of the {log.lines:,} lines of {log.name} is a click", expected, "check that it is the click log"
-    )
+    return first.error(f"none of {lines} lines of {log.name} is a click", expected, "check that it is the click log")
 
 
 class _Files:

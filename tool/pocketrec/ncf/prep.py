@@ -27,7 +27,7 @@ from pocketrec.partitions import BadRows, IngestReport, ingest
 from pocketrec.parts import Parts
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import ITEM, SESSION, Int32, Int64
-from pocketrec.sources.streams import STDIN
+from pocketrec.sources.streams import STDIN, check_log
 from pocketrec.sources.tables import is_parquet
 from pocketrec.sources.tabular import Columns
 from pocketrec.space import OVERHEAD, room
@@ -128,11 +128,7 @@ def prep(
 
 
 def _check(log: Path, min_ratings: int, duplicates: str, split: str, holdout: float) -> None:
-    if log != STDIN and not log.is_file():
-        what = "is not a file" if log.exists() else "does not exist"
-        raise LogError(
-            f"{log} {what}.", expected="ratings: u.data, ratings.dat, ratings.csv, or their zip", do="check the path"
-        )
+    check_log(log, "ratings (u.data, ratings.dat, ratings.csv, or their zip)")
     if min_ratings < 1:
         raise SettingsError(f"min_ratings is {min_ratings}.", expected="1 or more")
     if not 0 < holdout < 0.5:

@@ -48,6 +48,10 @@ MAX_EXPANSION = 200
 """An archive may unpack to so many times its size (click logs: 4 to 10 times), but always to `MIN_LIMIT` bytes."""
 MIN_LIMIT = 1 << 30
 
+_UNREAD = {b"\xfd7zXZ\x00": "xz", b"BZh91AY&SY": "bzip2", b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar"}
+_BESIDE = "__MACOSX"
+"""A folder that macOS puts into a zip: what it knows of each file, under the file's name."""
+
 _DAMAGE = (
     EOFError,
     zlib.error,
@@ -71,6 +75,30 @@ def packing(head: bytes) -> str:
     if head[:4] == b"\x28\xb5\x2f\xfd" or (head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5):  # or a frame to be skipped
         return "zstd"
     return "zip" if head[:4] in (b"PK\x03\x04", b"PK\x05\x06") else ""
+
+
+def unread_packing(head: bytes) -> str:
+    """The name of a packing that is known but not read, by its first bytes; "" for anything else."""
+    return next((name for start, name in _UNREAD.items() if head.startswith(start)), "")
+
+
+def check_log(log: Path, expected: str = "a click log") -> None:
+    """See that a log can be read at all.
+
+    Raises:
+        LogError: it is not there, no file, or may not or cannot be read.
+    """
+    if log == STDIN:
+        return
+    if not log.exists():
+        raise LogError(f"{log} does not exist.", expected=expected, do="check the path; `pocketrec synth` makes a log")
+    if not log.is_file():
+        raise LogError(f"{log} is not a file.", expected=f"{expected}; - is standard input")
+    try:
+        packing_of(log)
+    except OSError as error:
+        expected = f"{expected} that this user can read"
+        raise LogError(f"{log} cannot be read ({error.strerror}).", expected=expected) from error
 
 
 def packing_of(log: Path) -> str:
@@ -155,16 +183,23 @@ def open_log(log: Path, wanted: Wanted = CLICKS) -> Iterator[Stream]:
         with _damage_named(str(log)):
             file, member = _unpacked(raw, kind, log, wanted, stack)
             buffered = io.BufferedReader(cast(Any, file), 1 << 16) if kind else raw
-            inner = packing(buffered.peek(4)) if kind else ""
+            head = buffered.peek(16) if kind else raw.read(16)
+            inner = (packing(head) if kind else "") or unread_packing(head)
         name = f"{log}:{member}" if member else str(log)
-        if inner:
+        if inner and kind:
             raise LogError(f"{name} is itself packed ({inner}).", expected="a click log", do="unpack it once and give that")
+        if inner:
+            raise LogError(f"{name} is packed ({inner}).", expected="plain text, gzip, zstd or zip", do="unpack it")
+        if not kind:
+            raw.seek(0)
         yield Stream(name, member, cast(BinaryIO, buffered), raw.tell, limit)
 
 
 def _standard_input() -> Stream:
+    if sys.stdin is None:
+        raise LogError("standard input is closed.", expected="a click log on it", do="pipe one in, or name a file")
     file = io.BufferedReader(cast(Any, sys.stdin.buffer), 1 << 16)
-    if kind := packing(file.peek(4)):
+    if kind := packing(file.peek(16)) or unread_packing(file.peek(16)):
         packed = f"standard input is packed ({kind})."
         raise LogError(packed, expected="text", do="unpack it on the way, as in `gzip -dc`, or name the file")
     return Stream("standard input", "", file, lambda: 0, sys.maxsize, xxhash.xxh3_128())
@@ -185,7 +220,8 @@ def _unpacked(raw: BinaryIO, kind: str, log: Path, wanted: Wanted, stack: contex
 
 def _member(archive: zipfile.ZipFile, log: Path, wanted: Wanted) -> zipfile.ZipInfo:
     """The log in a zip: the only member there is, or the only one whose name says so."""
-    members = [member for member in archive.infolist() if not member.is_dir()]
+    inside = [member for member in archive.infolist() if not member.is_dir()]
+    members = [member for member in inside if PurePosixPath(member.filename).parts[0] != _BESIDE]
     named = [member for member in members if wanted.names.search(PurePosixPath(member.filename).name)]
     found = members if len(members) == 1 else named
     if len(found) != 1:
@@ -207,7 +243,7 @@ def _damage_named(name: str) -> Iterator[None]:
         yield
     except (*_DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a place before the file's beginning
-            raise
+            raise LogError(f"{name} cannot be read any further ({error.strerror}).", expected="all of the log") from error
         why = str(error).rstrip(".") or error.__class__.__name__
         raise LogError(
             f"{name} is cut or damaged ({why}).", expected="a whole archive", do="download or copy it again"

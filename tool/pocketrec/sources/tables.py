@@ -17,7 +17,7 @@ from pocketrec.progress import Progress
 from pocketrec.schema import ITEM, MS, SESSION, TIME
 from pocketrec.sources import other_times
 from pocketrec.sources.lines import NOT_READ, BadLine, Clicks, reject_row
-from pocketrec.sources.tabular import NAMES, UNFIT, Columns, fit_ids, missing_columns
+from pocketrec.sources.tabular import NAMES, Columns, fit_ids, missing_columns
 from pocketrec.sources.timestamps import from_wall_clock
 
 ROWS_A_READ = 1 << 17
@@ -65,9 +65,9 @@ class TableLog:
         for name, own in self.columns.items():
             dtype = schema[own]
             fit = dtype.is_integer() or isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
-            if not (fit or (name == TIME and (dtype.is_temporal() or dtype.is_float()) and dtype != pl.Time)):
+            if not (fit or (name == TIME and (dtype in (pl.Datetime, pl.Date) or dtype.is_float()))):
                 what = "integers, text, datetimes or float seconds" if name == TIME else "integers or text"
-                raise LogError(f"{self.name} has a {name} column {own!r} of {dtype}.", expected=what)
+                raise LogError(f"{self.name} has the {name} column {own!r} of {dtype}.", expected=what)
 
     def _read(self, offset: int) -> Clicks:
         raw = pl.scan_parquet(self.log, glob=False).slice(offset, ROWS_A_READ)
@@ -104,6 +104,8 @@ def _times(given: pl.Series, timezone: str) -> pl.Series:
 
 def _bad_line(given: tuple[object, ...], read: tuple[object, ...], number: int) -> BadLine:
     place = read.index(None)
-    what = f"the {NAMES[place]} is missing, or none that can be used (an id must not be empty or match {UNFIT!r})"
+    what = f"the {NAMES[place]} is missing, empty, negative, larger than 2^63-1, or has a tab or a line end in it"
+    if NAMES[place] == TIME:
+        what = f"the time is missing or not of the form {other_times.EXPECTED}"
     text = ",".join("" if value is None else str(value) for value in given)
     return BadLine(number, text.encode("utf-8", "backslashreplace"), what)

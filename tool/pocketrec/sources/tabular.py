@@ -39,7 +39,8 @@ def parse_columns(text: str) -> dict[str, str]:
         SettingsError: it is not of that form.
     """
     pairs = [pair.partition("=") for pair in text.split(",")]
-    return check_columns({name.strip(): own for name, _, own in pairs}, text)
+    columns = {name.strip(): own for name, _, own in pairs}
+    return check_columns(columns if len(columns) == len(pairs) else {}, text)
 
 
 def check_columns(columns: Columns, shown: str = "") -> dict[str, str]:
