@@ -19,7 +19,7 @@ import tensorflow as tf
 from pocketrec.candidates import Candidates, Finder
 from pocketrec.lite.contract import ModelSettings
 from pocketrec.models.gru4rec import Gru4Rec
-from pocketrec.models.losses import lanes_of, log_sum, targets_part, with_one
+from pocketrec.models.losses import lanes_of, log_sum, with_one
 from pocketrec.models.optimizers import Rule, make_rule
 from pocketrec.models.updates import Gradients, Rows
 
@@ -123,16 +123,16 @@ class InPlaceGru4Rec(Gru4Rec):
         rows, known = tf.gather(output, found.items), with_one(step.known)  # (U, H + 1), (B, H + 1)
         # The transposed product is that much faster that turning its result around pays.
         scores = tf.transpose(tf.matmul(rows, known, transpose_b=True)) + found.log_weights
-        own_rows = tf.gather(rows, found.targets)
-        own = tf.reduce_sum(known * own_rows, axis=1) - self.settings.logq * tf.gather(self.log_support, lanes.item)
-        shares = tf.nn.softmax(scores)
+        shares, places = tf.nn.softmax(scores), tf.stack([tf.range(target.shape[0]), found.targets], axis=1)
+        own = tf.gather_nd(scores, places) - tf.gather(found.log_weights, found.targets)
+        own -= self.settings.logq * tf.gather(self.log_support, lanes.item)
         loss = tf.reduce_sum((log_sum(scores, shares) - own) * lanes.share)
-        d_known = ((tf.matmul(shares, rows) - own_rows) * lanes.share[:, None])[:, :-1]
+        errors = tf.tensor_scatter_nd_sub(shares, places, tf.ones(target.shape))
+        d_known = (tf.matmul(errors, rows) * lanes.share[:, None])[:, :-1]
         gradients = self._inner_gradients(step, d_known)
-        parts = [targets_part(step.known, lanes), *(part.parts for part in self._row_gradients(gradients, "output"))]
-        places = tf.concat([found.targets, found.inputs], axis=0)
-        own_part = tf.matmul(shares, known * lanes.share[:, None], transpose_a=True)
-        gradient = tf.tensor_scatter_nd_add(own_part, places[:, None], tf.concat(parts, axis=0))
+        gradient = tf.matmul(errors, known * lanes.share[:, None], transpose_a=True)
+        for part in self._row_gradients(gradients, "output"):
+            gradient = tf.tensor_scatter_nd_add(gradient, found.inputs[:, None], part.parts)
         gradients["output"] = lambda: DistinctRows(found.items, gradient, rows)
         self._apply(gradients, {"output": output}, after=[loss, step.cell.state, d_known], sparse=True)
         return {"loss": loss, "state": step.cell.state}
