@@ -50,7 +50,7 @@ class TrainReport:
     Attributes:
         checkpoint: the weights that are kept.
         epochs: passes done, those before a resume included.
-        losses: the mean loss of each pass, in nats.
+        losses: the mean loss of a transition in each pass, in nats.
         validation: MRR@20 on train_valid after each pass; empty where train_valid is trained on.
         kept: the pass whose weights are kept, from 1.
         accuracy: on train_valid, of the last pass in this run.
@@ -196,7 +196,7 @@ class _Job:
     def _finish_epoch(self, log: Callable[..., None]) -> None:
         """Measure, keep the best, and go to the next pass."""
         position = self.now.position
-        loss = position.loss / len(self.batches)
+        loss = position.loss * self.settings.batch_size / self.transitions
         measured: tuple[float, ...] = ()
         if self.judged:
             self.accuracy = self._validate()
