@@ -72,6 +72,13 @@ def test_initial_weights_are_keras_kind_and_the_card_knows_them() -> None:
     assert not weights["output"][:, -1].any()
 
 
+def test_initial_weights_with_an_embedding_are_the_official_ones() -> None:
+    weights = OnDeviceModel(exported("separate")).save()
+    for name, fans in (("input", 8 + 8), ("recurrent", 8 + 8), ("embedding", 40 + 8)):
+        limit = np.sqrt(6 / fans)
+        assert 0.9 * limit < np.abs(weights[name]).max() <= limit
+
+
 def test_slots_cost_nothing_in_the_file() -> None:
     """Three times the weights in memory, once in the file."""
     one_gate = np.zeros(40 * 8, np.float32).tobytes()
@@ -116,7 +123,7 @@ def test_settings_no_model_can_have(tmp_path: Path, wrong: dict[str, float]) -> 
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"format": 1}', json.dumps({"format": 2, "settings": {"n": 1}, "digests": {}})]
+    "text", ["", "[]", "{}", '{"format": 1}', json.dumps({"format": 3, "settings": {"n": 1}, "digests": {}})]
 )
 def test_a_card_that_is_none(text: str) -> None:
     with pytest.raises(ModelError, match="cannot be read"):

@@ -198,6 +198,6 @@ def test_ids_may_be_words(tmp_path: Path) -> None:
 def test_the_protocol_travels_in_the_card() -> None:
     card, _ = read_bundle(path_of())
     document = json.loads(card.to_json())
-    assert document["format"] == 2
+    assert document["format"] == 3
     assert document["protocol"] == {}  # these batches come from no split
     assert document["version"]

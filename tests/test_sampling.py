@@ -31,6 +31,16 @@ def test_items_come_as_often_as_they_should(alpha: float) -> None:
     assert alpha == 0 or drawn[[1, 5]].tolist() == [0, 0]
 
 
+@given(support=st.lists(st.sampled_from([0, 1, 2, 10**6]), min_size=1, max_size=300).filter(any), seed=st.integers(0, 99))
+def test_what_is_drawn_is_what_a_binary_search_finds(support: list[int], seed: int) -> None:
+    """Also where one item has nearly all of the probability and the others crowd into what is left."""
+    numbers = np.random.default_rng(seed).random(BLOCK)
+    sampler = Sampler(support, 1.0, seed)
+    bounds = np.cumsum(sampler.probabilities)
+    bounds[np.flatnonzero(support)[-1] :] = 1.0
+    np.testing.assert_array_equal(sampler.draw(BLOCK), np.searchsorted(bounds, numbers, side="right"))
+
+
 def test_batches_are_the_stream() -> None:
     batches = Sampler(np.arange(50), seed=1).batches(7)
     expected = Sampler(np.arange(50), seed=1).draw(21).reshape(3, 7)

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ from pocketrec.evaluation import evaluate
 from pocketrec.layout import Dataset
 from pocketrec.lite.contract import STEP, ModelSettings
 from pocketrec.lite.export import export
+from pocketrec.lite.formulas import forward, no_masks, scores_of
 from pocketrec.lite.runtime import OnDeviceModel
 from pocketrec.pipeline import prep
 from pocketrec.sampling import Sampler
+from pocketrec.sequences import read_sequences
 from pocketrec.sources.synthetic import synth
+from test_ranking import slow_rank
 
 SMALL: dict[str, Any] = {
     "embedding": "shared",
@@ -61,7 +65,8 @@ def test_steps_are_those_of_the_exported_model(where: Dataset) -> None:
         exported = OnDeviceModel(export(where.root, batch_size=8, **settings).path)
         fast = InPlaceGru4Rec(exported.settings, support=items.support)
         drawn = Sampler(items.support).draw(12 * 64).reshape(12, 64)
-        losses, state = fast.train_block(rows.feats, rows.targets, rows.masks, drawn, exported.fresh_state())
+        steps = fast.prepare(rows.feats, rows.targets, rows.masks, drawn)
+        losses, state = fast.train_block(steps, exported.fresh_state())
         there = exported.fresh_state()
         for i in range(12):
             reset = rows.masks[i][:, None].astype(np.float32) * there
@@ -133,6 +138,26 @@ def test_training_helps_and_the_tflite_measures_the_same(where: Dataset) -> None
     assert saved[STEP] == kept.tensors[STEP] > 0
     for name in kept.settings.state:
         np.testing.assert_array_equal(saved[name], kept.tensors[name], err_msg=name)
+
+
+def test_a_checkpoint_is_measured_as_by_a_slow_walk(where: Dataset) -> None:
+    """One session at a time in numpy, the state fresh at each: lanes, masks and padding change nothing."""
+    path = training.train(where.root, batch_size=8, epochs=1, **SMALL).checkpoint
+    found = evaluate(where.root, model=path, cutoffs=(5, 20), anchors=False)
+    kept = read_checkpoint(path)
+    tensors = {name: kept.tensors[name].astype(np.float64) for name in kept.settings.weights}
+    ranks = []
+    for items, lengths in read_sequences(where, "test"):
+        for session in np.split(items, np.cumsum(lengths)[:-1]):
+            state: Any = np.zeros((1, 12))
+            for code, target in pairwise(session):
+                step = forward(tensors, np.array([code]), state, no_masks(kept.settings, 1), kept.settings)
+                state = step.state
+                ranks.append(slow_rank(scores_of(state, tensors["output"])[0].tolist(), target, "conservative"))
+    assert found.events == len(ranks) > 100
+    for n in (5, 20):
+        assert found.models[0].recall[n] == pytest.approx(np.mean([rank <= n for rank in ranks]), abs=1.5 / len(ranks))
+        assert found.models[0].mrr[n] == pytest.approx(np.mean([(rank <= n) / rank for rank in ranks]), abs=2e-3)
 
 
 def test_on_train_full_the_last_epoch_is_kept(where: Dataset) -> None:

@@ -31,7 +31,7 @@ class Position:
     Attributes:
         epoch: whole passes that are done.
         step: steps done in the pass that is not.
-        losses: the mean loss of each whole pass, in nats.
+        losses: the mean loss of a transition in each whole pass, in nats.
         loss: the sum over the steps of the pass that is not.
         validation: of each whole pass, the measure that decides which is kept.
     """

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from pocketrec.errors import SettingsError
 
 BLOCK = 1 << 16
-"""Numbers drawn at a time: a search in sorted order is twice as fast, 61 instead of 126 ns an item of 37,484."""
+"""Numbers drawn at a time."""
+GUIDES_AN_ITEM = 4
 
 
 class Sampler:
@@ -41,6 +42,10 @@ class Sampler:
         self._bounds = np.cumsum(self.probabilities)
         self._bounds[-1] = 1.0  # a sum of floats may end below what is drawn
         self._bounds[np.flatnonzero(weights)[-1] :] = 1.0
+        # Where the search for j / guides ends: that for a number of the same cell ends there or a little further (Chen and
+        # Asau 1974). A power of two, so that number * guides is exact.
+        guides = 1 << max(GUIDES_AN_ITEM * len(counts), 1).bit_length()
+        self._guide = np.searchsorted(self._bounds, np.arange(guides) / guides, side="right").astype(np.int32)
         self._rng = np.random.default_rng(seed)
         self._left = np.empty(0, np.int32)
 
@@ -69,7 +74,9 @@ class Sampler:
 
     def _block(self) -> npt.NDArray[np.int32]:
         drawn = self._rng.random(BLOCK)
-        order = np.argsort(drawn)  # neighbours in the search share their cache lines
-        codes = np.empty(BLOCK, np.int32)
-        codes[order] = np.searchsorted(self._bounds, drawn[order], side="right")
+        codes = self._guide[(drawn * len(self._guide)).astype(np.int64)]
+        further = np.flatnonzero(self._bounds[codes] <= drawn)
+        codes[further] += 1
+        further = further[self._bounds[codes[further]] <= drawn[further]]
+        codes[further] = np.searchsorted(self._bounds, drawn[further], side="right")
         return codes

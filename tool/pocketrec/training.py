@@ -35,14 +35,12 @@ from pocketrec.sampling import Sampler
 from pocketrec.space import room
 
 if TYPE_CHECKING:
-    from pocketrec.models.in_place import InPlaceGru4Rec
+    from pocketrec.models.in_place import InPlaceGru4Rec, Steps
 
 STEPS_A_BLOCK = 256
 SECONDS_A_CHECKPOINT = 60.0
 JUDGED_AT = 20
 """N of the MRR@N on train_valid that decides which epoch is kept."""
-
-Piece = tuple[int, Any, Any, Any, Any]
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class TrainReport:
     Attributes:
         checkpoint: the weights that are kept.
         epochs: passes done, those before a resume included.
-        losses: the mean loss of each pass, in nats.
+        losses: the mean loss of a transition in each pass, in nats.
         validation: MRR@20 on train_valid after each pass; empty where train_valid is trained on.
         kept: the pass whose weights are kept, from 1.
         accuracy: on train_valid, of the last pass in this run.
@@ -176,8 +174,8 @@ class _Job:
         title = f"epoch {epoch + 1}" + (f", loss {position.losses[-1]:.3f} before" if position.losses else "")
         with progress.task(title, self.transitions, "events") as advance:
             advance(int((self.batches.targets[: position.step] >= 0).sum()))
-            for step, feats, targets, masks, drawn in ahead(self._read, self._blocks(epoch, position.step), threads=1):
-                losses, state = self.model.train_block(feats, targets, masks, drawn, state)
+            for step, steps in ahead(self._read, self._blocks(epoch, position.step), threads=1):
+                losses, state = self.model.train_block(steps, state)
                 total = float(losses.sum(dtype=np.float64))
                 if not np.isfinite(total):
                     raise ModelError(
@@ -185,7 +183,7 @@ class _Job:
                         expected="a loss that falls",
                         do="train again with a lower --learning-rate",
                     )
-                events = int((targets >= 0).sum())
+                events = int((steps.targets >= 0).sum())
                 self.events += events
                 position = replace(position, step=step, loss=position.loss + total)
                 advance(events)
@@ -198,7 +196,7 @@ class _Job:
     def _finish_epoch(self, log: Callable[..., None]) -> None:
         """Measure, keep the best, and go to the next pass."""
         position = self.now.position
-        loss = position.loss / len(self.batches)
+        loss = position.loss * self.settings.batch_size / self.transitions
         measured: tuple[float, ...] = ()
         if self.judged:
             self.accuracy = self._validate()
@@ -231,16 +229,16 @@ class _Job:
         for first in range(begin, len(self.batches), STEPS_A_BLOCK):
             yield first, min(first + STEPS_A_BLOCK, len(self.batches)), sampler
 
-    def _read(self, block: tuple[int, int, Sampler]) -> Piece:
-        """A block in memory; in another thread, while the one before it is trained on."""
+    def _read(self, block: tuple[int, int, Sampler]) -> tuple[int, Steps]:
+        """The last step of a block, and it in memory; in another thread, while the one before it is trained on."""
         first, last, sampler = block
         feats, targets, masks = (
             np.array(rows[first:last]) for rows in (self.batches.feats, self.batches.targets, self.batches.masks)
         )
         if first == 0:
             masks[0] = 1  # the state is fresh
-        drawn = sampler.draw((last - first) * self.settings.negatives)
-        return last, feats, targets, masks, drawn.reshape(last - first, self.settings.negatives)
+        drawn = sampler.draw((last - first) * self.settings.negatives).reshape(last - first, self.settings.negatives)
+        return last, self.model.prepare(feats, targets, masks, drawn)
 
 
 def _batches_record(where: Dataset, batch_size: int) -> Record:

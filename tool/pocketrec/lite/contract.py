@@ -25,7 +25,7 @@ from pocketrec.errors import ModelError, SettingsError
 METADATA = "pocketrec"
 """Name of the metadata entry in the flatbuffer."""
 
-FORMAT = 2
+FORMAT = 3
 """Raised when an older file can no longer be judged by the rules below."""
 
 EMBEDDINGS = ("none", "separate", "shared")

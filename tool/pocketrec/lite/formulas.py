@@ -120,12 +120,12 @@ def _cross_entropy(scores: Floats, item: int) -> float:
 
 
 def cross_entropy(scores: Floats, target: Codes) -> tuple[float, Floats]:
-    """The mean loss over the lanes with a target (a column of `scores`), and its gradient by the scores."""
+    """The sum over the lanes with a target (a column of `scores`) divided by B, and its gradient by the scores."""
     errors = softmax(scores)
     lanes = np.flatnonzero(target >= 0)
     errors[lanes, target[lanes]] -= 1
-    errors *= ((target >= 0) / max(1, len(lanes)))[:, None].astype(errors.dtype)
-    return loss_of(scores, target), errors
+    errors *= ((target >= 0) / len(target))[:, None].astype(errors.dtype)
+    return loss_of(scores, target) * len(lanes) / len(target), errors
 
 
 def bpr_max(scores: Floats, target: Codes, bpreg: float, elu: float) -> tuple[float, Floats]:
@@ -148,8 +148,8 @@ def bpr_max(scores: Floats, target: Codes, bpreg: float, elu: float) -> tuple[fl
         d_a[i] = (q * above * (1 - above)).sum()
         d_o = -d_a / (a + 1e-24) + bpreg * q * (o**2 - r + 2 * o)
         slope = np.where(s > 0, 1, elu * np.exp(np.minimum(s, 0))) if elu else 1.0
-        gradient[lane, present] = d_o * slope / len(lanes)
-    return float(np.mean(losses)) if losses else 0.0, gradient
+        gradient[lane, present] = d_o * slope / len(target)
+    return float(np.sum(losses)) / len(target), gradient
 
 
 def inner_gradients(

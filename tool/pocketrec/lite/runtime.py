@@ -157,7 +157,7 @@ class OnDeviceModel:
             state: float32 (B, H), rows of lanes that begin a session already zero.
 
         Returns:
-            The mean loss before the update, and the state after the items.
+            The loss before the update, its sum over the lanes divided by B, and the state after the items.
         """
         return self._learn("train", feat=feat, target=target, initstate=state)
 

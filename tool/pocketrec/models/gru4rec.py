@@ -144,10 +144,11 @@ class Gru4Rec(Trainable):
         """Loss, Recall@k and MRR@k over the lanes with a target; rank = items that score at least the target's score."""
         scores, _ = self._scores(feat, initstate)
         lanes = lanes_of(target)
+        share = lanes.counted / tf.maximum(tf.reduce_sum(lanes.counted), 1.0)
         own = tf.gather(scores, lanes.item, batch_dims=1)
-        loss = tf.reduce_sum((log_sum(scores, tf.nn.softmax(scores)) - own) * lanes.share)
+        loss = tf.reduce_sum((log_sum(scores, tf.nn.softmax(scores)) - own) * share)
         rank = tf.reduce_sum(tf.cast(scores >= own[:, None], tf.float32), axis=1)  # exact up to 2**24 items
-        hit = tf.cast(rank <= tf.cast(top_k, tf.float32), tf.float32) * lanes.share
+        hit = tf.cast(rank <= tf.cast(top_k, tf.float32), tf.float32) * share
         return {"loss": loss, "recall": tf.reduce_sum(hit), "mrr": tf.reduce_sum(hit / rank)}
 
     def save(self) -> dict[str, Tensor]:

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from pocketrec.candidates import Candidates, Finder
+from pocketrec.lite.contract import ModelSettings
 from pocketrec.models.gru4rec import Gru4Rec
-from pocketrec.models.losses import Lanes, lanes_of, log_sum, targets_part, with_one
+from pocketrec.models.losses import lanes_of, log_sum, with_one
 from pocketrec.models.optimizers import Rule, make_rule
 from pocketrec.models.updates import Gradients, Rows
 
@@ -27,43 +30,82 @@ Codes = npt.NDArray[np.int32]
 EVALUATED_LANES = 256
 FEW_LANES = 64
 
-_NONE = -1e9
-"""Added to the score of an item that is no candidate."""
+
+@dataclass(frozen=True)
+class Steps:
+    """Some steps as `train_block` takes them, one after the other.
+
+    Attributes:
+        feats: int32 (steps, B).
+        targets: int32 (steps, B), -1 for none.
+        masks: int32 (steps, B), 0 where a lane's state is reset before the step.
+        drawn: int32 (steps, S); no longer needed where there are candidates.
+        candidates: of a cross-entropy.
+    """
+
+    feats: Codes
+    targets: Codes
+    masks: Codes
+    drawn: Codes
+    candidates: Candidates | None = None
 
 
+@dataclass(frozen=True)
 class DistinctRows(Rows):
-    """Rows of items that are all different."""
+    """Rows of items that are all different. Attributes: now: what the weights of these rows are."""
+
+    now: Tensor
 
 
 class InPlaceGru4Rec(Gru4Rec):
     """The same weights, formulas and dropout masks as `Gru4Rec`; see there for the arguments."""
 
-    def train_block(
-        self, feats: Codes, targets: Codes, masks: Codes, negatives: Codes, state: Floats
-    ) -> tuple[Floats, Floats]:
+    def __init__(
+        self,
+        settings: ModelSettings,
+        weights: Mapping[str, Floats] | None = None,
+        support: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        super().__init__(settings, weights, support)
+        counts = np.ones(settings.n_items, np.int64) if support is None else support
+        self._finder = Finder(counts, settings.sample_alpha, settings.logq)
+
+    def prepare(self, feats: Codes, targets: Codes, masks: Codes, drawn: Codes) -> Steps:
+        """What can be done for steps before their turn comes, in another thread; see `Steps` for the shapes."""
+        if self.settings.loss != "cross-entropy":
+            return Steps(feats, targets, masks, drawn)
+        # Inputs are among the rows that change where they are looked up in the output layer, and only there.
+        inputs = feats if "output" in self.settings.tables else feats[:, :0]
+        return Steps(feats, targets, masks, drawn[:, :0], self._finder.find(targets, inputs, drawn))
+
+    def train_block(self, steps: Steps, state: Floats) -> tuple[Floats, Floats]:
         """Steps of `train_sampled`, one after the other.
 
         Args:
-            feats: int32 (steps, B).
-            targets: int32 (steps, B), -1 for none.
-            masks: int32 (steps, B), 0 where a lane's state is reset before the step.
-            negatives: int32 (steps, S).
+            steps: of `prepare`.
             state: float32 (B, H), before the first step.
 
         Returns:
             The losses of the steps, (steps,), and the state after them.
         """
-        losses, after = self._train_block(feats, targets, masks, negatives, state)
+        some = steps.candidates
+        more = (some.items, some.log_weights, some.begins, some.targets, some.inputs) if some else (steps.drawn,)
+        losses, after = self._train_block(steps.feats, steps.targets, steps.masks, state, *more)
         return losses.numpy(), after.numpy()
 
     @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def _train_block(self, feats: Tensor, targets: Tensor, masks: Tensor, negatives: Tensor, state: Tensor) -> Any:
-        lanes, drawn = self.settings.batch_size, self.settings.negatives
+    def _train_block(self, feats: Tensor, targets: Tensor, masks: Tensor, state: Tensor, *more: Tensor) -> Any:
+        lanes = self.settings.batch_size
         steps, resets = tf.shape(feats)[0], tf.cast(masks, tf.float32)
 
         def step(i: Tensor, state: Tensor, losses: Tensor) -> Any:
             feat, target = (tf.ensure_shape(rows[i], (lanes,)) for rows in (feats, targets))
-            found = self.train_sampled(feat, target, state * resets[i][:, None], tf.ensure_shape(negatives[i], (drawn,)))
+            before = state * resets[i][:, None]
+            if len(more) == 1:
+                drawn = tf.ensure_shape(more[0][i], (self.settings.negatives,))
+                found = self.train_sampled(feat, target, before, drawn)
+            else:
+                found = self._train_on(feat, target, before, _candidates_of(i, *more))
             return i + 1, found["state"], losses.write(i, found["loss"])
 
         start = (
@@ -74,50 +116,26 @@ class InPlaceGru4Rec(Gru4Rec):
         _, state, losses = tf.while_loop(lambda i, *_: i < steps, step, start, parallel_iterations=1)
         return losses.stack(), state
 
-    def train_sampled(self, feat: Tensor, target: Tensor, initstate: Tensor, negatives: Tensor) -> dict[str, Tensor]:
-        """As in `Gru4Rec`, cross-entropy over distinct candidates.
-
-        Popular items are drawn many times in a step. In the softmax an item that is there n times is one with n times the
-        weight, so it is gathered, scored and updated once, its score raised by the logarithm of its weight:
-
-            weight = sum over its places of support ** -logq as a target, of support ** -(alpha logq) as a drawn item
-        """
-        if self.settings.loss != "cross-entropy":
-            return dict(super().train_sampled(feat, target, initstate, negatives))
-        output, batch = self._output(), self.settings.batch_size
+    def _train_on(self, feat: Tensor, target: Tensor, initstate: Tensor, found: Candidates) -> dict[str, Tensor]:
+        """`train_sampled` with the cross-entropy, on distinct candidates."""
+        output = self._output()
         step, lanes = self._forward(feat, initstate, output, training=True), lanes_of(target)
-        # Inputs are among the rows that change where they are looked up in the output layer, and only there.
-        inputs = feat if "output" in self.settings.tables else feat[:0]
-        items, place = tf.unique(tf.concat([lanes.item, inputs, negatives], axis=0))
-        weights = self._log_weights(lanes, inputs, negatives, place, tf.size(items))
-        rows, known = tf.gather(output, items), with_one(step.known)  # (U, H + 1), (B, H + 1)
-        scores = tf.matmul(known, rows, transpose_b=True) + weights
-        own_rows = tf.gather(rows, place[:batch])
-        own = tf.reduce_sum(known * own_rows, axis=1) - self.settings.logq * tf.gather(self.log_support, lanes.item)
-        shares = tf.nn.softmax(scores)
+        rows, known = tf.gather(output, found.items), with_one(step.known)  # (U, H + 1), (B, H + 1)
+        # The transposed product is that much faster that turning its result around pays.
+        scores = tf.transpose(tf.matmul(rows, known, transpose_b=True)) + found.log_weights
+        shares, places = tf.nn.softmax(scores), tf.stack([tf.range(target.shape[0]), found.targets], axis=1)
+        own = tf.gather_nd(scores, places) - tf.gather(found.log_weights, found.targets)
+        own -= self.settings.logq * tf.gather(self.log_support, lanes.item)
         loss = tf.reduce_sum((log_sum(scores, shares) - own) * lanes.share)
-        d_scores = shares * lanes.share[:, None]  # without the targets' own part
-        d_known = (tf.matmul(d_scores, rows) - own_rows * lanes.share[:, None])[:, :-1]
+        errors = tf.tensor_scatter_nd_sub(shares, places, tf.ones(target.shape))
+        d_known = (tf.matmul(errors, rows) * lanes.share[:, None])[:, :-1]
         gradients = self._inner_gradients(step, d_known)
-        parts = [Rows(lanes.item, targets_part(step.known, lanes)), *self._row_gradients(gradients, "output")]
-        there = tf.concat([place[i * batch : (i + 1) * batch] for i in range(len(parts))], axis=0)
-        few = tf.concat([part.parts for part in parts], axis=0)
-        gradient = tf.tensor_scatter_nd_add(tf.matmul(d_scores, known, transpose_a=True), there[:, None], few)
-        gradients["output"] = lambda: DistinctRows(items, gradient)
+        gradient = tf.matmul(errors, known * lanes.share[:, None], transpose_a=True)
+        for part in self._row_gradients(gradients, "output"):
+            gradient = tf.tensor_scatter_nd_add(gradient, found.inputs[:, None], part.parts)
+        gradients["output"] = lambda: DistinctRows(found.items, gradient, rows)
         self._apply(gradients, {"output": output}, after=[loss, step.cell.state, d_known], sparse=True)
         return {"loss": loss, "state": step.cell.state}
-
-    def _log_weights(self, lanes: Lanes, inputs: Tensor, negatives: Tensor, place: Tensor, count: Tensor) -> Tensor:
-        """Of each distinct item, (U,); very negative for one that is in the step as an input alone."""
-        settings, support = self.settings, np.exp(self.log_support)
-        target, drawn = (tf.constant(support ** -(settings.logq * power)) for power in (1, settings.sample_alpha))
-        parts = [
-            tf.gather(target, lanes.item) * lanes.counted,
-            tf.zeros_like(inputs, tf.float32),
-            tf.gather(drawn, negatives),
-        ]
-        weights = tf.math.unsorted_segment_sum(tf.concat(parts, axis=0), place, count)
-        return tf.where(weights > 0, tf.math.log(weights), _NONE)
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Weights, slots and step by name, as copies."""
@@ -145,21 +163,29 @@ class InPlaceGru4Rec(Gru4Rec):
                     self._change(name, self._scatter(name, [rows]) if rows else gradient, rule)
 
     def _scatter_rows(self, name: str, rows: Rows, rule: Rule) -> None:
-        items, gradient = rows.items, rows.parts
+        weight, slots = self.weights[name], {slot: self.slots[f"{name}_{slot}"] for slot in self.settings.slots}
         if not isinstance(rows, DistinctRows):
             items, place = tf.unique(rows.items)
-            gradient = tf.math.unsorted_segment_sum(rows.parts, place, tf.size(items))
-        slots = {slot: self.slots[f"{name}_{slot}"] for slot in self.settings.slots}
-        change, moved = rule(gradient, {slot: tf.gather(variable, items) for slot, variable in slots.items()})
+            parts = tf.math.unsorted_segment_sum(rows.parts, place, tf.size(items))
+            rows = DistinctRows(items, parts, tf.gather(weight, items))
+        change, moved = rule(rows.parts, {slot: tf.gather(variable, rows.items) for slot, variable in slots.items()})
         for slot, value in moved.items():
-            slots[slot].scatter_update(tf.IndexedSlices(value, items))
-        self.weights[name].scatter_sub(tf.IndexedSlices(change, items))
+            slots[slot].scatter_update(tf.IndexedSlices(value, rows.items))
+        weight.scatter_update(tf.IndexedSlices(rows.now - change, rows.items))  # scatter_sub is ten times as slow
 
     def _change(self, name: str, gradient: Tensor, rule: Rule) -> None:
         change, moved = rule(gradient, self._slots_of(name))
         for slot, value in moved.items():
             self.slots[f"{name}_{slot}"].assign(value)
         self.weights[name].assign_sub(change)
+
+
+def _candidates_of(
+    i: Tensor, items: Tensor, log_weights: Tensor, begins: Tensor, targets: Tensor, inputs: Tensor
+) -> Candidates:
+    """Those of step i, as tensors."""
+    here = slice(begins[i], begins[i + 1])
+    return Candidates(items[here], log_weights[here], begins, targets[i], inputs[i])
 
 
 def _parts(gradient: Any) -> Tensor:

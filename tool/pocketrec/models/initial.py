@@ -1,4 +1,8 @@
-"""Initial values of a GRU4Rec from a numpy generator, those of Keras: glorot uniform, orthogonal, zeros."""
+"""Initial values of a GRU4Rec from a numpy generator.
+
+Without an embedding those of Keras, as the original has them: glorot uniform, orthogonal, zeros. With one those of the
+official GRU4Rec: each weight of its cell is three square ones, uniform within +-sqrt(6 / (rows + columns)).
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,15 @@ Array = npt.NDArray[np.float32]
 def initial_weights(settings: ModelSettings) -> dict[str, Array]:
     """Every weight of `ModelSettings.weights`; the same seed gives the same numbers."""
     rng = np.random.default_rng(settings.seed)
+    return {name: _draw(rng, name, shape, settings) for name, shape in settings.weights.items()}
+
+
+def _draw(rng: np.random.Generator, name: str, shape: Shape, settings: ModelSettings) -> Array:
     hidden = settings.hidden_size
-    return {name: _draw(rng, name, shape, hidden) for name, shape in settings.weights.items()}
-
-
-def _draw(rng: np.random.Generator, name: str, shape: Shape, hidden: int) -> Array:
     if name == "bias":
         return np.zeros(shape, np.float32)
+    if name in ("input", "recurrent") and settings.embedding != "none":
+        return np.concatenate([_glorot_uniform(rng, (hidden, hidden)) for _ in range(3)], axis=1)
     if name == "recurrent":
         return _orthogonal(rng, shape)
     if name == "output":

@@ -1,7 +1,7 @@
 """Losses with their gradients: the softmax over all items, and the sampled ones of the official GRU4Rec.
 
-A target of -1 is no target: its lane adds nothing to a loss or a gradient, and is not counted in the mean, so that a padded
-tail weighs each real transition alike. Where no lane has a target, the loss is 0.
+A loss is the sum over the lanes divided by B. A target of -1 is no target: its lane adds nothing, so that a transition
+weighs in a padded tail what it weighs anywhere, as in the official GRU4Rec. Where no lane has a target, the loss is 0.
 
 LiteRT has few operators that fold a softmax into what follows, and a product with all items at once runs far from the
 processor's speed, as neither side of it stays in the cache. The full softmax therefore goes through the items chunk by
@@ -30,7 +30,7 @@ class Lanes:
 
     Attributes:
         counted: 1 with a target, else 0; (B,).
-        share: the lane's weight in the mean; (B,).
+        share: the lane's weight in the loss, 1 / B or 0; (B,).
         item: the target, 0 where there is none; int32 (B,).
     """
 
@@ -42,7 +42,7 @@ class Lanes:
 def lanes_of(target: Tensor) -> Lanes:
     """Read targets, int32 (B,), -1 for none."""
     counted = tf.cast(target >= 0, tf.float32)
-    return Lanes(counted, counted / tf.maximum(tf.reduce_sum(counted), 1.0), tf.maximum(target, 0))
+    return Lanes(counted, counted / target.shape[0], tf.maximum(target, 0))
 
 
 def with_one(state: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ def log_sum(scores: Tensor, probabilities: Tensor) -> Tensor:
 
 
 def full_softmax(state: Tensor, output: Tensor, lanes: Lanes) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean cross-entropy over all items.
+    """Cross-entropy over all items.
 
     Args:
         state: what the output layer sees, (B, H).
@@ -119,7 +119,7 @@ def sampled_cross_entropy(scores: Tensor, own: Tensor, lanes: Lanes) -> tuple[Te
         lanes: targets.
 
     Returns:
-        The mean loss, and its gradient by the scores.
+        The loss, and its gradient by the scores.
     """
     shares = tf.nn.softmax(scores)
     loss = tf.reduce_sum((log_sum(scores, shares) - own) * lanes.share)
@@ -143,7 +143,7 @@ def bpr_max(
         elu: alpha of elu; 0 takes the scores as they are.
 
     Returns:
-        The mean loss, and its gradient by the scores.
+        The loss, and its gradient by the scores.
     """
     (o, bend), (target, _) = _elu(scores, elu), _elu(own, elu)
     q = tf.nn.softmax(o + absent + _diagonal(_ABSENT - target, scores.shape))  # 0 for the target itself

@@ -1,0 +1,118 @@
+"""What TensorFlow computes against numpy in float64: every loss with its gradient, every optimizer, masks, logQ by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+
+from pocketrec.lite import formulas  # noqa: E402
+from pocketrec.lite.contract import ModelSettings  # noqa: E402
+from pocketrec.models import losses  # noqa: E402
+from pocketrec.models.gru4rec import Gru4Rec  # noqa: E402
+from pocketrec.models.in_place import InPlaceGru4Rec  # noqa: E402
+from pocketrec.models.optimizers import make_rule  # noqa: E402
+
+Array = npt.NDArray[np.float64]
+LANES, EXTRA, H, ITEMS = 5, 7, 4, 11
+TARGETS = [[3, 0, 3, 10, 1], [3, -1, -1, 10, 1], [-1, 4, -1, -1, -1], [-1] * 5]
+"""An item twice, a padded tail, one lane left, none left."""
+
+SETTINGS = ModelSettings(ITEMS, LANES, H, embedding="shared", optimizer="adagrad", learning_rate=0.1, negatives=EXTRA)
+SUPPORT = np.arange(1, ITEMS + 1) ** 2
+
+
+def draw(*shape: int) -> Array:
+    found: Array = np.random.default_rng(7).standard_normal(shape).astype(np.float32).astype(np.float64)
+    return found
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_softmax_over_all_items(target: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "CHUNK", 4)  # three chunks
+    state, output, codes = draw(LANES, H), draw(ITEMS, H + 1), np.array(target, np.int32)
+    lanes = losses.lanes_of(tf.constant(codes))
+    loss, d_state, d_output = losses.full_softmax(tf.constant(state, tf.float32), tf.constant(output, tf.float32), lanes)
+    wanted, errors = formulas.cross_entropy(formulas.scores_of(state, output), codes)
+    own = np.zeros_like(output)
+    np.add.at(own, lanes.item.numpy(), losses.targets_part(tf.constant(state, tf.float32), lanes).numpy())
+    assert float(loss) == pytest.approx(wanted, abs=1e-6)
+    np.testing.assert_allclose(d_state, errors @ output[:, :-1], atol=1e-6)
+    np.testing.assert_allclose(d_output + own, formulas.output_gradient(state, errors), atol=1e-6)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kind", ["cross-entropy", "bpr-max", "bpr-max without elu or regularisation"])
+def test_the_sampled_losses(target: list[int], kind: str) -> None:
+    scores, codes = draw(LANES, LANES + EXTRA), np.array(target, np.int32)
+    lanes = losses.lanes_of(tf.constant(codes))
+    absent, own = losses.absence(lanes, EXTRA), tf.constant(np.diagonal(scores), tf.float32)
+    place = np.where(codes >= 0, np.arange(LANES), -1)
+    known = np.where(np.concatenate([codes >= 0, np.ones(EXTRA, bool)]), scores, -np.inf)
+    if kind == "cross-entropy":
+        loss, found = losses.sampled_cross_entropy(tf.constant(scores, tf.float32) + absent, own, lanes)
+        wanted, gradient = formulas.cross_entropy(known, place)
+    else:
+        bpreg, elu = (0.0, 0.0) if "without" in kind else (0.7, 0.5)
+        loss, found = losses.bpr_max(tf.constant(scores, tf.float32), own, absent, lanes, bpreg=bpreg, elu=elu)
+        wanted, gradient = formulas.bpr_max(known, place, bpreg, elu)
+    assert float(loss) == pytest.approx(wanted, abs=1e-5)
+    np.testing.assert_allclose(found, gradient, atol=1e-6)
+
+
+@pytest.mark.parametrize(("optimizer", "momentum"), [("adam", 0.0), ("adagrad", 0.0), ("adagrad", 0.4), ("sgd", 0.0)])
+def test_three_steps_of_every_optimizer(optimizer: str, momentum: float) -> None:
+    settings = replace(SETTINGS, optimizer=optimizer, momentum=momentum)
+    wanted, weight = draw(3, 4), tf.constant(draw(3, 4), tf.float32)
+    slots, there = ({slot: np.zeros((3, 4)) for slot in settings.slots} for _ in range(2))
+    for step in (1, 2, 3):
+        gradient = draw(step, 3, 4)[-1]
+        change, slots = make_rule(settings, tf.constant(step))(tf.constant(gradient, tf.float32), slots)
+        weight -= change
+        if optimizer == "adam":
+            formulas.adam(wanted, gradient, 0.1, step, **there)
+        elif optimizer == "adagrad":
+            formulas.adagrad(wanted, gradient, 0.1, momentum, **there)
+        else:
+            wanted -= 0.1 * gradient
+    np.testing.assert_allclose(weight, wanted, atol=1e-5)
+    for slot, value in there.items():
+        np.testing.assert_allclose(slots[slot], value, rtol=1e-5, atol=1e-7, err_msg=slot)
+
+
+def step_of(model: Any, feat: Any, target: Any, state: Any, drawn: Any, mask: Any = None) -> tuple[float, Any]:
+    """One step of a model of either kind; the state after it."""
+    codes = [np.array(one, np.int32) for one in (feat, target, drawn)]
+    if isinstance(model, InPlaceGru4Rec):
+        masks = np.ones(len(feat), np.int32) if mask is None else np.array(mask, np.int32)
+        steps = model.prepare(codes[0][None], codes[1][None], masks[None], codes[2][None])
+        losses_, after = model.train_block(steps, state)
+        return float(losses_[0]), after
+    found = model.train_sampled(*(tf.constant(one) for one in (codes[0], codes[1], state, codes[2])))
+    return float(found["loss"]), found["state"].numpy()
+
+
+@pytest.mark.parametrize("kind", [Gru4Rec, InPlaceGru4Rec])
+def test_logq_by_hand(kind: Any) -> None:
+    """Equal scores: a candidate weighs 1 over its chance, support or support ** alpha; the drawn item is there twice."""
+    settings = replace(SETTINGS, batch_size=1, negatives=2, sample_alpha=0.5)
+    zeros = {name: np.zeros(shape, np.float32) for name, shape in settings.weights.items()}
+    for drawn, weight in (([3, 3], 2 / 16**0.5), ([3, 2], 1 / 16**0.5 + 1 / 9**0.5)):
+        loss, _ = step_of(kind(settings, zeros, SUPPORT), [1], [2], np.zeros((1, H), np.float32), drawn)
+        assert loss == pytest.approx(-np.log((1 / 9) / (1 / 9 + weight)), abs=1e-6)
+
+
+def test_a_mask_of_0_is_a_fresh_state() -> None:
+    state, feat, target = draw(LANES, H).astype(np.float32), [1, 2, 3, 4, 5], [2, 3, 4, 5, 6]
+    reset = state * np.array([1, 0, 1, 1, 0])[:, None]
+    drawn = list(range(EXTRA))
+    loss, after = step_of(InPlaceGru4Rec(SETTINGS, support=SUPPORT), feat, target, state, drawn, mask=[1, 0, 1, 1, 0])
+    wanted, there = step_of(InPlaceGru4Rec(SETTINGS, support=SUPPORT), feat, target, reset.astype(np.float32), drawn)
+    other, _ = step_of(InPlaceGru4Rec(SETTINGS, support=SUPPORT), feat, target, state, drawn)
+    assert loss == wanted != other
+    np.testing.assert_array_equal(after, there)
