@@ -41,23 +41,23 @@ class Trainer:
             self.model.compile(
                 self.optimizer,
                 self.loss,
-                jit_compile=training.enable_xla,
+                jit_compile=False,
                 auto_scale_loss=False,
                 # Several steps in one call end quietly where the data ends, but not on several devices.
                 steps_per_execution=1 if mirrored else max(1, EXAMPLES_A_CALL // training.batch_size),
             )
             self.optimizer.build(self.model.trainable_variables)
+            if training.enable_xla:  # Keras leaves jit_compile out where operators are to be deterministic
+                self.model.train_step = tf.function(self.model.train_step, jit_compile=True)
         self._step = tf.function(self._one_step, jit_compile=training.enable_xla)
 
     def _optimizer(self) -> Any:
         t = self.training
-        adam = keras.optimizers.Adam(t.learning_rate, beta_1=t.beta1, beta_2=t.beta2, epsilon=t.epsilon)
-        if t.dtype != "fp16":
-            return adam
-        if t.loss_scale:
-            adam.loss_scale_factor = t.loss_scale
-            return adam
-        return keras.optimizers.LossScaleOptimizer(adam)
+        adam = _Adam(
+            t.loss_scale if t.dtype == "fp16" else 0.0, t.learning_rate, beta_1=t.beta1, beta_2=t.beta2, epsilon=t.epsilon
+        )
+        dynamic = t.dtype == "fp16" and not t.loss_scale
+        return keras.optimizers.LossScaleOptimizer(adam) if dynamic else adam
 
     def epoch(self, blocks: Callable[[], Iterable[Examples]], steps: int, advance: Callable[[int], None]) -> float:
         """Train on every batch once.
@@ -127,6 +127,25 @@ class Trainer:
         set_weights(self.model, self.settings, state)
         for number, variable in enumerate(self.optimizer.variables):
             variable.assign(state[f"optimizer_{number}"])
+
+
+class _Adam(keras.optimizers.Adam):  # type: ignore[misc]
+    """Adam that gives a row the square of its gradient, and divides by a fixed loss scale, if it is not 0.
+
+    A table's gradient comes as a part for each place of a batch where a row was looked up. Keras squares the parts and adds
+    them up, where Adam, and the Keras of the original, takes the square of their sum; and it cannot divide them.
+    """
+
+    def __init__(self, scale: float, learning_rate: float, **numbers: float) -> None:
+        super().__init__(learning_rate, name="adam", **numbers)
+        self._scale = scale
+
+    def scale_loss(self, loss: Any) -> Any:
+        return loss * self._scale if self._scale else loss
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
+        whole = [tf.convert_to_tensor(one) for one in grads]
+        return super().apply([one / self._scale for one in whole] if self._scale else whole, trainable_variables)
 
 
 class Summaries:
