@@ -26,6 +26,7 @@ from typing import Annotated, Any
 import typer
 
 from pocketrec.files import staged_file
+from pocketrec.lite.contract import ModelSettings
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "lite.csv"
@@ -126,7 +127,8 @@ def main(
     batch_sizes: Annotated[str, typer.Option(help="Lanes, separated by commas.")] = "512,32",
     embeddings: Annotated[str, typer.Option(help="Which.")] = "none,separate,shared",
     optimizers: Annotated[str, typer.Option(help="Which.")] = "adam,adagrad,sgd",
-    signatures: Annotated[str, typer.Option(help="Which.")] = "train,train_sampled",
+    weights: Annotated[str, typer.Option(help="How they are stored: float32, float16, int8.")] = "float32",
+    signatures: Annotated[str, typer.Option(help="Which; those that a file has not are left out.")] = "train,train_sampled",
     single: Annotated[bool, typer.Option(help="Also recommend and train_one, with the first batch size.")] = True,
     steps: Annotated[int, typer.Option(help="Of a repeat.")] = 12,
     repeats: Annotated[int, typer.Option(help="Of each cell.")] = 3,
@@ -134,13 +136,21 @@ def main(
 ) -> None:
     """Measure the configurations and add them to the table."""
     sizes = [int(size) for size in batch_sizes.split(",")]
-    for embedding, optimizer, size in product(embeddings.split(","), optimizers.split(","), sizes):
-        settings = {"n_items": items, "batch_size": size, "embedding": embedding, **OPTIMIZERS[optimizer]}
+    for embedding, optimizer, storage, size in product(*(w.split(",") for w in (embeddings, optimizers, weights)), sizes):
+        settings = {
+            "n_items": items,
+            "batch_size": size,
+            "embedding": embedding,
+            **OPTIMIZERS[optimizer],
+            "storage": storage,
+        }
         names = signatures.split(",") + (["recommend", "train_one"] if single and size == sizes[0] else [])
-        for row in measure(settings, names, steps, repeats):
+        has = ModelSettings(**settings).signatures
+        for row in measure(settings, [name for name in names if name in has], steps, repeats):
             add(out, row)
             typer.echo(
-                f"{row.signature:<14} {row.embedding:<9} {row.optimizer:<8} B={row.batch_size:<4} {row.litert_ms:8.1f} ms, "
+                f"{row.signature:<14} {row.embedding:<9} {row.optimizer:<8} {row.storage} B={row.batch_size:<4} "
+                f"{row.litert_ms:8.1f} ms, "
                 f"TensorFlow {row.tensorflow_ms:8.1f} ms, {row.peak_bytes / 1e6:6.0f} MB, file {row.file_bytes / 1e6:.1f}"
             )
 
