@@ -9,14 +9,13 @@ the chunks that suit LiteRT and once with all items at once; the faster of the t
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -25,13 +24,15 @@ from typing import Annotated, Any
 
 import typer
 
-from pocketrec.files import staged_file
 from pocketrec.lite.contract import ModelSettings
+from rows import put
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "lite.csv"
 CHUNKS = (1024, 1 << 30)
 """Of TensorFlow: as in LiteRT; all items at once."""
+KEY = ("signature", "embedding", "optimizer", "storage", "items", "batch_size", "threads")
+"""What a row is about; the rest was measured."""
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam": {},
     "adagrad": {"optimizer": "adagrad", "learning_rate": 0.05},
@@ -136,7 +137,8 @@ def main(
 ) -> None:
     """Measure the configurations and add them to the table."""
     sizes = [int(size) for size in batch_sizes.split(",")]
-    for embedding, optimizer, storage, size in product(*(w.split(",") for w in (embeddings, optimizers, weights)), sizes):
+    kinds = product(*(which.split(",") for which in (embeddings, optimizers, weights)))
+    for (embedding, optimizer, storage), size in product(kinds, sizes):
         settings = {
             "n_items": items,
             "batch_size": size,
@@ -147,27 +149,12 @@ def main(
         names = signatures.split(",") + (["recommend", "train_one"] if single and size == sizes[0] else [])
         has = ModelSettings(**settings).signatures
         for row in measure(settings, [name for name in names if name in has], steps, repeats):
-            add(out, row)
+            put(out, [row], KEY)
             typer.echo(
                 f"{row.signature:<14} {row.embedding:<9} {row.optimizer:<8} {row.storage} B={row.batch_size:<4} "
                 f"{row.litert_ms:8.1f} ms, "
                 f"TensorFlow {row.tensorflow_ms:8.1f} ms, {row.peak_bytes / 1e6:6.0f} MB, file {row.file_bytes / 1e6:.1f}"
             )
-
-
-def add(path: Path, row: Row) -> None:
-    """Put a row into the table, in place of an earlier one of the same configuration."""
-    names = [field.name for field in fields(Row)]
-    key = ("signature", "embedding", "optimizer", "storage", "items", "batch_size", "threads")
-    new = {name: "" if value is None else str(value) for name, value in asdict(row).items()}
-    rows: list[dict[str, str]] = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [old for old in csv.DictReader(file) if any(old[name] != new[name] for name in key)]
-    with staged_file(path) as staged, staged.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*rows, new])
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ class Optimistic(Gru4Rec):
 class Muddled(Optimistic):
     """Wrong in one way in each of three signatures: no logQ correction, ties left out, what fits least recommended."""
 
-    def _sampled_loss(self, *given: Any) -> tuple[Any, Any]:
+    def _sampled_loss(self, *given: Any) -> tuple[Any, Any, Any]:
         with replaced(self, "log_support", self.log_support * 0):
             return super()._sampled_loss(*given)
 
