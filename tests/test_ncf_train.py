@@ -80,9 +80,35 @@ def test_it_learns_and_knows_when_it_has(trained: tuple[Path, TrainReport]) -> N
     assert report.epochs[-1].loss < report.epochs[0].loss
     best = max((epoch for epoch in report.epochs if epoch.metrics), key=lambda epoch: epoch.metrics.ndcg)  # type: ignore[union-attr]
     assert (report.judged_on, report.kept) == ("valid", best.epoch)
-    assert list((folder / "ncf" / "model" / "summaries").iterdir())
     assert train(folder, **SMALL).reused
     assert verify_data(NcfDataset(folder).home).passed
+
+
+def test_tensorboard_has_a_curve_of_each_number(trained: tuple[Path, TrainReport]) -> None:
+    from tensorflow import make_ndarray
+    from tensorflow.compat.v1.train import summary_iterator  # type: ignore[import-untyped, unused-ignore]
+
+    folder, report = trained
+    (path,) = (folder / "ncf" / "model" / "summaries").iterdir()
+    found: dict[str, list[float]] = {}
+    for event in summary_iterator(str(path)):
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append(float(make_ndarray(value.tensor)))
+    metrics = [epoch.metrics for epoch in report.epochs if epoch.metrics]
+    assert found["loss"] == pytest.approx([epoch.loss for epoch in report.epochs])
+    assert found["HR"] == pytest.approx([one.hr for one in metrics])
+    assert found["NDCG"] == pytest.approx([one.ndcg for one in metrics])
+    assert min(found["examples_a_second"]) > 0
+
+
+def test_the_defaults_run(prepped: Path, tmp_path: Path) -> None:
+    again = copy_of(prepped, tmp_path)
+    code, out, _ = call("ncf", "train", "--dataset", again)
+    assert code == 0
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("epoch")] == [str(n) for n in range(1, 21)]
+    code, out, _ = call("ncf", "evaluate", "--dataset", again)
+    assert code == 0
+    assert sorted(line.split("  ")[0].strip() for line in out.splitlines()[1:]) == ["neumf"] * 2 + ["popularity"] * 2
 
 
 class StoppedError(Exception):
