@@ -1,7 +1,7 @@
 """Trains a network of `neumf` on batches that arrive as they are made, with Keras' fit or with a loop of its own.
 
-The loss is softmax over [0, z], which is sigmoid cross-entropy: the sum over valid rows by the batch size, and L2. Adam is
-Keras': it moves every row of a table by its momentum, whether the batch has it or not.
+The loss is softmax over [0, z], which is sigmoid cross-entropy: the sum over valid rows by the batch size, and L2. Adam
+moves every row of a table by its momentum, whether the batch has it or not, as Keras' does.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pocketrec.models.adam import Adam
 from pocketrec.models.neumf import build, set_weights, weights_of
 from pocketrec.ncf.epochs import Examples
 from pocketrec.ncf.network import NetworkSettings, Weights
@@ -53,7 +54,7 @@ class Trainer:
 
     def _optimizer(self) -> Any:
         t = self.training
-        adam = _Adam(
+        adam = Adam(
             t.loss_scale if t.dtype == "fp16" else 0.0, t.learning_rate, beta_1=t.beta1, beta_2=t.beta2, epsilon=t.epsilon
         )
         dynamic = t.dtype == "fp16" and not t.loss_scale
@@ -127,25 +128,6 @@ class Trainer:
         set_weights(self.model, self.settings, state)
         for number, variable in enumerate(self.optimizer.variables):
             variable.assign(state[f"optimizer_{number}"])
-
-
-class _Adam(keras.optimizers.Adam):  # type: ignore[misc]
-    """Adam that gives a row the square of its gradient, and divides by a fixed loss scale, if it is not 0.
-
-    A table's gradient comes as a part for each place of a batch where a row was looked up. Keras squares the parts and adds
-    them up, where Adam, and the Keras of the original, takes the square of their sum; and it cannot divide them.
-    """
-
-    def __init__(self, scale: float, learning_rate: float, **numbers: float) -> None:
-        super().__init__(learning_rate, name="adam", **numbers)
-        self._scale = scale
-
-    def scale_loss(self, loss: Any) -> Any:
-        return loss * self._scale if self._scale else loss
-
-    def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
-        whole = [tf.convert_to_tensor(one) for one in grads]
-        return super().apply([one / self._scale for one in whole] if self._scale else whole, trainable_variables)
 
 
 class Summaries:
