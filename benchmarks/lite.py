@@ -9,14 +9,13 @@ the chunks that suit LiteRT and once with all items at once; the faster of the t
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -25,12 +24,15 @@ from typing import Annotated, Any
 
 import typer
 
-from pocketrec.files import staged_file
+from pocketrec.lite.contract import ModelSettings
+from rows import put
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "lite.csv"
 CHUNKS = (1024, 1 << 30)
 """Of TensorFlow: as in LiteRT; all items at once."""
+KEY = ("signature", "embedding", "optimizer", "storage", "items", "batch_size", "threads")
+"""What a row is about; the rest was measured."""
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam": {},
     "adagrad": {"optimizer": "adagrad", "learning_rate": 0.05},
@@ -126,7 +128,8 @@ def main(
     batch_sizes: Annotated[str, typer.Option(help="Lanes, separated by commas.")] = "512,32",
     embeddings: Annotated[str, typer.Option(help="Which.")] = "none,separate,shared",
     optimizers: Annotated[str, typer.Option(help="Which.")] = "adam,adagrad,sgd",
-    signatures: Annotated[str, typer.Option(help="Which.")] = "train,train_sampled",
+    weights: Annotated[str, typer.Option(help="How they are stored: float32, float16, int8.")] = "float32",
+    signatures: Annotated[str, typer.Option(help="Which; those that a file has not are left out.")] = "train,train_sampled",
     single: Annotated[bool, typer.Option(help="Also recommend and train_one, with the first batch size.")] = True,
     steps: Annotated[int, typer.Option(help="Of a repeat.")] = 12,
     repeats: Annotated[int, typer.Option(help="Of each cell.")] = 3,
@@ -134,30 +137,24 @@ def main(
 ) -> None:
     """Measure the configurations and add them to the table."""
     sizes = [int(size) for size in batch_sizes.split(",")]
-    for embedding, optimizer, size in product(embeddings.split(","), optimizers.split(","), sizes):
-        settings = {"n_items": items, "batch_size": size, "embedding": embedding, **OPTIMIZERS[optimizer]}
+    kinds = product(*(which.split(",") for which in (embeddings, optimizers, weights)))
+    for (embedding, optimizer, storage), size in product(kinds, sizes):
+        settings = {
+            "n_items": items,
+            "batch_size": size,
+            "embedding": embedding,
+            **OPTIMIZERS[optimizer],
+            "storage": storage,
+        }
         names = signatures.split(",") + (["recommend", "train_one"] if single and size == sizes[0] else [])
-        for row in measure(settings, names, steps, repeats):
-            add(out, row)
+        has = ModelSettings(**settings).signatures
+        for row in measure(settings, [name for name in names if name in has], steps, repeats):
+            put(out, [row], KEY)
             typer.echo(
-                f"{row.signature:<14} {row.embedding:<9} {row.optimizer:<8} B={row.batch_size:<4} {row.litert_ms:8.1f} ms, "
+                f"{row.signature:<14} {row.embedding:<9} {row.optimizer:<8} {row.storage} B={row.batch_size:<4} "
+                f"{row.litert_ms:8.1f} ms, "
                 f"TensorFlow {row.tensorflow_ms:8.1f} ms, {row.peak_bytes / 1e6:6.0f} MB, file {row.file_bytes / 1e6:.1f}"
             )
-
-
-def add(path: Path, row: Row) -> None:
-    """Put a row into the table, in place of an earlier one of the same configuration."""
-    names = [field.name for field in fields(Row)]
-    key = ("signature", "embedding", "optimizer", "storage", "items", "batch_size", "threads")
-    new = {name: "" if value is None else str(value) for name, value in asdict(row).items()}
-    rows: list[dict[str, str]] = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [old for old in csv.DictReader(file) if any(old[name] != new[name] for name in key)]
-    with staged_file(path) as staged, staged.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*rows, new])
 
 
 if __name__ == "__main__":

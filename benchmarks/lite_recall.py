@@ -11,11 +11,11 @@ int8.
 
 from __future__ import annotations
 
-import csv
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +23,6 @@ import typer
 
 from pocketrec.anchors import Popularity
 from pocketrec.evaluation import Scorer, rank, sequences_record
-from pocketrec.files import staged_file
 from pocketrec.layout import Dataset
 from pocketrec.lite.contract import ModelSettings
 from pocketrec.lite.export import convert_model
@@ -31,23 +30,32 @@ from pocketrec.lite.inputs import read_item_list
 from pocketrec.lite.learning import learn_batches
 from pocketrec.lite.runtime import LiteScorer, OnDeviceModel
 from pocketrec.ranking import Ranking
+from rows import put
 
 RESULTS = Path(__file__).parent / "results" / "lite_recall.csv"
-ADAGRAD: dict[str, Any] = {"optimizer": "adagrad", "learning_rate": 0.1}
-CONFIGURATIONS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("train_sampled", {"embedding": "shared", **ADAGRAD}),
-    ("train_sampled", {"embedding": "separate", **ADAGRAD}),
-    ("train_sampled", {"embedding": "none", **ADAGRAD}),
-    ("train_sampled", {"embedding": "shared", **ADAGRAD, "dropout_embedding": 0.1}),
-    ("train_sampled", {"embedding": "shared", **ADAGRAD, "momentum": 0.3}),
-    ("train_sampled", {"embedding": "shared", **ADAGRAD, "loss": "bpr-max"}),
-    ("train", {"embedding": "shared", **ADAGRAD}),
-    ("train", {"embedding": "separate", **ADAGRAD}),
-    ("train", {"embedding": "none", **ADAGRAD}),
-    ("train", {"embedding": "shared"}),
-    ("train", {"embedding": "none"}),
-    ("train", {"embedding": "shared", "optimizer": "sgd", "learning_rate": 0.5}),
-)
+SMALLER = ("shared", "adagrad")
+"""What is also stored in less space."""
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adam": {"optimizer": "adam", "learning_rate": 0.01},
+    "adagrad": {"optimizer": "adagrad", "learning_rate": 0.1},
+    "sgd": {"optimizer": "sgd", "learning_rate": 1.0},
+}
+MORE: tuple[dict[str, Any], ...] = ({"dropout_embedding": 0.1}, {"momentum": 0.3}, {"loss": "bpr-max"})
+"""Tried with the shared embedding, adagrad and drawn items."""
+
+
+def configurations(embeddings: list[str], optimizers: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each embedding with each optimizer in both signatures, and `MORE`: (signature, settings)."""
+    for embedding, optimizer in product(embeddings, optimizers):
+        settings = {"embedding": embedding, **OPTIMIZERS[optimizer]}
+        yield "train_sampled", settings
+        yield "train", settings
+        if (embedding, optimizer) == SMALLER:
+            for more in MORE:
+                yield "train_sampled", {**settings, **more}
+
+
+KEY = ("model", "signature", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -106,26 +114,20 @@ def main(
     dataset: Annotated[Path, typer.Argument(help="With npy batches of train and test.")],
     batch_size: Annotated[int, typer.Option(help="B of the batches.")] = 32,
     steps: Annotated[int, typer.Option(help="To train.")] = 4000,
-    out: Annotated[Path, typer.Option(help="The CSV.")] = RESULTS,
+    embeddings: Annotated[str, typer.Option(help="Which.")] = "none,separate,shared",
+    optimizers: Annotated[str, typer.Option(help="Which.")] = ",".join(OPTIMIZERS),
+    out: Annotated[Path, typer.Option(help="The CSV; rows of the same configuration are replaced.")] = RESULTS,
 ) -> None:
     """Train and measure every configuration."""
     task = Task(Dataset(dataset), batch_size)
-    rows = [Row("popularity", "", 0, batch_size, task.transitions, *task.measure(Popularity(task.items.support)), 0.0)]
+    popular = Row("popularity", "", 0, batch_size, task.transitions, *task.measure(Popularity(task.items.support)), 0.0)
+    put(out, [popular], KEY)
     with tempfile.TemporaryDirectory() as folder:
-        for signature, settings in CONFIGURATIONS:
-            small = (signature, settings) == CONFIGURATIONS[0]
+        for signature, settings in configurations(embeddings.split(","), optimizers.split(",")):
+            small = signature == "train_sampled" and settings == {"embedding": SMALLER[0], **OPTIMIZERS[SMALLER[1]]}
             for row in rows_of(task, signature, settings, steps, Path(folder), small):
-                rows.append(row)
+                put(out, [row], KEY)
                 typer.echo(f"{row.signature:<14} {row.model:<50} Recall@20 {row.recall:.4f}  MRR@20 {row.mrr:.4f}")
-                write(out, rows)
-
-
-def write(path: Path, rows: list[Row]) -> None:
-    """The whole table."""
-    with staged_file(path) as staged, staged.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from lite_support import MATRIX
 from pocketrec.layout import Dataset
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import STEP, Card, ModelSettings, digest
@@ -27,15 +28,6 @@ from pocketrec.models.tflite import finish
 from pocketrec.models.updates import Rows
 
 SMALL = ModelSettings(n_items=40, batch_size=4, hidden_size=8, embedding="shared", negatives=16)
-MATRIX: dict[str, dict[str, Any]] = {
-    "adam": {},
-    "adagrad": {"optimizer": "adagrad", "learning_rate": 0.05},
-    "sgd": {"optimizer": "sgd", "learning_rate": 0.5},
-    "separate": {"embedding": "separate", "dropout_embedding": 0.25, "dropout_hidden": 0.25, "storage": "float16"},
-    "shared": {"embedding": "shared", "optimizer": "adagrad", "learning_rate": 0.05, "momentum": 0.3, "loss": "bpr-max"},
-    "answers": {"embedding": "shared", "storage": "int8"},
-}
-"""The datasets' models: with each embedding, optimizer, loss, kind of weights, and dropout."""
 
 
 @contextlib.contextmanager
@@ -122,7 +114,7 @@ class Optimistic(Gru4Rec):
 class Muddled(Optimistic):
     """Wrong in one way in each of three signatures: no logQ correction, ties left out, what fits least recommended."""
 
-    def _sampled_loss(self, *given: Any) -> tuple[Any, Any]:
+    def _sampled_loss(self, *given: Any) -> tuple[Any, Any, Any]:
         with replaced(self, "log_support", self.log_support * 0):
             return super()._sampled_loss(*given)
 

@@ -1,4 +1,8 @@
-"""Small models and datasets for the tests of export, verify and runtime; made once a session, then copied."""
+"""Small models and datasets for the tests of export, verify and runtime; made once a session, then copied.
+
+Without more, the models have every pair of an embedding, an optimizer and a kind of weights. With POCKETREC_MATRIX=all
+`pytest tests/test_verify.py` has a model for each of their combinations, which takes some minutes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,7 +25,34 @@ from pocketrec.layout import Dataset
 
 HERE = Path(__file__).parent
 ITEMS, STEPS = 40, 24
-NAMES = ("adam", "adagrad", "sgd", "separate", "shared", "answers")
+MOMENTUM = {"optimizer": "adagrad", "learning_rate": 0.05, "momentum": 0.3}
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adam": {},
+    "adagrad": {"optimizer": "adagrad", "learning_rate": 0.05},
+    "momentum": MOMENTUM,
+    "sgd": {"optimizer": "sgd", "learning_rate": 0.5},
+}
+MATRIX: dict[str, dict[str, Any]] = {
+    **{name: OPTIMIZERS[name] for name in ("adam", "adagrad", "sgd")},
+    "separate": {"embedding": "separate", "dropout_embedding": 0.25, "dropout_hidden": 0.25, "storage": "float16"},
+    "shared": {"embedding": "shared", **MOMENTUM, "loss": "bpr-max"},
+    "answers": {"embedding": "shared", "storage": "int8"},
+    "none-momentum-float16": {**MOMENTUM, "storage": "float16"},
+    "none-int8": {"storage": "int8"},
+    "separate-adagrad": {"embedding": "separate", **OPTIMIZERS["adagrad"], "loss": "bpr-max"},
+    "separate-sgd": {"embedding": "separate", **OPTIMIZERS["sgd"], "dropout_hidden": 0.25},
+    "separate-int8": {"embedding": "separate", "storage": "int8"},
+    "shared-adam-float16": {"embedding": "shared", "storage": "float16", "dropout_embedding": 0.25},
+    "shared-sgd": {"embedding": "shared", **OPTIMIZERS["sgd"], "dropout_embedding": 0.25},
+}
+"""The datasets' models: settings of `export`. All learn in `train` and `train_sampled`, but those of int8."""
+if os.environ.get("POCKETREC_MATRIX") == "all":
+    for embedding, optimizer, storage in product(
+        ("none", "separate", "shared"), OPTIMIZERS, ("float32", "float16", "int8")
+    ):
+        MATRIX[f"all-{embedding}-{optimizer}-{storage}"] = {
+            "embedding": embedding, **OPTIMIZERS[optimizer], "storage": storage,
+        }  # fmt: skip
 
 
 def make_dataset(root: Path, n_items: int = ITEMS, lanes: tuple[int, ...] = (4, 1)) -> Dataset:
@@ -42,7 +75,7 @@ def make_dataset(root: Path, n_items: int = ITEMS, lanes: tuple[int, ...] = (4, 
 
 @functools.cache
 def models() -> Path:
-    """A folder of exported datasets (see lite_models.MATRIX; wider has 41 items) and odd models, NAME.tflite. Only read it.
+    """A folder of exported datasets (see MATRIX; wider has 41 items) and odd models, NAME.tflite. Only read it.
 
     Made once a test run, by the first worker that asks; the last one to leave removes it.
     """
@@ -64,7 +97,7 @@ def _leave(folder: Path) -> None:
 
 
 def _make_models(folder: Path) -> None:
-    for name in NAMES:
+    for name in MATRIX:
         make_dataset(folder / name)
     make_dataset(folder / "wider", ITEMS + 1)
     command = [sys.executable, str(HERE / "lite_models.py"), str(folder)]

@@ -7,6 +7,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -32,7 +33,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType
     """Import a script of benchmarks/ by name; forgotten afterwards."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     yield importlib.import_module
-    for name in ("measure", "table", "prep", "plot"):
+    for name in ("measure", "table", "rows", "prep", "plot"):
         sys.modules.pop(name, None)
 
 
@@ -188,3 +189,18 @@ def test_labels_are_pushed_apart_no_further_than_needed(load: Any) -> None:
     close = spread([0.3, 0.42, 0.44, 0.9], 0.1)
     assert all(high - low >= 0.1 - 1e-9 for low, high in pairwise(close))
     assert close[3] == 0.9
+
+
+def test_a_row_takes_the_place_of_an_earlier_one_of_its_configuration(
+    tmp_path: Path, load: Callable[[str], ModuleType]
+) -> None:
+    @dataclass(frozen=True)
+    class Row:
+        model: str
+        batch_size: int
+        seconds: float | None
+
+    path, put = tmp_path / "rows.csv", load("rows").put
+    put(path, [Row("a", 1, 1.5), Row("b", 1, None)], ("model", "batch_size"))
+    put(path, [Row("a", 2, 2.5), Row("b", 1, 3.5)], ("model", "batch_size"))
+    assert path.read_text() == "model,batch_size,seconds\na,1,1.5\na,2,2.5\nb,1,3.5\n"

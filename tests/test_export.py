@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lite_support import NAMES, error_without, fresh, make_dataset, models
+from lite_support import MATRIX, error_without, fresh, make_dataset, models
 from pocketrec.errors import DatasetError, ModelError, SettingsError
 from pocketrec.files import content_hash
 from pocketrec.layout import Dataset
@@ -41,7 +41,7 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process_which_says_nothin
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize(("name", "batch_size"), [("adam", 1), *((name, 4) for name in NAMES)])
+@pytest.mark.parametrize(("name", "batch_size"), [("adam", 1), *((name, 4) for name in MATRIX)])
 def test_signatures_are_the_originals_by_name_shape_and_dtype(name: str, batch_size: int) -> None:
     model = read_model(exported(name, batch_size))
     settings = Card.from_json(model.metadata["pocketrec"]).settings

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ from conftest import call
 from ncf_support import two_camps, write_dat
 from pocketrec.errors import DatasetError, ModelError, SettingsError
 from pocketrec.integrity import verify_data
+from pocketrec.ncf.epochs import Examples
 from pocketrec.ncf.evaluate import evaluate
 from pocketrec.ncf.interactions import prepared, read_interactions
 from pocketrec.ncf.layout import NcfDataset
@@ -23,7 +28,8 @@ from pocketrec.ncf.prep import prep
 from pocketrec.ncf.recommend import recommend
 from pocketrec.ncf.runtime import NcfModel
 from pocketrec.ncf.shards import batches
-from pocketrec.ncf.train import TrainReport, train
+from pocketrec.ncf.train import CHECKPOINT, TrainReport, train
+from pocketrec.ncf.training import Training
 from pocketrec.ncf.verify import verify_export
 
 SMALL: dict[str, Any] = {
@@ -64,9 +70,35 @@ def test_it_learns_and_knows_when_it_has(trained: tuple[Path, TrainReport]) -> N
     assert report.epochs[-1].loss < report.epochs[0].loss
     best = max((epoch for epoch in report.epochs if epoch.metrics), key=lambda epoch: epoch.metrics.ndcg)  # type: ignore[union-attr]
     assert (report.judged_on, report.kept) == ("valid", best.epoch)
-    assert list((folder / "ncf" / "model" / "summaries").iterdir())
     assert train(folder, **SMALL).reused
     assert verify_data(NcfDataset(folder).home).passed
+
+
+def test_tensorboard_has_a_curve_of_each_number(trained: tuple[Path, TrainReport]) -> None:
+    from tensorflow import make_ndarray
+    from tensorflow.compat.v1.train import summary_iterator  # type: ignore[import-untyped, unused-ignore]
+
+    folder, report = trained
+    (path,) = (folder / "ncf" / "model" / "summaries").iterdir()
+    found: dict[str, list[float]] = {}
+    for event in summary_iterator(str(path)):
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append(float(make_ndarray(value.tensor)))
+    metrics = [epoch.metrics for epoch in report.epochs if epoch.metrics]
+    assert found["loss"] == pytest.approx([epoch.loss for epoch in report.epochs])
+    assert found["HR"] == pytest.approx([one.hr for one in metrics])
+    assert found["NDCG"] == pytest.approx([one.ndcg for one in metrics])
+    assert min(found["examples_a_second"]) > 0
+
+
+def test_the_defaults_run(prepped: Path, tmp_path: Path) -> None:
+    again = copy_of(prepped, tmp_path)
+    code, out, _ = call("ncf", "train", "--dataset", again)
+    assert code == 0
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("epoch")] == [str(n) for n in range(1, 21)]
+    code, out, _ = call("ncf", "evaluate", "--dataset", again)
+    assert code == 0
+    assert sorted(line.split("  ")[0].strip() for line in out.splitlines()[1:]) == ["neumf"] * 2 + ["popularity"] * 2
 
 
 class StoppedError(Exception):
@@ -113,13 +145,112 @@ def test_a_loop_of_its_own_on_written_epochs_comes_to_the_same(trained: tuple[Pa
         train(again, **SMALL, num_neg=3, train_dataset_path=made.folder)
 
 
-def test_mixed_precision_mirrored_and_early_stopping(prepped: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "exact"),
+    [
+        ({"enable_xla": True}, True),
+        ({"enable_xla": True, "keras_use_ctl": True}, True),
+        ({"distribution_strategy": "mirrored"}, True),
+        ({"distribution_strategy": "mirrored", "keras_use_ctl": True}, True),
+        ({"dtype": "fp16"}, False),
+        ({"dtype": "fp16", "keras_use_ctl": True}, False),
+        ({"dtype": "fp16", "loss_scale": 1024.0}, False),
+        ({"dtype": "fp16", "loss_scale": 1024.0, "keras_use_ctl": True, "distribution_strategy": "mirrored"}, False),
+        ({"dtype": "bf16"}, False),
+    ],
+)
+def test_how_it_is_computed_does_not_change_what_it_learns(
+    trained: tuple[Path, TrainReport], tmp_path: Path, options: dict[str, Any], exact: bool
+) -> None:
+    folder, whole = trained
+    again = copy_of(folder, tmp_path)
+    report = train(again, **SMALL, **options)
+    losses = [epoch.loss for epoch in report.epochs]
+    assert losses == pytest.approx([epoch.loss for epoch in whole.epochs], rel=1e-5 if exact else 1e-3)
+    for name, array in weights(folder).items():
+        near = (1e-4, 1e-5) if exact else (0.0, 0.1)
+        np.testing.assert_allclose(weights(again)[name], array, *near, err_msg=name)
+
+
+def test_with_xla_the_step_is_compiled() -> None:
+    from pocketrec.models.neumf_training import Trainer
+
+    for ctl in (False, True):
+        trainer = Trainer(NetworkSettings(7, 11, 3, (6, 5)), Training(batch_size=4, enable_xla=True, keras_use_ctl=ctl))
+        codes, label = np.array([1, 1, 2, 3], np.int32), np.array([[1], [0], [0], [1]], np.float32)
+        batch = ({"user": codes, "item": codes}, label, np.ones(4, np.float32))
+        step = trainer._step if ctl else trainer.model.train_step
+        given = batch if ctl else (batch,)
+        assert "HloModule" in step.experimental_get_compiler_ir(*given)(stage="hlo")
+
+
+@pytest.mark.parametrize("ctl", [False, True])
+@pytest.mark.parametrize("scale", [0.0, 64.0])
+def test_adam_takes_the_square_of_a_rows_whole_gradient(ctl: bool, scale: float) -> None:
+    """Its first step moves by the learning rate, up or down, however often a row is in the batch."""
+    from pocketrec.models.neumf_training import Trainer
+
+    options = Training(
+        batch_size=6, keras_use_ctl=ctl, learning_rate=0.01, dtype="fp16" if scale else "fp32", loss_scale=scale
+    )
+    trainer = Trainer(NetworkSettings(5, 9, 4, (4, 3), "gmf"), options)
+    before = trainer.weights()
+    users, items = np.array([0, 0, 0, 0, 1, 4], np.int32), np.array([1, 2, 3, 4, 1, 8], np.int32)
+    block = Examples(users, items, np.array([1, 1, 1, 1, 0, 1], bool), np.ones(6, bool))
+    trainer.epoch(lambda: [block], 1, lambda _: None)
+    moved = np.abs(trainer.weights()["user"] - before["user"])
+    np.testing.assert_allclose(moved[[0, 1, 4]], 0.01, rtol=0.02)
+    assert not moved[[2, 3]].any()
+
+
+def test_early_stopping_and_regularization(prepped: Path, tmp_path: Path) -> None:
     again = copy_of(prepped, tmp_path)
-    options = {**SMALL, "dtype": "fp16", "distribution_strategy": "mirrored", "mf_regularization": 1e-5}
-    report = train(again, **options, mlp_regularization=(0.0, 1e-4), early_stopping=True, hr_threshold=0.01)
+    options = {**SMALL, "mf_regularization": 1e-3, "mlp_regularization": (0.0, 1e-2)}
+    report = train(again, **options, early_stopping=True, hr_threshold=0.01)
     assert len(report.epochs) == 1
     assert report.epochs[0].metrics
     assert report.epochs[0].metrics.hr >= 0.01
+    held = float(np.abs(weights(again)["user"]).mean())
+    train(again, **{**options, "mf_regularization": 0.0, "train_epochs": 1})
+    assert held < float(np.abs(weights(again)["user"]).mean())
+
+
+@pytest.mark.parametrize("model", ["gmf", "mlp"])
+def test_one_half_alone(prepped: Path, tmp_path: Path, model: str) -> None:
+    again = copy_of(prepped, tmp_path)
+    code, out, _ = call("ncf", "train", "--dataset", again, "--model", model, "--batch-size", 128, "--train-epochs", 2,
+                        "--num-factors", 4, "--layers", "8,6", "--eval-negatives", 20)  # fmt: skip
+    assert code == 0
+    assert "popularity" in out
+    assert read_network(NcfDataset(again).network, prepared(NcfDataset(again)).content, "").network.settings.kind == model
+
+
+def test_a_run_that_is_killed_goes_on(prepped: Path, tmp_path: Path) -> None:
+    """SIGKILL once a checkpoint is there; the same command ends with the network of a run that nobody disturbed."""
+    words = [
+        "--batch-size",
+        "128",
+        "--train-epochs",
+        "40",
+        "--num-factors",
+        "4",
+        "--layers",
+        "8,6",
+        "--eval-negatives",
+        "20",
+    ]
+    one, other = (copy_of(prepped, tmp_path / name) for name in ("one", "other"))
+    command = [sys.executable, "-m", "pocketrec.cli", "ncf", "train", "--quiet", *words, "--dataset"]
+    process = subprocess.Popen([*command, str(one)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (one / "ncf" / "model" / CHECKPOINT).exists():
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    code, _, err = call("ncf", "train", *words, "--dataset", one)
+    assert code == 0
+    assert "went on after epoch" in err
+    assert call("ncf", "train", *words, "--dataset", other)[0] == 0
+    assert_same(one, other)
 
 
 @pytest.mark.parametrize("kind", ["neumf", "gmf", "mlp"])

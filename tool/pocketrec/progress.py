@@ -61,7 +61,7 @@ class Bars:
         console = Console(stderr=True)
         amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
         suffix = "" if unit == "bytes" else unit
-        speed = (Speed(),) if unit == "events" else ()
+        speed = (Speed(),) if unit in ("events", "examples") else ()
         columns = (
             TextColumn("{task.description:>10}"),
             BarColumn(),

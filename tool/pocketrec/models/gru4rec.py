@@ -118,11 +118,9 @@ class Gru4Rec(Trainable):
         step, lanes = self._forward(feat, initstate, output, training=True), lanes_of(target)
         candidates = tf.concat([lanes.item, negatives], axis=0)
         rows = tf.gather(output, candidates)  # (B + S, H + 1)
-        loss, d_scores = self._sampled_loss(step.known, rows, lanes, candidates)
-        d_known = product(d_scores, rows)[:, :-1]
+        loss, d_known, d_rows = self._sampled_loss(step.known, rows, lanes, candidates)
         gradients = self._inner_gradients(step, d_known)
-        own = Rows(candidates, product(tf.transpose(d_scores), with_one(step.known)))
-        parts = [own, *self._row_gradients(gradients, "output")]
+        parts = [Rows(candidates, d_rows), *self._row_gradients(gradients, "output")]
         gradients["output"] = lambda: Rows(
             tf.concat([part.items for part in parts], axis=0), tf.concat([part.parts for part in parts], axis=0)
         )
@@ -199,17 +197,19 @@ class Gru4Rec(Trainable):
             return None
         return keep_shares(self.step.read_value(), shape, rate, seed=self.settings.seed, salt=SALTS[layer])
 
-    def _sampled_loss(self, known: Tensor, rows: Tensor, lanes: Lanes, candidates: Tensor) -> tuple[Tensor, Tensor]:
+    def _sampled_loss(self, known: Tensor, rows: Tensor, lanes: Lanes, candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss, and its gradients by `known` and by the candidates' rows."""
         settings, batch = self.settings, lanes.item.shape[0]
-        scores, absent = scores_of(known, rows), losses.absence(lanes, settings.negatives)
-        own = tf.reduce_sum(with_one(known) * rows[:batch], axis=1)
+        absent = losses.absence(lanes, settings.negatives)
         if settings.loss == "bpr-max":
-            return losses.bpr_max(scores, own, absent, lanes, bpreg=settings.bpreg, elu=settings.elu)
+            own, scores = tf.reduce_sum(with_one(known) * rows[:batch], axis=1), scores_of(known, rows)
+            loss, d_scores = losses.bpr_max(scores, own, absent, lanes, bpreg=settings.bpreg, elu=settings.elu)
+            return loss, product(d_scores, rows)[:, :-1], product(tf.transpose(d_scores), with_one(known))
         if settings.logq:  # of the batch's targets P ~ support, of the drawn items P ~ support ** alpha
             powers = np.repeat([1, settings.sample_alpha], [batch, settings.negatives]) * settings.logq
-            often = tf.gather(self.log_support, candidates) * powers.astype(np.float32)
-            absent, own = absent - often, own - often[:batch]
-        return losses.sampled_cross_entropy(scores + absent, own, lanes)
+            absent -= tf.gather(self.log_support, candidates) * powers.astype(np.float32)
+        loss, d_state, d_rows = losses.sampled_cross_entropy(known, rows, absent, lanes)
+        return loss, d_state[:, :-1], d_rows
 
     def _inner_gradients(self, step: Forward, d_known: Tensor) -> Gradients:
         """Of everything before the output layer; a table of items gets `Rows`."""

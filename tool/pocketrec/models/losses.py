@@ -110,20 +110,31 @@ def _chunk_sizes(items: int) -> list[int]:
     return [min(size, items - begin) for begin in range(0, items, size)]
 
 
-def sampled_cross_entropy(scores: Tensor, own: Tensor, lanes: Lanes) -> tuple[Tensor, Tensor]:
+def sampled_cross_entropy(known: Tensor, rows: Tensor, correction: Tensor, lanes: Lanes) -> tuple[Tensor, Tensor, Tensor]:
     """Cross-entropy over the candidates, of which lane i's target is number i.
 
+    The correction goes in through the rows' biases, and the targets' own parts and the lanes' shares come in outside of
+    the products: each pass over all scores that is left out is a twentieth of a step.
+
     Args:
-        scores: (B, B + S), corrected, very negative where a candidate is none.
-        own: the targets' scores, the diagonal; (B,).
+        known: what the output layer sees, (B, H).
+        rows: the candidates, (B + S, H + 1).
+        correction: to add to the scores of each, very negative where one is none; (B + S,).
         lanes: targets.
 
     Returns:
-        The loss, and its gradient by the scores.
+        The loss, and its gradients by `known` with a column for the bias, (B, H + 1), and by `rows`.
     """
+    state, batch = with_one(known), lanes.item.shape[0]
+    corrected = rows + tf.pad(correction[:, None], [[0, 0], [rows.shape[1] - 1, 0]])
+    scores = product(state, corrected, transpose_b=True)  # (B, B + S)
     shares = tf.nn.softmax(scores)
+    own = tf.reduce_sum(state * corrected[:batch], axis=1)
     loss = tf.reduce_sum((log_sum(scores, shares) - own) * lanes.share)
-    return loss, shares * lanes.share[:, None] - _diagonal(lanes.share, scores.shape)
+    weighed = state * lanes.share[:, None]
+    d_state = (product(shares, rows) - rows[:batch]) * lanes.share[:, None]
+    d_rows = product(tf.transpose(shares), weighed) - tf.pad(weighed, [[0, rows.shape[0] - batch], [0, 0]])
+    return loss, d_state, d_rows
 
 
 def bpr_max(

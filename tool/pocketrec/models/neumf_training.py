@@ -1,7 +1,7 @@
 """Trains a network of `neumf` on batches that arrive as they are made, with Keras' fit or with a loop of its own.
 
-The loss is softmax over [0, z], which is sigmoid cross-entropy: the sum over valid rows by the batch size, and L2. Adam is
-Keras': it moves every row of a table by its momentum, whether the batch has it or not.
+The loss is softmax over [0, z], which is sigmoid cross-entropy: the sum over valid rows by the batch size, and L2. Adam
+moves every row of a table by its momentum, whether the batch has it or not, as Keras' does.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pocketrec.models.adam import Adam
 from pocketrec.models.neumf import build, set_weights, weights_of
 from pocketrec.ncf.epochs import Examples
 from pocketrec.ncf.network import NetworkSettings, Weights
@@ -41,23 +42,23 @@ class Trainer:
             self.model.compile(
                 self.optimizer,
                 self.loss,
-                jit_compile=training.enable_xla,
+                jit_compile=False,
                 auto_scale_loss=False,
                 # Several steps in one call end quietly where the data ends, but not on several devices.
                 steps_per_execution=1 if mirrored else max(1, EXAMPLES_A_CALL // training.batch_size),
             )
             self.optimizer.build(self.model.trainable_variables)
+            if training.enable_xla:  # Keras leaves jit_compile out where operators are to be deterministic
+                self.model.train_step = tf.function(self.model.train_step, jit_compile=True)
         self._step = tf.function(self._one_step, jit_compile=training.enable_xla)
 
     def _optimizer(self) -> Any:
         t = self.training
-        adam = keras.optimizers.Adam(t.learning_rate, beta_1=t.beta1, beta_2=t.beta2, epsilon=t.epsilon)
-        if t.dtype != "fp16":
-            return adam
-        if t.loss_scale:
-            adam.loss_scale_factor = t.loss_scale
-            return adam
-        return keras.optimizers.LossScaleOptimizer(adam)
+        adam = Adam(
+            t.loss_scale if t.dtype == "fp16" else 0.0, t.learning_rate, beta_1=t.beta1, beta_2=t.beta2, epsilon=t.epsilon
+        )
+        dynamic = t.dtype == "fp16" and not t.loss_scale
+        return keras.optimizers.LossScaleOptimizer(adam) if dynamic else adam
 
     def epoch(self, blocks: Callable[[], Iterable[Examples]], steps: int, advance: Callable[[int], None]) -> float:
         """Train on every batch once.

@@ -40,7 +40,7 @@ class Negatives:
         self._starts, self._stride = interactions.starts, np.int64(interactions.n_items + 1)
         self.counts = (interactions.n_items - interactions.counts).astype(np.uint64)
         if full := int((interactions.counts >= interactions.n_items).sum()):
-            raise no_negatives(full, int(np.argmax(interactions.counts)), interactions.n_items)
+            raise no_negatives(full, f"number {np.argmax(interactions.counts)}", interactions.n_items)
         self._thresholds = self._sorted_keys(interactions)
         self._to_thresholds()
 
@@ -85,11 +85,11 @@ class Negatives:
         return (ranks + found - self._starts[users]).astype(np.int32)
 
 
-def no_negatives(users: int, first: int, n_items: int) -> SettingsError:
-    """The error for users who have everything."""
+def no_negatives(users: int, first: object, n_items: int) -> SettingsError:
+    """The error for users who have everything; `first` is the id of one of them, or what else it is known by."""
     others = f" (and {users - 1:,} more)" if users > 1 else ""
     return SettingsError(
-        f"user number {first}{others} has all {n_items:,} items in the train set, so there is no negative left to draw.",
+        f"user {first}{others} has all {n_items:,} items in the train set, so there is no negative left to draw.",
         expected="an item or more that a user does not have",
         do="leave such users out of the ratings, or add ratings of other items",
     )

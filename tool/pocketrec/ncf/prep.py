@@ -21,6 +21,7 @@ from pocketrec.lock import hold
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
 from pocketrec.ncf.interactions import STAGE
 from pocketrec.ncf.layout import NcfDataset
+from pocketrec.ncf.negatives import no_negatives
 from pocketrec.ncf.order import Places, by_time, leave_one_out
 from pocketrec.ncf.ratings import COUNT, ITEM_CODE, USER_CODE, Duplicates, Ratings
 from pocketrec.partitions import BadRows, IngestReport, ingest
@@ -174,6 +175,7 @@ class _Splitter:
                 if "holdout" in self.settings
                 else "lower --min-ratings",
             )
+        self._check_negatives(places.train)
         train_starts = _starts(places.train)
         files = {"train_items.npy": self._write_train(rated, places.train)}
         del rated
@@ -187,6 +189,17 @@ class _Splitter:
             "valid": len(valid), "test": len(test), "cold": int((support[test[:, 1]] == 0).sum()),
         }  # fmt: skip
         return files, counts
+
+    def _check_negatives(self, train: Int64) -> None:
+        """Say now, while the ids that came in are known, what would stop every later stage."""
+        n_items = len(self.words.items)
+        if full := int((train >= n_items).sum()):
+            raise no_negatives(full, self._user_ids()[int(np.argmax(train))], n_items)
+
+    def _user_ids(self) -> pl.Series:
+        """The ids that came in, by code."""
+        parts, users = self.ratings.parts, self.words.users
+        return users[SESSION] if "session_id" not in parts.text_ids else _text_users(parts, users)
 
     def _order(self, rated: Int32) -> Places:
         """Fill `rated` with item codes by user and time; return what is for what."""
@@ -233,12 +246,9 @@ class _Splitter:
     def _write_vocabulary(self, train: Int64, support: Int64) -> dict[str, OutputFile]:
         """users.parquet and items.parquet, with the ids that came in."""
         users, items = self.words.users, self.words.items
-        user_ids = (
-            users[SESSION] if "session_id" not in self.ratings.parts.text_ids else _text_users(self.ratings.parts, users)
-        )
         item_ids = self.ratings.parts.item_ids(items[ITEM].to_numpy())
         frames = {
-            "users.parquet": pl.DataFrame({"user_id": user_ids, USER_CODE: users[USER_CODE], "support": train}),
+            "users.parquet": pl.DataFrame({"user_id": self._user_ids(), USER_CODE: users[USER_CODE], "support": train}),
             "items.parquet": pl.DataFrame({"item_id": item_ids, ITEM_CODE: items[ITEM_CODE], "support": support}),
         }
         files = {}
