@@ -22,10 +22,10 @@ from pocketrec.manifest import OutputFile, Record, drop_record, read_records, wr
 from pocketrec.ncf.interactions import STAGE
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.order import Places, by_time, leave_one_out
-from pocketrec.ncf.ratings import COUNT, ITEM_CODE, USER_CODE, Duplicates, Ratings
 from pocketrec.partitions import BadRows, IngestReport, ingest
 from pocketrec.parts import Parts
 from pocketrec.progress import SILENT, Progress
+from pocketrec.ratings import COUNT, ITEM_CODE, USER_CODE, Duplicates, Ratings
 from pocketrec.schema import ITEM, SESSION, Int32, Int64
 from pocketrec.sources.streams import STDIN
 from pocketrec.sources.tables import is_parquet

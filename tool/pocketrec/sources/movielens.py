@@ -1,4 +1,4 @@
-"""Ratings: MovieLens in each form it has had, and any csv with a user, an item and a time; the rating itself if it is wanted.
+"""Ratings: MovieLens in each form it has had, and any csv with a user, an item and a time; with the rating if it is wanted.
 
 | set | file | a line |
 |---|---|---|
