@@ -14,7 +14,7 @@ from pocketrec.options import Again, DatasetOption, Group, Output, grouped
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Ratings predicted by a DNN with genres, years and tags: MovieLens in any form, or a csv of users, items, times, ratings.",
+    help="Ratings predicted by a DNN that knows genres and years: MovieLens in any form, or any csv of ratings.",
 )
 
 

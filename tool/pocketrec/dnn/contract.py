@@ -2,9 +2,10 @@
 
 | signature | inputs | outputs |
 |---|---|---|
-| predict | user int32 (1,), items int32 (n,) | ratings float32 (n,); with the task `classify` also probabilities float32 (n, classes) |
+| predict | user int32 (1,), items int32 (n,) | ratings float32 (n,) |
 
-Codes are those of users.parquet and items.parquet, and 0 for a user or an item that is not there; n may be any number from 1 on.
+With the task `classify` there are also probabilities, float32 (n, classes). Codes are those of users.parquet and items.parquet,
+and 0 for a user or an item that is not there; n may be any number from 1 on.
 """
 
 from __future__ import annotations

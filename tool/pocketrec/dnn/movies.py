@@ -1,7 +1,7 @@
 """What is known of the items besides their ratings: movies.csv (title with the year, genres) and tags.csv, where present.
 
-Both are scanned lazily by Polars; from a zip each is streamed to a file that is gone afterwards. What is kept grows with the
-items.
+Both are scanned lazily by Polars; from a zip each is streamed to a file that is gone afterwards. What is kept grows with
+the items.
 
 | column of the item features | what it is |
 |---|---|
@@ -106,8 +106,8 @@ def item_table(rated: pl.DataFrame, extras: Extras) -> pl.DataFrame:
         extras: the files.
 
     Returns:
-        item_id, support, row, title, year, genres (a list), tags (how many were given), known. First those with train rows, by
-        first appearance; then those that have none and are known from movies.csv; then, with known false, the rest.
+        item_id, support, row, title, year, genres (a list), tags (how many were given), known. First those with train rows,
+        by first appearance; then those that have none and are known from movies.csv; then, with known false, the rest.
     """
     items = rated.lazy().with_columns(pl.lit(True).alias("rated"))
     if extras.movies:

@@ -14,7 +14,7 @@ from pocketrec.files import staged_file
 from pocketrec.schema import Float32, Int32
 
 INK, TRAIN, VALID, FAINT = "#343a40", "#868e96", "#1c7ed6", "#dee2e6"
-BINS = 60
+BINS = 36
 
 
 def draw(
@@ -89,10 +89,11 @@ def _ratings(
     axes.plot(line, line, color=TRAIN, linewidth=1, linestyle="--", label="predicted = true")
     axes.plot(values, means, color=INK, marker="o", markersize=4, linewidth=1.2, label="mean prediction")
     rmse = float(np.sqrt(np.mean((found - true) ** 2)))
-    title = f"Predicted and true ratings: {len(true):,} of {on}, RMSE {rmse:.4f}"
+    name = {"valid": "validation"}.get(on, on)
+    title = f"Predicted and true ratings: {len(true):,} of the {name} set, RMSE {rmse:.4f}"
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     axes.set(xlabel="true rating (stars)", ylabel="predicted rating (stars)", xticks=values[:: -(-len(values) // 10)])
-    axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="upper left")
+    axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower right")
 
 
 def _predicted(rows: RatingSet, predict: Callable[[Int32, Int32], Float32]) -> tuple[Float32, Float32]:

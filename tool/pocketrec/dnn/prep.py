@@ -105,8 +105,8 @@ def prep(
     """Ingest ratings, join what is known of the items, and split.
 
     Args:
-        ratings: MovieLens in any of its forms (`sources.movielens`), a folder of it, or any csv or Parquet file, packed or not.
-            movies.csv and tags.csv are taken from the same zip or folder.
+        ratings: MovieLens in any of its forms (`sources.movielens`), a folder of it, or any csv or Parquet file, packed or
+            not. movies.csv and tags.csv are taken from the same zip or folder.
         dataset: the dataset folder; everything goes to DIR/dnn.
         columns: the file's own names for session (its users), item, time and rating, where they are not known ones.
         timezone: of times that are wall clocks.

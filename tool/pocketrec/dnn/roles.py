@@ -1,7 +1,7 @@
 """Which rating is for training, which for validation, which for the test: at random, at random for each user, or by time.
 
-A part of the ratings at a time gets its roles, in order, from a generator that begins with the seed: the same seed gives the
-same roles on each pass, and nothing is kept of them in between.
+A part of the ratings at a time gets its roles, in order, from a generator that begins with the seed: the same seed gives
+the same roles on each pass, and nothing is kept of them in between.
 """
 
 from __future__ import annotations

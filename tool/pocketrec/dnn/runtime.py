@@ -21,7 +21,7 @@ class DnnModel(PlainModel[DnnSettings]):
         super().__init__(path, KIND, DnnSettings, threads, split)
 
     def predict(self, user: int, items: Int32) -> tuple[Float32, Float32 | None]:
-        """Ratings that a user is expected to give some items, (n,); with `classify` the probabilities, (n, classes), too."""
+        """Ratings that a user is expected to give some items, (n,); with `classify` probabilities, (n, classes), too."""
         settings = self.card.settings
         if not 0 <= user < settings.n_users:
             raise ModelError(f"user code {user} is none.", expected=f"0 to {settings.n_users - 1}")

@@ -1,7 +1,7 @@
 """`pocketrec dnn train`: epochs over the split of `dnn prep`, each followed by a look at the validation set.
 
-TensorFlow is loaded when `train` is called. The best epoch is kept, as weights (dnn.npz), as a whole Keras model (dnn.keras) and
-in a picture. Checkpoints stay: a run with more epochs goes on from the newest.
+TensorFlow is loaded when `train` is called. The best epoch is kept, as weights (dnn.npz), as a whole Keras model (dnn.keras)
+and in a picture. Checkpoints stay: a run with more epochs goes on from the newest.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class EpochReport:
 
     Attributes:
         epoch: from 1.
-        train: the loss (with L2) and the metrics over the epoch, dropout at work: rmse and mae, or cross_entropy and accuracy.
+        train: the loss (with L2) and metrics over the epoch, dropout at work: rmse and mae, or cross_entropy and accuracy.
         valid: on the validation set; None where it is empty.
     """
 

@@ -1,7 +1,7 @@
 """The rating DNN in Keras 3: one definition, `layers_of` and `joined`, built in both styles of TensorFlow 2.
 
-`functional` makes a keras.Model of tensors that run through the layers, `RatingDnn` is a subclass of keras.Model whose `call`
-sends them through; the same weights give the same outputs. `dnn.network` has the formulas.
+`functional` makes a keras.Model of tensors that run through the layers, `RatingDnn` is a subclass of keras.Model whose
+`call` sends them through; the same weights give the same outputs. `dnn.network` has the formulas.
 """
 
 from __future__ import annotations
