@@ -3,10 +3,11 @@
     python benchmarks/dnn.py RATINGS [--seeds 1,2,3,4,5] [--results benchmarks/results/dnn.csv]
 
 For each seed: `pocketrec dnn prep RATINGS --seed S` (80 % and a test of 20 %; of the 80 % an eighth is for validation),
-`dnn train --seed S` and `dnn evaluate`, all with their defaults. The anchors are the global mean and the biases of users and
-items, as `dnn evaluate` has them, and the biased matrix factorisation of the package cornac (`pip install cornac`), by SGD: its
-settings are chosen from `GRID` by its RMSE on the validation set after learning from the train set; then it learns from
-both. So the anchors learn from 80 % of the ratings, and the DNN from 70 %: it needs the rest to know when to stop.
+`dnn train --seed S` and `dnn evaluate`, all with their defaults. The anchors are the global mean and the biases of users
+and items, as `dnn evaluate` has them, and the biased matrix factorisation of the package cornac (`pip install cornac`), by
+SGD: its settings are chosen from `GRID` by its RMSE on the validation set after learning from the train set; then it
+learns from both. So the anchors learn from 80 % of the ratings, and the DNN from 70 %: it needs the rest to know when to
+stop.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 |---|---|---|
 | predict | user int32 (1,), items int32 (n,) | ratings float32 (n,) |
 
-With the task `classify` there are also probabilities, float32 (n, classes). Codes are those of users.parquet and items.parquet,
-and 0 for a user or an item that is not there; n may be any number from 1 on.
+With the task `classify` there are also probabilities, float32 (n, classes). Codes are those of users.parquet and
+items.parquet, and 0 for a user or an item that is not there; n may be any number from 1 on.
 """
 
 from __future__ import annotations

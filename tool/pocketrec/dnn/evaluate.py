@@ -46,8 +46,8 @@ def evaluate(
 ) -> DnnEvaluateReport:
     """Predict a set with the network of `dnn train`; neither TensorFlow nor LiteRT is needed.
 
-    For the test the anchors learn from train and validation set, which is more than the network has: it needs the second one
-    to know when to stop.
+    For the test the anchors learn from train and validation set, which is more than the network has: it needs the second
+    one to know when to stop.
 
     Args:
         dataset: the dataset folder.

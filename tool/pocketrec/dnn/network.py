@@ -6,8 +6,8 @@ For a user u and an item i with embeddings p, q and features f:
     z = W h + b + V (p_u * q_i) + b_u + b_i
 
 Biases and the product of the embeddings are those of a biased matrix factorisation (Koren, Bell and Volinsky 2009, equation
-5); the layers see what embeddings cannot know: genres, year, and of which kind the items are that the user has rated. With the
-task `rate` z is the rating; with `classify` it is a logit for each class of rating.
+5); the layers see what embeddings cannot know: genres, year, and of which kind the items are that the user has rated. With
+the task `rate` z is the rating; with `classify` it is a logit for each class of rating.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`pocketrec dnn train`: epochs over the split of `dnn prep`, each followed by a look at the validation set.
 
-TensorFlow is loaded when `train` is called. The best epoch is kept, as weights (dnn.npz), as a whole Keras model (dnn.keras)
-and in a picture. Checkpoints stay: a run with more epochs goes on from the newest.
+TensorFlow is loaded when `train` is called. The best epoch is kept, as weights (dnn.npz), as a whole Keras model
+(dnn.keras) and in a picture. Checkpoints stay: a run with more epochs goes on from the newest.
 """
 
 from __future__ import annotations
