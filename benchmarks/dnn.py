@@ -30,7 +30,7 @@ import numpy.typing as npt
 GRID = [
     {"k": k, "learning_rate": rate, "lambda_reg": strength, "max_iter": sweeps}
     for k, rate, strength, sweeps in itertools.product(
-        (10, 32, 100), (0.005, 0.01), (0.02, 0.04, 0.06, 0.08, 0.1), (20, 40, 60, 80, 120)
+        (32, 64, 128), (0.005, 0.01), (0.02, 0.04, 0.06, 0.08), (25, 50, 100)
     )
 ]
 COLUMNS = ["seed", "model", "rmse", "mae", "settings"]
@@ -44,10 +44,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ratings", type=Path)
     parser.add_argument("--seeds", default="1,2,3,4,5", help="comma separated")
-    parser.add_argument("--results", type=Path, help="a csv to write")
+    parser.add_argument("--results", type=Path, help="a csv to write; rows of other seeds stay")
     parser.add_argument("--work", type=Path, help="keep the data sets here")
     arguments = parser.parse_args()
-    rows: list[dict[str, Any]] = []
+    rows = kept(arguments.results, set(arguments.seeds.split(",")))
     with tempfile.TemporaryDirectory() as temporary:
         for seed in map(int, arguments.seeds.split(",")):
             folder = (arguments.work or Path(temporary)) / f"seed-{seed}"
@@ -62,6 +62,15 @@ def main() -> None:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+
+
+def kept(results: Path | None, seeds: set[str]) -> list[dict[str, Any]]:
+    """Rows of seeds that are not measured now."""
+    if results is None or not results.exists():
+        return []
+    with results.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["seed"] not in seeds]
+    return [{**row, "rmse": float(row["rmse"]), "mae": float(row["mae"])} for row in rows]
 
 
 def ours(ratings: Path, folder: Path, seed: int) -> list[dict[str, Any]]:

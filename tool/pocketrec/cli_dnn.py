@@ -75,7 +75,7 @@ class Training(Group):
     layers: Annotated[str, typer.Option("--layers", metavar="LIST", help="Widths of the dense layers.")] = "128,64"
     embedding_size: Annotated[int, typer.Option("--embedding-size", min=1, help="Of users and of items.")] = 64
     dropout: Annotated[float, typer.Option("--dropout", help="Share left out after each dense layer.")] = 0.2
-    regularization: Annotated[float, typer.Option("--regularization", help="L2 of the embeddings.")] = 1.6e-3
+    regularization: Annotated[float, typer.Option("--regularization", help="L2 of the embeddings.")] = 3e-3
     bias_regularization: Annotated[
         float, typer.Option("--bias-regularization", help="L2 of the biases of users and items.")
     ] = 1e-5

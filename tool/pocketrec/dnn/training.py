@@ -25,7 +25,7 @@ class DnnTraining:
     batch_size: int = 256
     learning_rate: float = 0.001
     dropout: float = 0.2
-    regularization: float = 1.6e-3
+    regularization: float = 3e-3
     bias_regularization: float = 1e-5
     seed: int = 42
 
