@@ -1,9 +1,11 @@
 """The rating DNN trained, measured, exported and asked, with TensorFlow and LiteRT as they are, on small data with
-structure."""
+structure.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -252,7 +254,9 @@ def test_measures_by_hand() -> None:
     def outputs(users: Any, items: Any) -> Any:  # noqa: ARG001
         return np.array([[1.5], [9.0], [4.5]], np.float32)
 
-    assert measure(SETTINGS, rows, outputs) == Accuracy(np.sqrt((0.5**2 + 3**2) / 3), pytest.approx(3.5 / 3))
+    by_hand = measure(SETTINGS, rows, outputs)
+    assert (by_hand.rmse, by_hand.mae) == (pytest.approx(np.sqrt((0.5**2 + 3**2) / 3)), pytest.approx(3.5 / 3))
+    assert by_hand == Accuracy(by_hand.rmse, by_hand.mae), "no classes"
     logits = np.log(np.full((3, 10), 0.05, np.float32))
     logits[0, 1] = logits[1, 0] = logits[2, 8] = np.log(0.55)
     found = measure(CLASSES, rows, lambda *_: logits)
@@ -396,4 +400,6 @@ def test_options_and_library_have_the_same_defaults() -> None:
 
     options = Training().settings()
     assert {name: options[name] for name in DnnTraining().settings()} == DnnTraining().settings()
-    assert train.__kwdefaults__.items() >= {name: options[name] for name in ("epochs", "patience", "layers")}.items()
+    defaults = {name: one.default for name, one in inspect.signature(train).parameters.items() if name in options}
+    assert {"epochs", "patience", "layers", "embedding_size", "checkpoint_every", "task", "clean"} == set(defaults)
+    assert {name: options[name] for name in defaults} == defaults

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -160,16 +160,6 @@ def ratings_file(ratings: Path) -> Path:
         what = "is not a file" if ratings.exists() else "does not exist"
         raise LogError(f"{ratings} {what}.", expected=expected, do="check the path")
     return ratings
-
-
-def check_choice(name: str, value: str, known: object) -> None:
-    """Refuse a word that is not among those of a Literal.
-
-    Raises:
-        SettingsError: with what would do.
-    """
-    if value not in get_args(known):
-        raise SettingsError(f"{name} is {value!r}.", expected=" or ".join(get_args(known)))
 
 
 def parquet_columns(ratings: Path, *, rated: bool = False) -> Columns | None:

@@ -21,8 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.errors import SettingsError
-from pocketrec.ratings import check_choice
+from pocketrec.errors import SettingsError, check_choice
 from pocketrec.schema import Float32, Int32
 from pocketrec.stored import Arrays, NetworkFile, read_network_file
 

@@ -20,7 +20,7 @@ import polars as pl
 from pocketrec.dnn.layout import DnnDataset
 from pocketrec.dnn.movies import ITEM_ID, LOGS, Extras, extras_of, genres_of, item_features, item_table, top_tags
 from pocketrec.dnn.roles import SETS, RandomRoles, Roles, Split, TimeRoles, UserRoles
-from pocketrec.errors import SettingsError
+from pocketrec.errors import SettingsError, check_choice
 from pocketrec.files import staged_folder
 from pocketrec.layout import Dataset
 from pocketrec.lock import hold
@@ -32,7 +32,6 @@ from pocketrec.ratings import (
     COUNT,
     Duplicates,
     Ratings,
-    check_choice,
     coded,
     parquet_columns,
     ratings_file,

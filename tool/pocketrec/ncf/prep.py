@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from pocketrec.errors import SettingsError
+from pocketrec.errors import SettingsError, check_choice
 from pocketrec.files import staged_folder
 from pocketrec.layout import Dataset
 from pocketrec.lock import hold
@@ -31,7 +31,6 @@ from pocketrec.ratings import (
     USER_CODE,
     Duplicates,
     Ratings,
-    check_choice,
     parquet_columns,
     ratings_file,
     save_array,
