@@ -122,14 +122,14 @@ def start(model: Any, settings: DnnSettings, features: Mapping[str, Any], mean: 
         rows = np.asarray(features[name], np.float32)
         _named(model, settings)[f"{name}_features"].assign(rows)
         table = _named(model, settings)[name]
-        table.assign(np.asarray(table) * (rows[:, :1] > 0))
+        table.assign(table.numpy() * (rows[:, :1] > 0))
     if settings.task == "rate":
         _named(model, settings)["bias_out"].assign([mean])
 
 
 def weights_of(model: Any, settings: DnnSettings) -> Arrays:
     """Its weights by the names of `DnnSettings.shapes`."""
-    found = {name: np.array(variable) for name, variable in _named(model, settings).items()}
+    found = {name: np.array(variable.numpy()) for name, variable in _named(model, settings).items()}
     assert {name: array.shape for name, array in found.items()} == settings.shapes
     return found
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from pocketrec.progress import Advance
@@ -47,7 +46,7 @@ class Fitted:
 
     def state(self) -> Arrays:
         """Everything that training goes on from."""
-        return {name: np.asarray(variable) for name, variable in self._variables()}
+        return {name: variable.numpy() for name, variable in self._variables()}
 
     def restore(self, state: Arrays) -> None:
         """Go on from what `state` returned.
