@@ -4,18 +4,16 @@ structure.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import json
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from conftest import call
+from conftest import StopAt, StoppedError, call
 from dnn_support import Rated, camps, movies_csv, write_zip
 from pocketrec.dnn.accuracy import Accuracy, biases, measure
 from pocketrec.dnn.evaluate import evaluate
@@ -102,27 +100,11 @@ def test_checkpoints_have_the_epoch_in_their_names(trained: tuple[Path, DnnTrain
     assert names == ["epoch-0002.npz", "epoch-0004.npz", "epoch-0006.npz"]
 
 
-class StoppedError(Exception):
-    """Stands in for a kill: nothing after it runs, nothing is tidied up by the stage's own code."""
-
-
-class StopAt:
-    """A watcher under whose eyes the fourth epoch dies."""
-
-    @contextlib.contextmanager
-    def task(self, what: str, total: int, unit: str = "bytes") -> Iterator[Callable[[int], None]]:  # noqa: ARG002
-        def advance(_: int) -> None:
-            if what == "epoch 4":
-                raise StoppedError
-
-        yield advance
-
-
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(trained: tuple[Path, DnnTrainReport], tmp_path: Path) -> None:
     folder, whole = trained
     again = copy_of(folder, tmp_path)
     with pytest.raises(StoppedError):
-        train(again, **SMALL, progress=StopAt())
+        train(again, **SMALL, progress=StopAt("epoch 4"))
     assert not DnnDataset(again).network.exists()
     report = train(again, **SMALL)
     assert (report.resumed, report.epochs, report.kept) == (2, whole.epochs, whole.kept)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from conftest import call
+from conftest import StopAt, StoppedError, call
 from ncf_support import Rating, write_dat
 from pocketrec.errors import DatasetError, ModelError, SettingsError
 from pocketrec.integrity import verify_data
@@ -79,27 +77,11 @@ def test_it_learns_and_knows_when_it_has(trained: tuple[Path, TrainReport]) -> N
     assert verify_data(NcfDataset(folder).home).passed
 
 
-class StoppedError(Exception):
-    """Stands in for a kill: nothing after it runs, nothing is tidied up by the stage's own code."""
-
-
-class StopAt:
-    """A watcher under whose eyes the second epoch dies."""
-
-    @contextlib.contextmanager
-    def task(self, what: str, total: int, unit: str = "bytes") -> Iterator[Callable[[int], None]]:  # noqa: ARG002
-        def advance(_: int) -> None:
-            if what == "epoch 2":
-                raise StoppedError
-
-        yield advance
-
-
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(trained: tuple[Path, TrainReport], tmp_path: Path) -> None:
     folder, whole = trained
     again = copy_of(folder, tmp_path)
     with pytest.raises(StoppedError):
-        train(again, **SMALL, progress=StopAt())
+        train(again, **SMALL, progress=StopAt("epoch 2"))
     report = train(again, **SMALL)
     assert report.resumed == 1
     assert [(epoch.loss, epoch.metrics) for epoch in report.epochs] == [

@@ -17,7 +17,7 @@ from pocketrec.files import staged_file
 from pocketrec.models import fitting
 from pocketrec.models.dnn import functional, set_weights, start, weights_of
 from pocketrec.progress import Advance
-from pocketrec.schema import Int64
+from pocketrec.schema import Int32
 from pocketrec.stored import Arrays
 
 BATCHES_A_READ = 64
@@ -47,12 +47,13 @@ class Trainer(fitting.Fitted):
 
     def epoch(self, number: int, advance: Advance) -> dict[str, float]:
         """Train on every rating once, in an order of the epoch's own; the loss and the metrics by name."""
-        order = np.random.default_rng([self.training.seed, number]).permutation(len(self.train))
+        numbers = np.arange(len(self.train), dtype=np.int32)
+        order = np.random.default_rng([self.training.seed, number]).permutation(numbers)
         codes, target = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32)
         batches = fitting.dataset_of(lambda: self._batches(order), ({"user": codes, "item": codes}, target))
         return self.fit(batches, self.steps, advance)
 
-    def _batches(self, order: Int64) -> Iterator[Any]:
+    def _batches(self, order: Int32) -> Iterator[Any]:
         size = self.training.batch_size
         for first in range(0, len(order), size * BATCHES_A_READ):
             rows = order[first : first + size * BATCHES_A_READ]
