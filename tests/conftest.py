@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,6 +45,25 @@ def call(*arguments: object) -> tuple[int, str, str]:
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr
+
+
+class StoppedError(Exception):
+    """Stands in for a kill: nothing after it runs, nothing is tidied up by the stage's own code."""
+
+
+class StopAt:
+    """A watcher under whose eyes a task dies."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    @contextlib.contextmanager
+    def task(self, what: str, total: int, unit: str = "bytes") -> Iterator[Callable[[int], None]]:  # noqa: ARG002
+        def advance(_: int) -> None:
+            if what == self.what:
+                raise StoppedError
+
+        yield advance
 
 
 def write_log(path: Path, clicks: list[Click]) -> Path:

@@ -92,12 +92,28 @@ def test_tensorflow_is_imported_where_models_are_made_and_nowhere_else() -> None
     assert users <= allowed | {"pocketrec.training", "pocketrec.lite.export"}
 
 
-@pytest.mark.parametrize("module", ["pocketrec.lite.verify", "pocketrec.lite.runtime", "pocketrec.lite.worker"])
+JUDGES = ["pocketrec.lite.verify", "pocketrec.lite.runtime", "pocketrec.lite.worker"]
+SIDES = [f"pocketrec.{side}.{what}" for side in ("ncf", "dnn") for what in ("verify", "runtime")]
+"""The judges and runtimes of models of ratings."""
+STEPS = ("train", "export")
+
+
+@pytest.mark.parametrize("module", [*JUDGES, *SIDES])
 def test_what_judges_and_runs_models_does_not_know_what_makes_them(module: str) -> None:
     modules = reachable(module)
     assert "pocketrec.lite.contract" in modules, "the search follows imports"
     names = {one for name in modules for one in imported_by(name, deep=True) if name != "pocketrec"}
-    forbidden = ("pocketrec.models", "pocketrec.lite.export", "pocketrec.training")
+    makers = (
+        "models",
+        "lite.export",
+        "lite.plain_export",
+        "training",
+        "ncf.export",
+        "ncf.train",
+        "dnn.export",
+        "dnn.train",
+    )
+    forbidden = tuple(f"pocketrec.{name}" for name in makers if name != module.removeprefix("pocketrec."))
     assert [name for name in sorted(names | modules) if name.startswith(forbidden)] == []
 
 
@@ -126,6 +142,18 @@ def test_no_stage_imports_another(stage: str) -> None:
             one for one in imported_by(name, deep=True) for other in STAGES if one == other or one.startswith(f"{other}.")
         }
         assert not taken, name
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "prep"])
+def test_the_rating_dnn_is_asked_without_tensorflow(command: str) -> None:
+    assert loaded(f"import pocketrec.dnn.{command}, pocketrec.dnn.report") == ["polars"]
+
+
+def test_sides_do_not_know_each_other() -> None:
+    for name in MODULES:
+        for own, other in (("ncf", "dnn"), ("dnn", "ncf")):
+            if name.startswith(f"pocketrec.{own}."):
+                assert not [one for one in imported_by(name, deep=True) if one.startswith(f"pocketrec.{other}")], name
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))

@@ -47,20 +47,29 @@ def test_the_softmax_over_all_items(target: list[int], monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("kind", ["cross-entropy", "bpr-max", "bpr-max without elu or regularisation"])
-def test_the_sampled_losses(target: list[int], kind: str) -> None:
+def test_the_sampled_cross_entropy(target: list[int]) -> None:
+    state, rows, codes = draw(LANES, H), draw(LANES + EXTRA, H + 1), np.array(target, np.int32)
+    often, lanes = draw(LANES + EXTRA), losses.lanes_of(tf.constant(codes))
+    correction = losses.absence(lanes, EXTRA) - tf.constant(often, tf.float32)
+    seen, candidates = tf.constant(state, tf.float32), tf.constant(rows, tf.float32)
+    loss, d_state, d_rows = losses.sampled_cross_entropy(seen, candidates, correction, lanes)
+    there = np.concatenate([codes >= 0, np.ones(EXTRA, bool)])
+    scores = np.where(there, formulas.scores_of(state, rows) - often, -np.inf)
+    wanted, errors = formulas.cross_entropy(scores, np.where(codes >= 0, np.arange(LANES), -1))
+    assert float(loss) == pytest.approx(wanted, abs=1e-5)
+    np.testing.assert_allclose(d_state, errors @ rows, atol=1e-6)
+    np.testing.assert_allclose(d_rows, formulas.output_gradient(state, errors), atol=1e-6)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("bpreg", "elu"), [(0.7, 0.5), (0.0, 0.0)])
+def test_bpr_max(target: list[int], bpreg: float, elu: float) -> None:
     scores, codes = draw(LANES, LANES + EXTRA), np.array(target, np.int32)
     lanes = losses.lanes_of(tf.constant(codes))
     absent, own = losses.absence(lanes, EXTRA), tf.constant(np.diagonal(scores), tf.float32)
-    place = np.where(codes >= 0, np.arange(LANES), -1)
+    loss, found = losses.bpr_max(tf.constant(scores, tf.float32), own, absent, lanes, bpreg=bpreg, elu=elu)
     known = np.where(np.concatenate([codes >= 0, np.ones(EXTRA, bool)]), scores, -np.inf)
-    if kind == "cross-entropy":
-        loss, found = losses.sampled_cross_entropy(tf.constant(scores, tf.float32) + absent, own, lanes)
-        wanted, gradient = formulas.cross_entropy(known, place)
-    else:
-        bpreg, elu = (0.0, 0.0) if "without" in kind else (0.7, 0.5)
-        loss, found = losses.bpr_max(tf.constant(scores, tf.float32), own, absent, lanes, bpreg=bpreg, elu=elu)
-        wanted, gradient = formulas.bpr_max(known, place, bpreg, elu)
+    wanted, gradient = formulas.bpr_max(known, np.where(codes >= 0, np.arange(LANES), -1), bpreg, elu)
     assert float(loss) == pytest.approx(wanted, abs=1e-5)
     np.testing.assert_allclose(found, gradient, atol=1e-6)
 

@@ -43,7 +43,7 @@ def agree(lines: list[Rating], min_ratings: int, validation: bool, holdout: floa
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr("pocketrec.filling.ROWS_A_PART", 64)
         patch.setattr("pocketrec.ncf.prep._USERS_A_BLOCK", 2)
-        patch.setattr("pocketrec.ncf.ratings._BINS", 3)
+        patch.setattr("pocketrec.ratings._BINS", 3)
         log = write_dat(Path(folder, "ratings.dat"), lines)
         protocol: dict[str, Any] = {} if holdout is None else {"split": "time", "holdout": holdout}
         try:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from conftest import call
+from conftest import StopAt, StoppedError, call
 from ncf_support import two_camps, write_dat
 from pocketrec.errors import DatasetError, ModelError, SettingsError
 from pocketrec.integrity import verify_data
@@ -28,7 +26,7 @@ from pocketrec.ncf.prep import prep
 from pocketrec.ncf.recommend import recommend
 from pocketrec.ncf.runtime import NcfModel
 from pocketrec.ncf.shards import batches
-from pocketrec.ncf.train import CHECKPOINT, TrainReport, train
+from pocketrec.ncf.train import TrainReport, train
 from pocketrec.ncf.training import Training
 from pocketrec.ncf.verify import verify_export
 
@@ -101,27 +99,11 @@ def test_the_defaults_run(prepped: Path, tmp_path: Path) -> None:
     assert sorted(line.split("  ")[0].strip() for line in out.splitlines()[1:]) == ["neumf"] * 2 + ["popularity"] * 2
 
 
-class StoppedError(Exception):
-    """Stands in for a kill: nothing after it runs, nothing is tidied up by the stage's own code."""
-
-
-class StopAt:
-    """A watcher under whose eyes the second epoch dies."""
-
-    @contextlib.contextmanager
-    def task(self, what: str, total: int, unit: str = "bytes") -> Iterator[Callable[[int], None]]:  # noqa: ARG002
-        def advance(_: int) -> None:
-            if what == "epoch 2":
-                raise StoppedError
-
-        yield advance
-
-
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(trained: tuple[Path, TrainReport], tmp_path: Path) -> None:
     folder, whole = trained
     again = copy_of(folder, tmp_path)
     with pytest.raises(StoppedError):
-        train(again, **SMALL, progress=StopAt())
+        train(again, **SMALL, progress=StopAt("epoch 2"))
     report = train(again, **SMALL)
     assert report.resumed == 1
     assert [(epoch.loss, epoch.metrics) for epoch in report.epochs] == [
@@ -242,7 +224,7 @@ def test_a_run_that_is_killed_goes_on(prepped: Path, tmp_path: Path) -> None:
     one, other = (copy_of(prepped, tmp_path / name) for name in ("one", "other"))
     command = [sys.executable, "-m", "pocketrec.cli", "ncf", "train", "--quiet", *words, "--dataset"]
     process = subprocess.Popen([*command, str(one)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (one / "ncf" / "model" / CHECKPOINT).exists():
+    while process.poll() is None and not any(NcfDataset(one).checkpoints.glob("*[0-9].npz")):
         time.sleep(0.01)
     process.kill()
     assert process.wait() == -signal.SIGKILL

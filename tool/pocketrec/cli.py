@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import pocketrec
-from pocketrec import cli_ncf, stopping
+from pocketrec import cli_dnn, cli_ncf, stopping
 from pocketrec.allocator import keep_freed_memory
 from pocketrec.choices import Order, Set
 from pocketrec.errors import PocketrecError
@@ -69,6 +69,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_ncf.app, name="ncf")
+app.add_typer(cli_dnn.app, name="dnn")
 
 
 @app.callback(invoke_without_command=True)

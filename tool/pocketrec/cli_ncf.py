@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pocketrec.choices import BadRows
+from pocketrec.cli_ratings import RatingsArgument, ReadingRatings, numbers, plain
 from pocketrec.options import Again, DatasetOption, Group, Output, grouped
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Neural collaborative filtering on ratings: MovieLens in any form, or any csv of users, items and times.",
 )
-
-
-class Duplicates(StrEnum):
-    """What happens where a user has an item twice."""
-
-    stop = "stop"
-    first = "first"
 
 
 class Split(StrEnum):
@@ -62,40 +55,11 @@ class On(StrEnum):
     valid = "valid"
 
 
-def _numbers(text: str, kind: type) -> tuple[Any, ...]:
-    try:
-        return tuple(kind(part) for part in text.split(",")) if text else ()
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a list of numbers such as 64,32,16,8") from None
-
-
-def _columns(text: str) -> dict[str, str] | None:
-    """`user=A,item=B,time=C` as ingest has it, with the user as session."""
-    if not text:
-        return None
-    names = {name.strip(): own for name, _, own in (pair.partition("=") for pair in text.split(","))}
-    if set(names) != {"user", "item", "time"} or not all(names.values()):
-        raise typer.BadParameter(f"{text!r} is not of the form user=NAME,item=NAME,time=NAME")
-    return {"session": names["user"], "item": names["item"], "time": names["time"]}
-
-
 @dataclass(frozen=True)
-class Splitting(Group):
+class Splitting(ReadingRatings):
     """How ratings are read and split."""
 
-    columns: Annotated[
-        str,
-        typer.Option("--columns", metavar="user=A,item=B,time=C", help="The file's names of these.", show_default=False),
-    ] = ""
-    timezone: Annotated[str, typer.Option("--timezone", help="Zone of times that are wall clocks.")] = "UTC"
-    bad_rows: Annotated[
-        BadRows,
-        typer.Option("--bad-rows", help="At a line that is no rating: stop, or set it aside in DIR/ncf/rejects.csv."),
-    ] = BadRows.stop
     min_ratings: Annotated[int, typer.Option("--min-ratings", min=1, help="Fewest ratings of a user.")] = 20
-    duplicates: Annotated[
-        Duplicates, typer.Option("--duplicates", help="Where a user has an item twice: stop, or keep the first line.")
-    ] = Duplicates.stop
     split: Annotated[
         Split, typer.Option("--split", help="Hold out each user's last rating, or all ratings from one moment on.")
     ] = Split.leave_one_out
@@ -103,12 +67,6 @@ class Splitting(Group):
     validation: Annotated[
         bool, typer.Option("--validation", help="Hold out one more rating of each user, to choose settings by.")
     ] = False
-
-    def settings(self) -> dict[str, Any]:
-        """Plain values, and the columns by name."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
-        plain = {name: value.value if isinstance(value, StrEnum) else value for name, value in values.items()}
-        return {**plain, "columns": _columns(self.columns)}
 
 
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Examples of a batch.")]
@@ -170,10 +128,8 @@ class Training(Making):
 
     def settings(self) -> dict[str, Any]:
         """Plain values and tuples of numbers."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
-        plain = {name: value.value if isinstance(value, StrEnum) else value for name, value in values.items()}
-        lists = {"layers": _numbers(self.layers, int), "mlp_regularization": _numbers(self.mlp_regularization, float)}
-        return {**plain, **lists}
+        lists = {"layers": numbers(self.layers, int), "mlp_regularization": numbers(self.mlp_regularization, float)}
+        return {**plain(self), **lists}
 
 
 def _show(output: Output, result: object) -> None:
@@ -186,9 +142,7 @@ def _show(output: Output, result: object) -> None:
 @app.command()
 @grouped
 def prep(
-    ratings: Annotated[
-        Path, typer.Argument(help="u.data, ratings.dat, ratings.csv, their zip, or any csv.", readable=False)
-    ],
+    ratings: RatingsArgument,
     dataset: DatasetOption = Path("dataset"),
     *,
     splitting: Splitting,

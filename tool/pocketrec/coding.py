@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pocketrec.schema import CLICK_COLUMNS, ITEM, SESSION
+from pocketrec.schema import CLICK_COLUMNS, ITEM, RATING, SESSION
 
 ID = {SESSION: "session_id", ITEM: "item_id"}
 """The column that keeps the ids that came in."""
@@ -51,7 +51,8 @@ def code_parts(
         if items is not None:
             frame = frame.with_columns(kept.pop()).with_columns(pl.col(ITEM).cast(items).to_physical().cast(pl.Int64))
         (home / part.name).mkdir()
-        columns = [*CLICK_COLUMNS, *(ID[column] for column in (SESSION, ITEM) if column in text)]
+        rating = [RATING] if RATING in frame.columns else []
+        columns = [*CLICK_COLUMNS, *rating, *(ID[column] for column in (SESSION, ITEM) if column in text)]
         path = home / part.name / name
         frame.select(columns).write_parquet(path, compression="lz4", row_group_size=row_group_rows)
         advance(len(frame))

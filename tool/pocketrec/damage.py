@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pocketrec.errors import DatasetError
 from pocketrec.manifest import Record, read_records
-from pocketrec.ncf.commands import is_ncf, rebuild_ncf
+from pocketrec.sides import rebuild_of_side, side_of
 
 
 def rebuild_command(root: Path, record: Record) -> str:
@@ -22,8 +22,8 @@ def rebuild_command(root: Path, record: Record) -> str:
         root: the dataset folder.
         record: of any stage.
     """
-    if is_ncf(record):
-        return rebuild_ncf(root, record)
+    if side_of(record):
+        return rebuild_of_side(root, record)
     words = ["pocketrec", {"roles": "split", "sequences": "batches"}.get(record.stage, record.stage)]
     if record.stage == "ingest":
         words.append(str(record.counts.get("log", "CLICKS")))

@@ -6,6 +6,8 @@ prints the message alone and exits with 1; a traceback means a defect in pocketr
 
 from __future__ import annotations
 
+from typing import get_args
+
 
 class PocketrecError(Exception):
     """Base of every error a user can cause or cure.
@@ -62,3 +64,13 @@ class MissingExtraError(PocketrecError):
             f"{package} is not installed; it is needed to {purpose}.",
             do=f"pip install 'pocketrec[{extra}]'",
         )
+
+
+def check_choice(name: str, value: str, known: object) -> None:
+    """Refuse a word that is not among those of a Literal.
+
+    Raises:
+        SettingsError: with what would do.
+    """
+    if value not in get_args(known):
+        raise SettingsError(f"{name} is {value!r}.", expected=" or ".join(get_args(known)))

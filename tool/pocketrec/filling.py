@@ -23,7 +23,7 @@ from pocketrec import engine
 from pocketrec.coding import code_parts
 from pocketrec.files import staged_name
 from pocketrec.progress import SILENT, Progress
-from pocketrec.schema import CLICK_COLUMNS, SESSION
+from pocketrec.schema import CLICK_COLUMNS, RATING, SESSION
 from pocketrec.sources import movielens, tabular, yoochoose
 from pocketrec.sources.streams import STDIN, packing_of
 from pocketrec.sources.tables import TableLog, is_parquet
@@ -115,6 +115,7 @@ def _sink_spooled(log: Path, staged: Path, settings: Settings, progress: Progres
     row_group_rows = _row_group_rows(len(cuts) + 1)
     target = folder / "parts" if spooled.text else staged
     target.mkdir(exist_ok=True)
+    columns = [*CLICK_COLUMNS, RATING] if is_rated(settings) else CLICK_COLUMNS
     with progress.task("parts", spooled.rows, "rows") as advance:
         session = pl.col(SESSION) if progress is SILENT else engine.counted(SESSION, advance, ids.dtype)
         number = (
@@ -122,7 +123,7 @@ def _sink_spooled(log: Path, staged: Path, settings: Settings, progress: Progres
         )
         for run, frame in enumerate(runs(spooled, ROW_GROUPS_A_RUN * row_group_rows)):
             name = partial(_file_name, run)
-            engine.sink_parts(frame.select(CLICK_COLUMNS), target, number=number, name=name, row_group_rows=row_group_rows)
+            engine.sink_parts(frame.select(columns), target, number=number, name=name, row_group_rows=row_group_rows)
     if spooled.text:
         with progress.task("coding", spooled.rows, "rows") as advance:
             parts, name_of_all = sorted(target.iterdir()), Path(_file_name(0, 0, 0)).name
@@ -133,13 +134,18 @@ def _sink_spooled(log: Path, staged: Path, settings: Settings, progress: Progres
     return Read(source.lines, spooled.set_aside, source.header, source.member, text_bytes, source.digest, spooled.text)
 
 
+def is_rated(settings: Settings) -> bool:
+    """Whether the ratings are wanted with their values."""
+    return settings.get("kind") == "rated"
+
+
 def _source(log: Path, settings: Settings) -> Log:
     timezone, columns = settings["timezone"], settings.get("columns")
     name = "standard input" if log == STDIN else str(log)
     if columns is not None and log != STDIN and is_parquet(log):
         return TableLog(log, columns, timezone)
-    if settings.get("kind") == "ratings":
-        begin = partial(movielens.begin, name=name, columns=columns, timezone=timezone)
+    if settings.get("kind"):
+        begin = partial(movielens.begin, name=name, columns=columns, timezone=timezone, rated=is_rated(settings))
         return LineLog(log, begin, movielens.RATINGS)
     if columns is None:
         return LineLog(log, partial(yoochoose.Lines.of, timezone=timezone))

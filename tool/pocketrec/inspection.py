@@ -9,11 +9,10 @@ from typing import Any, Literal
 
 from pocketrec.errors import DatasetError
 from pocketrec.files import STAGED_SUFFIX, content_hash
-from pocketrec.layout import Dataset
+from pocketrec.layout import SIDES, Dataset
 from pocketrec.lite.contract import ModelSettings
 from pocketrec.lite.runtime import read_bundle
 from pocketrec.manifest import Record, read_records, same_log
-from pocketrec.ncf.layout import NcfDataset
 
 State = Literal["current", "out of date", "damaged"]
 
@@ -108,8 +107,9 @@ def inspect(dataset: Path | str = "dataset") -> InspectReport:
     for folder in (where.final, where.model):
         records |= {key: (folder, record) for key, record in read_records(folder).items()}
     contents = {"clicks": _content(records, "ingest"), "roles": _content(records, "roles"), "items": _hash(where.items)}
-    ratings = {"ratings": _content(records, "ingest"), "split": _content(records, "ncf_prep")}
-    contents |= {**ratings, "network": _hash(where.model / "neumf.npz")}  # where this is the NCF side of a dataset
+    contents |= {"ratings": _content(records, "ingest")}  # where this is a side of a dataset
+    contents |= {"split": _content(records, "ncf_prep") or _content(records, "dnn_prep")}
+    contents |= {"network": _hash(where.model / "neumf.npz") or _hash(where.model / "dnn.npz")}
     stages: list[StageState] = []
     for key, (folder, record) in records.items():
         state, why = _state(folder, record, contents)
@@ -117,8 +117,8 @@ def inspect(dataset: Path | str = "dataset") -> InspectReport:
             contents[{"ingest": "clicks", "roles": "roles"}[record.stage]] = ""
         size = sum(file.bytes for file in record.files.values())
         stages.append(StageState(key, state, why, size, record.settings, record.counts))
-    if (ncf := NcfDataset(where.root).home).is_dir():
-        stages += inspect(ncf).stages
+    for home in (where.root / name for name in SIDES):
+        stages += inspect(home).stages if home.is_dir() else ()
     leftovers = tuple(sorted(where.root.rglob(f"*{STAGED_SUFFIX}")))
     return InspectReport(where.root, tuple(stages), leftovers)
 

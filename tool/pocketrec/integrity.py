@@ -11,9 +11,8 @@ from pathlib import Path
 
 from pocketrec.damage import rebuild_command
 from pocketrec.errors import DatasetError
-from pocketrec.layout import Dataset
+from pocketrec.layout import SIDES, Dataset
 from pocketrec.manifest import MANIFEST, Record, read_records
-from pocketrec.ncf.layout import NcfDataset
 from pocketrec.progress import SILENT, Advance, Progress
 
 
@@ -69,7 +68,8 @@ def verify_data(dataset: Path | str = "dataset", *, progress: Progress = SILENT)
     if not where.root.is_dir():
         do = f"pocketrec prep CLICKS --dataset {where.root}"
         raise DatasetError(f"{where.root} is not a folder.", expected="a dataset folder", do=do)
-    found = [(side, *one) for side in (where, Dataset(NcfDataset(where.root).home)) for one in _found(side)]
+    sides = (where, *(Dataset(where.root / name) for name in SIDES))
+    found = [(side, *one) for side in sides for one in _found(side)]
     total = sum(file.bytes for *_, one in found if isinstance(one, Record) for file in one.files.values())
     with progress.task("verify", total) as advance:
         stages = tuple(

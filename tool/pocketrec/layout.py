@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 SPLITS = ("train_tr", "train_valid", "test")
 """The sets that become batches."""
@@ -85,3 +86,35 @@ class Dataset:
     def tflite(self, batch_size: int) -> Path:
         """The GRU4Rec for this batch size."""
         return self.model / f"gru4rec_bs{batch_size}.tflite"
+
+
+SIDES = ("ncf", "dnn")
+"""Folders of a dataset folder that are dataset folders of their own: it may hold clicks and ratings."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of `SIDES`, in a dataset folder (`--dataset DIR`). It need not exist yet."""
+
+    root: Path
+    name: ClassVar[str]
+
+    @property
+    def home(self) -> Path:
+        """Everything of it is in here; it is held and ingested into as a dataset folder."""
+        return self.root / self.name
+
+    @property
+    def final(self) -> Path:
+        """What prep made, and its manifest."""
+        return Dataset(self.home).final
+
+    @property
+    def model(self) -> Path:
+        """Models, their checkpoints and verdicts."""
+        return Dataset(self.home).model
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where a training that is not finished goes on from: epoch-NNNN.npz."""
+        return self.model / "checkpoints"

@@ -21,18 +21,20 @@ import polars as pl
 
 from pocketrec.errors import LogError, SettingsError
 from pocketrec.files import commit, content_hash, staged_folder
-from pocketrec.filling import ITEM_IDS, REJECTS, Read, Settings, fill
+from pocketrec.filling import ITEM_IDS, REJECTS, Read, Settings, fill, is_rated
 from pocketrec.layout import Dataset
 from pocketrec.lock import hold
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, same_log, write_record
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import CLICK_COLUMNS, ITEM, TIME
+from pocketrec.sources.movielens import columns_wanted
 from pocketrec.sources.streams import STDIN, check_log
 from pocketrec.sources.tables import is_parquet
 from pocketrec.sources.tabular import USAGE, Columns, check_columns
 from pocketrec.space import room
 
-Kind = Literal["clicks", "ratings"]
+Kind = Literal["clicks", "ratings", "rated"]
+"""What the log holds; rated: ratings with their values, a column more."""
 BadRows = Literal["stop", "set-aside"]
 """What happens at a line that is no click."""
 
@@ -104,11 +106,11 @@ def ingest(
         LogError: the log is missing, empty, cut, or has a line that is not a click. Nothing is left behind then.
     """
     log, where = Path(clicks), Dataset(Path(dataset))
-    _check(log, timezone, bad_rows, columns)
     settings: Settings = {"timezone": timezone}
-    settings |= {} if bad_rows == "stop" else {"bad_rows": bad_rows}
-    settings |= {"columns": check_columns(columns)} if columns else {}
     settings |= {} if kind == "clicks" else {"kind": kind}
+    settings |= {} if columns is None else {"columns": check_columns(columns, names=columns_wanted(is_rated(settings)))}
+    _check(log, timezone, bad_rows, columns)
+    settings |= {} if bad_rows == "stop" else {"bad_rows": bad_rows}
     with hold(dataset, "ingest"):
         return _ingest(log, where, settings, fresh, force, progress)
 
@@ -141,19 +143,18 @@ def _check(log: Path, timezone: str, bad_rows: str, columns: Columns | None) -> 
         ) from error
     if bad_rows not in get_args(BadRows):
         raise SettingsError(f"bad rows cannot be treated as {bad_rows!r}.", expected=" or ".join(get_args(BadRows)))
-    if columns is not None:
-        check_columns(columns)
     check_log(log)
     if columns is None and log != STDIN and is_parquet(log):
         raise LogError(f"{log} is a Parquet file.", expected="the names of its columns", do=f"add --columns {USAGE}")
 
 
 def _describe(log: Path, staged: Path, where: Dataset, settings: Settings, read: Read) -> Record:
+    columns = len(CLICK_COLUMNS) + is_rated(settings) + len(read.text_ids)
     summary = pl.len().alias("rows"), pl.min(TIME).alias("first_ms"), pl.max(TIME).alias("last_ms")
 
     def describe(path: Path) -> tuple[OutputFile, dict[str, int]]:
         found = pl.scan_parquet(path, hive_partitioning=False, glob=False).select(summary).collect().row(0, named=True)
-        return OutputFile.of(path, (found["rows"], len(CLICK_COLUMNS) + len(read.text_ids))), found
+        return OutputFile.of(path, (found["rows"], columns)), found
 
     stat = None if log == STDIN else log.stat()
     paths = sorted(staged.glob("*/*.parquet"))

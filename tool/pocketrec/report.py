@@ -17,6 +17,7 @@ from pocketrec.integrity import VerifyDataReport
 from pocketrec.layout import SPLITS
 from pocketrec.lite.export import ExportReport
 from pocketrec.lite.ladder import Rung
+from pocketrec.lite.plain_export import PlainExportReport
 from pocketrec.lite.recommending import RecommendReport
 from pocketrec.lite.verify import VerifyReport
 from pocketrec.partitions import IngestReport
@@ -151,6 +152,15 @@ def _(result: VerifyReport) -> Iterable[str]:
     )
     yield f"{verdict}: {passed} of {len(result.rungs)} rungs passed{fall}{speed}"
     yield f"Report: {result.json}" + (f", {result.picture}" if result.picture else "")
+
+
+@results.register
+def _(result: PlainExportReport) -> Iterable[str]:
+    yield f"Model: {result.path}, {size(result.bytes)}, {result.parameters:,} parameters"
+    yield from ladder(result.rungs)
+    failed = [rung.name for rung in result.rungs if rung.verdict == "failed"]
+    passed = sum(rung.verdict == "passed" for rung in result.rungs)
+    yield f"{'FAILED at ' + ', '.join(failed) if failed else 'Verified'}: {passed} of {len(result.rungs)} rungs passed"
 
 
 def _setting(value: Any) -> str:

@@ -7,6 +7,8 @@
 | time    | int64 | milliseconds since 1970-01-01T00:00:00Z |
 | row     | int64 | the click's number among the clicks of the log, from 0, without gaps |
 
+Ratings that are wanted with their values have one more, `rating`, float32, as it was given.
+
 A log whose ids are no whole numbers has codes for them, from 0 in the order of the ids' bytes, and beside them the ids that
 came in, `session_id` and `item_id`, String.
 
@@ -20,10 +22,12 @@ import numpy.typing as npt
 
 SESSION, ITEM, TIME, ROW = "session", "item", "time", "row"
 CLICK_COLUMNS = (SESSION, ITEM, TIME, ROW)
+RATING = "rating"
 
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
+Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
 
 MS = 1000

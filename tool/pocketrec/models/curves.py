@@ -9,10 +9,13 @@ import tensorflow as tf
 
 
 class Curves:
-    """Scalars an epoch, in event files. Args: folder: where they go."""
+    """Scalars an epoch, in event files. TensorBoard need not be installed here: `tf.summary.scalar` would ask for it."""
 
     def __init__(self, folder: Path) -> None:
+        """Args: folder: where the files go."""
         self._writer = tf.summary.create_file_writer(str(folder))
+        plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
+        self._metadata = tf.compat.v1.SummaryMetadata(plugin_data=plugin)
 
     def __enter__(self) -> Callable[..., None]:
         return self.add
@@ -21,8 +24,8 @@ class Curves:
         self._writer.close()
 
     def add(self, epoch: int, **scalars: float) -> None:
-        """Add values of an epoch, by name."""
+        """Add values of an epoch, by name, and flush them."""
         with self._writer.as_default():
             for name, value in scalars.items():
-                tf.summary.scalar(name, value, step=epoch)
+                tf.summary.write(name, tf.constant(value, tf.float32), step=epoch, metadata=self._metadata)
         self._writer.flush()

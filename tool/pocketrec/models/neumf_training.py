@@ -6,7 +6,6 @@ moves every row of a table by its momentum, whether the batch has it or not, as 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -14,42 +13,39 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pocketrec.models import fitting
 from pocketrec.models.adam import Adam
-from pocketrec.models.neumf import build, set_weights, weights_of
+from pocketrec.models.neumf import build, weights_of
 from pocketrec.ncf.epochs import Examples
 from pocketrec.ncf.network import NetworkSettings, Weights
 from pocketrec.ncf.training import Training
 
-Arrays = dict[str, np.ndarray[Any, Any]]
-EXAMPLES_A_CALL = 1 << 16
-"""Small batches are trained on several at a time, so that Python is not what takes the time."""
 _POLICIES = {"fp32": "float32", "fp16": "mixed_float16", "bf16": "mixed_bfloat16"}
 
 
-class Trainer:
+class Trainer(fitting.Fitted):
     """A model and its optimizer, epoch by epoch."""
 
     def __init__(self, settings: NetworkSettings, training: Training) -> None:
         self.settings, self.training = settings, training
-        keras.utils.set_random_seed(training.seed)
-        tf.config.experimental.enable_op_determinism()
+        fitting.begin(training.seed)
         mirrored = training.distribution_strategy == "mirrored"
         self.strategy = tf.distribute.MirroredStrategy() if mirrored else tf.distribute.get_strategy()
-        with self.strategy.scope(), _policy(_POLICIES[training.dtype]):
-            self.model = build(settings, training.mf_regularization, training.mlp_regularization)
+        with self.strategy.scope(), fitting.policy(_POLICIES[training.dtype]):
+            model = build(settings, training.mf_regularization, training.mlp_regularization)
             self.optimizer = self._optimizer()
             self.loss = keras.losses.BinaryCrossentropy(from_logits=True)  # weighted sum / B: Keras' "sum_over_batch_size"
-            self.model.compile(
+            model.compile(
                 self.optimizer,
                 self.loss,
                 jit_compile=False,
                 auto_scale_loss=False,
                 # Several steps in one call end quietly where the data ends, but not on several devices.
-                steps_per_execution=1 if mirrored else max(1, EXAMPLES_A_CALL // training.batch_size),
+                steps_per_execution=1 if mirrored else fitting.steps_a_call(training.batch_size),
             )
-            self.optimizer.build(self.model.trainable_variables)
+            super().__init__(model, training.batch_size)
             if training.enable_xla:  # Keras leaves jit_compile out where operators are to be deterministic
-                self.model.train_step = tf.function(self.model.train_step, jit_compile=True)
+                model.train_step = tf.function(model.train_step, jit_compile=True)
         self._step = tf.function(self._one_step, jit_compile=training.enable_xla)
 
     def _optimizer(self) -> Any:
@@ -74,9 +70,7 @@ class Trainer:
         batches = self._dataset(blocks)
         if self.training.keras_use_ctl:
             return self._own_loop(batches, advance)
-        told = _Told(advance, self.training.batch_size, steps)
-        history = self.model.fit(batches, epochs=1, steps_per_epoch=steps, verbose=0, callbacks=[told], shuffle=False)
-        return float(history.history["loss"][0])
+        return self.fit(batches, steps, advance)["loss"]
 
     def _dataset(self, blocks: Callable[[], Iterable[Examples]]) -> Any:
         size = self.training.batch_size
@@ -90,11 +84,7 @@ class Trainer:
                     part = slice(first, first + size)
                     yield {"user": block.users[part], "item": block.items[part]}, labels[part], valid[part]
 
-        made = tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
-        options = tf.data.Options()
-        # The batches come from a generator: there is no file that could be dealt out to devices.
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        return made.with_options(options)
+        return fitting.dataset_of(batches, signature)
 
     def _own_loop(self, batches: Any, advance: Callable[[int], None]) -> float:
         losses = []
@@ -117,54 +107,3 @@ class Trainer:
     def weights(self) -> Weights:
         """As they are now."""
         return weights_of(self.model, self.settings)
-
-    def state(self) -> Arrays:
-        """Everything that training goes on from: the weights, and the optimizer's variables in its order."""
-        optimizer = {f"optimizer_{number}": np.asarray(v) for number, v in enumerate(self.optimizer.variables)}
-        return {**self.weights(), **optimizer}
-
-    def restore(self, state: Arrays) -> None:
-        """Go on from what `state` returned."""
-        set_weights(self.model, self.settings, state)
-        for number, variable in enumerate(self.optimizer.variables):
-            variable.assign(state[f"optimizer_{number}"])
-
-
-class Summaries:
-    """Numbers of each epoch, for TensorBoard, which need not be installed here: `tf.summary.scalar` would ask for it."""
-
-    def __init__(self, folder: str) -> None:
-        self._writer = tf.summary.create_file_writer(folder)
-        plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
-        self._metadata = tf.compat.v1.SummaryMetadata(plugin_data=plugin)
-
-    def write(self, epoch: int, values: dict[str, float]) -> None:
-        """Write and flush those of one epoch."""
-        with self._writer.as_default():
-            for name, value in values.items():
-                tf.summary.write(name, tf.constant(value, tf.float32), step=epoch, metadata=self._metadata)
-        self._writer.flush()
-
-
-class _Told(keras.callbacks.Callback):  # type: ignore[misc]
-    """Tells how many examples were trained on."""
-
-    def __init__(self, advance: Callable[[int], None], batch_size: int, steps: int) -> None:
-        super().__init__()
-        self.advance, self.batch_size, self.last, self.done = advance, batch_size, steps - 1, -1
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
-        batch = min(batch, self.last)  # Keras counts a call of several steps as whole
-        self.advance((batch - self.done) * self.batch_size)
-        self.done = batch
-
-
-@contextlib.contextmanager
-def _policy(name: str) -> Iterator[None]:
-    """A policy for layers that are made in the body, and no others."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

@@ -1,4 +1,4 @@
-"""What export and its judge agree on: the signatures of an NCF .tflite, and the card that it carries.
+"""What export and its judge agree on: the signatures of an NCF .tflite.
 
 | signature | inputs | outputs |
 |---|---|---|
@@ -10,16 +10,10 @@ Codes are those of users.parquet and items.parquet; n, m and top may be any numb
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-
-from pocketrec.errors import ModelError, SettingsError
 from pocketrec.lite.contract import TensorSpec
-from pocketrec.ncf.network import NetworkSettings
+from pocketrec.lite.plain_checks import ANY
 
 KIND = "ncf"
-ANY = -1
-"""A length that the app chooses."""
 _ONE, _MANY, _SCALAR = TensorSpec((1,), "int32"), TensorSpec((ANY,), "int32"), TensorSpec((), "int32")
 SIGNATURES = {
     "score": ({"user": _ONE, "items": _MANY}, {"scores": TensorSpec((ANY,))}),
@@ -28,36 +22,3 @@ SIGNATURES = {
         {"items": _MANY, "scores": TensorSpec((ANY,))},
     ),
 }
-"""Signature name -> (inputs, outputs) by name."""
-
-
-@dataclass(frozen=True)
-class NcfCard:
-    """The metadata entry `pocketrec`: what the network is made of, and the split whose codes it speaks."""
-
-    settings: NetworkSettings
-    split: str
-
-    def to_json(self) -> str:
-        """Text that is equal for equal content."""
-        return json.dumps({"kind": KIND, "settings": asdict(self.settings), "split": self.split}, sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: bytes | str) -> NcfCard:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ModelError: it is something else.
-        """
-        try:
-            document = json.loads(text)
-            if document["kind"] != KIND:
-                raise ValueError(f"a model of kind {document['kind']!r}")
-            settings = {**document["settings"], "layers": tuple(document["settings"]["layers"])}
-            return cls(NetworkSettings(**settings), str(document["split"]))
-        except (ValueError, KeyError, TypeError, SettingsError) as error:
-            raise ModelError(
-                f"The metadata entry cannot be read ({error.__class__.__name__}: {error}).",
-                expected="the card that `pocketrec ncf export` writes",
-                do="pocketrec ncf export",
-            ) from error

@@ -15,10 +15,11 @@ from pocketrec.ncf.evaluation import Popularity, Scorer, full, sampled
 from pocketrec.ncf.interactions import Interactions, prepared, read_interactions
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.metrics import Metrics
-from pocketrec.ncf.network import NetworkFile, read_network
+from pocketrec.ncf.network import Network, read_network
 from pocketrec.ncf.train import rows_of
 from pocketrec.ncf.training import Training
 from pocketrec.progress import SILENT, Progress
+from pocketrec.stored import NetworkFile
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def evaluate(
     )  # fmt: skip
 
 
-def _training(trained: NetworkFile, negatives: int | None) -> Training:
+def _training(trained: NetworkFile[Network], negatives: int | None) -> Training:
     options = {**trained.training, "mlp_regularization": tuple(trained.training["mlp_regularization"])}
     return Training(**{**options, **({} if negatives is None else {"eval_negatives": negatives})})
 

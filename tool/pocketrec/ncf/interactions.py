@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from pocketrec import sides
 from pocketrec.arrays import open_array
 from pocketrec.errors import DatasetError, SettingsError
 from pocketrec.items import read_items
-from pocketrec.manifest import Record, read_records
+from pocketrec.manifest import Record
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.schema import Int32, Int64
 
@@ -84,16 +85,8 @@ class Interactions:
 
 
 def prepared(place: NcfDataset) -> Record:
-    """What prep says it wrote.
-
-    Raises:
-        DatasetError: nothing is there, or a file is missing or cut.
-    """
-    record = read_records(place.final).get(STAGE)
-    if record is None or (gone := record.missing(place.final)):
-        what = f"{place.interactions} has no split ratings" if record is None else f"{gone[0]} is missing or cut"
-        raise DatasetError(f"{what}.", do=f"pocketrec ncf prep RATINGS --dataset {place.root}")
-    return record
+    """What prep says it wrote; see `sides.prepared`."""
+    return sides.prepared(place, place.interactions)
 
 
 def read_interactions(place: NcfDataset) -> Interactions:

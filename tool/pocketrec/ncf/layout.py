@@ -1,28 +1,19 @@
-"""Where NCF's files are. A dataset folder may hold clicks and ratings: DIR/ncf is a dataset folder of its own."""
+"""Where NCF's files are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from pocketrec.layout import Dataset
+from pocketrec.layout import Side
 
 
 @dataclass(frozen=True)
-class NcfDataset:
+class NcfDataset(Side):
     """The NCF side of a dataset folder (`--dataset DIR`). It need not exist yet."""
 
-    root: Path
-
-    @property
-    def home(self) -> Path:
-        """Everything below is in here; it is held and ingested into as a dataset folder."""
-        return self.root / "ncf"
-
-    @property
-    def final(self) -> Path:
-        """What prep made, and its manifest."""
-        return Dataset(self.home).final
+    name: ClassVar[str] = "ncf"
 
     @property
     def interactions(self) -> Path:
@@ -43,11 +34,6 @@ class NcfDataset:
     def epochs(self) -> Path:
         """Training epochs and evaluation sets as npy shards, where they were asked for."""
         return self.final / "epochs"
-
-    @property
-    def model(self) -> Path:
-        """Models, their checkpoints and verdicts."""
-        return Dataset(self.home).model
 
     @property
     def network(self) -> Path:

@@ -12,20 +12,19 @@ users and one for items, each row the factors of GMF followed by those of the ML
 
 from __future__ import annotations
 
-import json
 import math
-import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.errors import DatasetError, SettingsError
-from pocketrec.files import staged_file
+from pocketrec.errors import SettingsError
 from pocketrec.schema import Int32
+from pocketrec.stored import NetworkFile as NetworkFile
+from pocketrec.stored import read_network_file
 
 Floats = npt.NDArray[np.float32]
 Weights = dict[str, Floats]
@@ -162,59 +161,6 @@ def _relu(values: Floats) -> Floats:
     return np.maximum(values, 0, out=values)
 
 
-@dataclass(frozen=True)
-class NetworkFile:
-    """A network and what it was made from.
-
-    Attributes:
-        network: the weights.
-        split: content of the split it was trained on.
-        training: the options of `ncf train`.
-        epochs: finished.
-    """
-
-    network: Network
-    split: str
-    training: Mapping[str, Any] = field(default_factory=dict)
-    epochs: int = 0
-
-    def write(self, path: Path) -> None:
-        """Write it as an .npz of the weights and a JSON card, whole or not at all."""
-        settings = asdict(self.network.settings)
-        card = {"settings": settings, "split": self.split, "training": dict(self.training), "epochs": self.epochs}
-        with staged_file(path) as staged, staged.open("wb") as file:
-            np.savez(file, card=np.array(json.dumps(card, sort_keys=True)), **self.network.weights)  # type: ignore[arg-type]
-
-
-def read_network(path: Path, split: str, do: str) -> NetworkFile:
-    """A network for a split.
-
-    Args:
-        path: what `NetworkFile.write` wrote.
-        split: content of the split it must be for.
-        do: the command that makes it.
-
-    Raises:
-        DatasetError: it is missing, damaged, or for another split.
-    """
-    if not path.is_file():
-        raise DatasetError(f"{path} is missing.", expected="a trained network", do=do)
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            card = json.loads(str(stored["card"]))
-            settings = NetworkSettings(**{**card["settings"], "layers": tuple(card["settings"]["layers"])})
-            weights = {name: stored[name] for name in settings.shapes}
-        wrong = [name for name, shape in settings.shapes.items() if weights[name].shape != shape]
-        found = NetworkFile(Network(settings, weights), card["split"], card["training"], card["epochs"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, SettingsError) as error:
-        why = f"{error.__class__.__name__}: {error}"
-        raise DatasetError(f"{path} cannot be read ({why}).", expected="a network of `ncf train`", do=do) from error
-    if wrong:
-        raise DatasetError(f"{path}: {', '.join(wrong)} has another shape.", expected="a network of `ncf train`", do=do)
-    if found.split != split:
-        raise DatasetError(
-            f"{path} was trained on another split, whose codes mean other users and items.",
-            expected="the split that is there now",
-            do=do,
-        )
-    return found
+def read_network(path: Path, split: str, do: str) -> NetworkFile[Network]:
+    """A network for a split; see `stored.read_network_file`."""
+    return read_network_file(path, NetworkSettings, Network, split=split, train="ncf train", do=do)

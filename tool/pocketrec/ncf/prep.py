@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
-from pocketrec.errors import LogError, SettingsError
+from pocketrec.errors import SettingsError, check_choice
 from pocketrec.files import staged_folder
 from pocketrec.layout import Dataset
 from pocketrec.lock import hold
@@ -23,13 +23,21 @@ from pocketrec.ncf.interactions import STAGE
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.negatives import no_negatives
 from pocketrec.ncf.order import Places, by_time, leave_one_out
-from pocketrec.ncf.ratings import COUNT, ITEM_CODE, USER_CODE, Duplicates, Ratings
 from pocketrec.partitions import BadRows, IngestReport, ingest
 from pocketrec.parts import Parts
 from pocketrec.progress import SILENT, Progress
-from pocketrec.schema import ITEM, SESSION, Int32, Int64
-from pocketrec.sources.streams import STDIN, check_log
-from pocketrec.sources.tables import is_parquet
+from pocketrec.ratings import (
+    COUNT,
+    ITEM_CODE,
+    USER_CODE,
+    Duplicates,
+    Ratings,
+    parquet_columns,
+    ratings_file,
+    save_array,
+    user_ids,
+)
+from pocketrec.schema import ITEM, Int32, Int64
 from pocketrec.sources.tabular import Columns
 from pocketrec.space import OVERHEAD, room
 from pocketrec.writers import Npy, Writer
@@ -104,13 +112,13 @@ def prep(
         SettingsError: a setting that leaves nothing to train on or to evaluate.
         BusyError, SpaceError, FolderError: as for `pocketrec.ingest`. What was there before is as it was.
     """
-    log, place = Path(ratings), NcfDataset(Path(dataset))
-    _check(log, min_ratings, duplicates, split, holdout)
+    log, place = ratings_file(Path(ratings)), NcfDataset(Path(dataset))
+    _check(min_ratings, duplicates, split, holdout)
     settings: dict[str, Any] = {"min_ratings": min_ratings, "duplicates": duplicates, "split": split}
     settings |= {"validation": validation} | ({"holdout": holdout} if split == "time" else {})
     with hold(place.home, "ncf prep"):
         read = ingest(
-            log, place.home, timezone=timezone, bad_rows=bad_rows, columns=columns or _parquet_columns(log),
+            log, place.home, timezone=timezone, bad_rows=bad_rows, columns=columns or parquet_columns(log),
             kind="ratings", fresh=fresh, force=force, progress=progress,
         )  # fmt: skip
         parts = Parts(Dataset(place.home))
@@ -128,28 +136,13 @@ def prep(
         return NcfPrepReport(read, **counts, reused=False)
 
 
-def _check(log: Path, min_ratings: int, duplicates: str, split: str, holdout: float) -> None:
-    check_log(log, "ratings (u.data, ratings.dat, ratings.csv, or their zip)")
+def _check(min_ratings: int, duplicates: str, split: str, holdout: float) -> None:
     if min_ratings < 1:
         raise SettingsError(f"min_ratings is {min_ratings}.", expected="1 or more")
     if not 0 < holdout < 0.5:
         raise SettingsError(f"holdout is {holdout}.", expected="a share of the ratings between 0 and 0.5")
     for name, value, known in (("duplicates", duplicates, Duplicates), ("split", split, Split)):
-        if value not in get_args(known):
-            raise SettingsError(f"{name} is {value!r}.", expected=" or ".join(get_args(known)))
-
-
-def _parquet_columns(log: Path) -> Columns | None:
-    """The columns of a Parquet file, which has no first line to find them by."""
-    if log == STDIN or not is_parquet(log):
-        return None
-    from pocketrec.sources.movielens import USAGE, columns_among
-
-    names = list(pl.read_parquet_schema(log))
-    if (found := columns_among(names)) is None:
-        raise LogError(f"{log} has the columns {', '.join(names)}.", expected="a user, an item and a time",
-                       do=f"--columns {USAGE}")  # fmt: skip
-    return found
+        check_choice(name, value, known)
 
 
 class _Splitter:
@@ -180,8 +173,11 @@ class _Splitter:
         files = {"train_items.npy": self._write_train(rated, places.train)}
         del rated
         scratch.unlink()
-        files |= {"train_starts.npy": self._save("train_starts", train_starts)}
-        files |= {"test.npy": self._save("test", test), "valid.npy": self._save("valid", valid)}
+        files |= {"train_starts.npy": save_array(self.folder / "train_starts.npy", train_starts)}
+        files |= {
+            "test.npy": save_array(self.folder / "test.npy", test),
+            "valid.npy": save_array(self.folder / "valid.npy", valid),
+        }
         support = self._support
         files |= self._write_vocabulary(places.train, support)
         counts = {
@@ -194,12 +190,7 @@ class _Splitter:
         """Say now, while the ids that came in are known, what would stop every later stage."""
         n_items = len(self.words.items)
         if full := int((train >= n_items).sum()):
-            raise no_negatives(full, self._user_ids()[int(np.argmax(train))], n_items)
-
-    def _user_ids(self) -> pl.Series:
-        """The ids that came in, by code."""
-        parts, users = self.ratings.parts, self.words.users
-        return users[SESSION] if "session_id" not in parts.text_ids else _text_users(parts, users)
+            raise no_negatives(full, user_ids(self.ratings.parts, self.words.users)[int(np.argmax(train))], n_items)
 
     def _order(self, rated: Int32) -> Places:
         """Fill `rated` with item codes by user and time; return what is for what."""
@@ -238,17 +229,14 @@ class _Splitter:
                 writer.write(block)
             return writer.commit()
 
-    def _save(self, name: str, array: np.ndarray[Any, Any]) -> OutputFile:
-        path = self.folder / f"{name}.npy"
-        np.save(path, array)
-        return OutputFile.of(path, array.shape, str(array.dtype))
-
     def _write_vocabulary(self, train: Int64, support: Int64) -> dict[str, OutputFile]:
         """users.parquet and items.parquet, with the ids that came in."""
         users, items = self.words.users, self.words.items
         item_ids = self.ratings.parts.item_ids(items[ITEM].to_numpy())
         frames = {
-            "users.parquet": pl.DataFrame({"user_id": self._user_ids(), USER_CODE: users[USER_CODE], "support": train}),
+            "users.parquet": pl.DataFrame(
+                {"user_id": user_ids(self.ratings.parts, users), USER_CODE: users[USER_CODE], "support": train}
+            ),
             "items.parquet": pl.DataFrame({"item_id": item_ids, ITEM_CODE: items[ITEM_CODE], "support": support}),
         }
         files = {}
@@ -267,11 +255,3 @@ def _prefixes(starts: Int64, counts: Int64) -> Int64:
     before = np.cumsum(counts) - counts
     places: Int64 = np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
     return places
-
-
-def _text_users(parts: Parts, users: pl.DataFrame) -> pl.Series:
-    """The ids that came in of users whose ids are text."""
-    from pocketrec.parts import read_frame
-
-    named = pl.concat([read_frame(part, [SESSION, "session_id"]).unique() for part in parts.folders])
-    return users.select(SESSION).join(named, on=SESSION, maintain_order="left")["session_id"]

@@ -12,6 +12,7 @@ from pocketrec.errors import SettingsError
 from pocketrec.ncf.interactions import prepared, read_ids, read_interactions
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.network import read_network
+from pocketrec.ratings import code_of
 from pocketrec.schema import Int32
 
 
@@ -56,7 +57,7 @@ def recommend(
     """
     place = NcfDataset(Path(dataset))
     split = prepared(place).content
-    code = code_of(read_ids(place.users, "user_id"), user)
+    code = _user_code(read_ids(place.users, "user_id"), user)
     interactions = read_interactions(place)
     held = [
         int(some.items[some.users == code][0]) for some in (interactions.test, interactions.valid) if code in some.users
@@ -85,16 +86,8 @@ def best(scores: np.ndarray, seen: Int32, top: int) -> tuple[Int32, np.ndarray]:
     return order, left[order]
 
 
-def code_of(ids: pl.Series, user: int | str) -> int:
-    """The code of a user.
-
-    Raises:
-        SettingsError: there is no such user.
-    """
-    wanted: int | str | None = str(user)
-    if ids.dtype != pl.String:
-        wanted = int(user) if str(user).isascii() and str(user).isdigit() and int(user) < 2**63 else None
-    found = ids.index_of(wanted) if wanted is not None else None
+def _user_code(ids: pl.Series, user: int | str) -> int:
+    found = code_of(ids, user)
     if found is None:
         shown = ", ".join(map(str, ids.head(5).to_list()))
         raise SettingsError(

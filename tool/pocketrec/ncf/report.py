@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pocketrec.ncf.evaluate import NcfEvaluateReport
-from pocketrec.ncf.export import NcfExportReport
 from pocketrec.ncf.metrics import Metrics
 from pocketrec.ncf.prep import NcfPrepReport
 from pocketrec.ncf.recommend import RecommendReport
 from pocketrec.ncf.shards import NcfBatchesReport
 from pocketrec.ncf.train import TOP, TrainReport
-from pocketrec.report import done, ladder, remarks, results
+from pocketrec.report import done, remarks, results
 from pocketrec.space import size
 
 
@@ -67,15 +66,6 @@ def _(result: NcfEvaluateReport) -> Iterable[str]:
         for head, one in zip(heads, (scores.sampled, scores.full), strict=False):
             if one:
                 yield f"{name:<10}  {head:<16}  {_metrics(one, result.top)}"
-
-
-@results.register
-def _(result: NcfExportReport) -> Iterable[str]:
-    yield f"Model: {result.path}, {size(result.bytes)}, {result.parameters:,} parameters"
-    yield from ladder(result.rungs)
-    failed = [rung.name for rung in result.rungs if rung.verdict == "failed"]
-    passed = sum(rung.verdict == "passed" for rung in result.rungs)
-    yield f"{'FAILED at ' + ', '.join(failed) if failed else 'Verified'}: {passed} of {len(result.rungs)} rungs passed"
 
 
 @results.register

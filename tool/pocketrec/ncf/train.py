@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import time
-import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pocketrec.errors import DatasetError, MissingExtraError
-from pocketrec.files import staged_file
+from pocketrec.epoch_runs import Checkpoints, History, run_epochs
+from pocketrec.errors import MissingExtraError
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.lock import hold
 from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
@@ -27,17 +27,17 @@ from pocketrec.ncf.evaluation import Popularity, sampled
 from pocketrec.ncf.interactions import Interactions, prepared, read_interactions
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.metrics import Metrics
-from pocketrec.ncf.network import Kind, Network, NetworkFile, NetworkSettings, read_network
+from pocketrec.ncf.network import Kind, Network, NetworkSettings
 from pocketrec.ncf.shards import read_shards
 from pocketrec.ncf.training import Training
 from pocketrec.progress import SILENT, Progress
 from pocketrec.space import OVERHEAD, room
+from pocketrec.stored import NetworkFile
 
 if TYPE_CHECKING:
     from pocketrec.models.neumf_training import Trainer
 
 STAGE, TOP = "ncf_train", 10
-CHECKPOINT = "checkpoint.npz"
 
 
 @dataclass(frozen=True)
@@ -139,42 +139,45 @@ class _Run:
         self, place: NcfDataset, settings: NetworkSettings, training: Training, split: str, progress: Progress
     ) -> None:
         self.place, self.settings, self.training, self.split, self.progress = place, settings, training, split, progress
-        self.began, self.options = time.perf_counter(), training.settings()
-        self.named = json.loads(json.dumps({**asdict(settings), **self.options}))
-        self.history: list[EpochReport] = []
-        self.best: tuple[float, int] = (-1.0, 0)
-        self.checkpoint = place.model / CHECKPOINT
+        self.began = time.perf_counter()
+        self.named = json.loads(json.dumps({**asdict(settings), **training.settings()}))
+        self.checkpoints = Checkpoints(place.checkpoints, {"named": self.named, "split": split}, keep=1)
 
     def go(self, shards: Path | None, *, clean: bool) -> TrainReport:
         found = read_records(self.place.model).get(STAGE)
         if clean:
-            self.checkpoint.unlink(missing_ok=True)
+            self.checkpoints.clear()
         elif found and found.is_current(self.place.model, self.named, {"split": self.split}):
             return self._report(found.counts, resumed=0, reused=True)
         self.interactions = read_interactions(self.place)
-        rng = np.random.RandomState(self.training.seed)
-        t = self.training
-        source: Any = (
-            read_shards(shards, self.split, t)
-            if shards
-            else Producer(
-                self.interactions, batch_size=t.batch_size, epochs=t.train_epochs, num_neg=t.num_neg,
-                eval_negatives=t.eval_negatives, rng=rng,
-            )
-        )  # fmt: skip
         self.judged_on = "valid" if len(self.interactions.valid) else "test"
+        source, epochs = self._source(shards), self.training.train_epochs
         with native_stderr_closed():
-            from pocketrec.models.neumf_training import Summaries, Trainer
+            from pocketrec.models.curves import Curves
+            from pocketrec.models.neumf_training import Trainer
 
-            trainer, summaries = Trainer(self.settings, self.training), Summaries(str(self.place.model / "summaries"))
-        resumed = self._resume(trainer)
-        for number in range(resumed, self.training.train_epochs):
-            if self._reached():
-                break
-            epoch = self._epoch(trainer, source, number)
-            self._keep(trainer, epoch)
-            summaries.write(number + 1, _scalars(epoch))
-        return self._finish(source, resumed)
+            trainer = Trainer(self.settings, self.training)
+        history = self.checkpoints.resume(trainer, epochs)
+        resumed = len(history.epochs)
+        with Curves(self.place.model / "summaries") as log:
+
+            def one(number: int) -> tuple[dict[str, Any], float | None]:
+                epoch = self._epoch(trainer, source, number)
+                log(number + 1, **_scalars(epoch))
+                return asdict(epoch), self._score(epoch)
+
+            run_epochs(trainer, history, self.checkpoints, epochs, one, self._reached)
+        return self._finish(source, history, resumed)
+
+    def _source(self, shards: Path | None) -> Any:
+        """What makes the epochs, or has them."""
+        t = self.training
+        if shards:
+            return read_shards(shards, self.split, t)
+        return Producer(
+            self.interactions, batch_size=t.batch_size, epochs=t.train_epochs, num_neg=t.num_neg,
+            eval_negatives=t.eval_negatives, rng=np.random.RandomState(t.seed),
+        )  # fmt: skip
 
     def _epoch(self, trainer: Trainer, source: Any, number: int) -> EpochReport:
         began, last = time.perf_counter(), number + 1 == self.training.train_epochs
@@ -190,56 +193,28 @@ class _Run:
         with self.progress.task("evaluation", len(self.interactions.positives(self.judged_on)), "users") as advance:
             return sampled(scorer, rows, TOP, ml_perf=self.training.ml_perf, advance=advance)
 
-    def _keep(self, trainer: Trainer, epoch: EpochReport) -> None:
-        """Write the checkpoint; and the network, if it is the best so far or there is nothing to choose by."""
-        self.history.append(epoch)
-        judged_by_valid = self.judged_on == "valid"
-        score = epoch.metrics.ndcg if epoch.metrics and judged_by_valid else 0.0
-        better = not judged_by_valid or (epoch.metrics is not None and score > self.best[0])
-        if better:
-            self.best = (score, epoch.epoch)
-            drop_record(self.place.model, STAGE)
-            network = Network(self.settings, trainer.weights())
-            NetworkFile(network, self.split, self.options, epoch.epoch).write(self.place.network)
-        card = {
-            "named": self.named, "split": self.split, "best": self.best, "history": [asdict(one) for one in self.history],
-        }  # fmt: skip
-        with staged_file(self.checkpoint) as staged, staged.open("wb") as file:
-            np.savez(file, card=np.array(json.dumps(card)), **trainer.state())  # type: ignore[arg-type]
+    def _score(self, epoch: EpochReport) -> float | None:
+        """What epochs are chosen by; infinite where there is nothing to choose by, so that the last is kept."""
+        if self.judged_on != "valid":
+            return math.inf
+        return epoch.metrics.ndcg if epoch.metrics else None
 
-    def _resume(self, trainer: Trainer) -> int:
-        """How many epochs a checkpoint of the same run holds; the trainer goes on from there."""
-        if not self.checkpoint.exists():
-            return 0
-        try:
-            with np.load(self.checkpoint, allow_pickle=False) as stored:
-                card = json.loads(str(stored["card"]))
-                if card["named"] != self.named or card["split"] != self.split:
-                    return 0
-                # The network that was kept goes with the checkpoint; without it the best epoch would be lost.
-                kept = read_network(self.place.network, self.split, "")
-                if kept.epochs != card["best"][1]:
-                    return 0
-                trainer.restore(dict(stored))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, DatasetError):
-            return 0
-        self.best = (card["best"][0], card["best"][1])
-        self.history = [_epoch_report(one) for one in card["history"]]
-        return len(self.history)
+    def _reached(self, history: History) -> bool:
+        last = history.epochs[-1]["metrics"] if history.epochs else None
+        return bool(self.training.early_stopping and last and last["hr"] >= self.training.hr_threshold)
 
-    def _reached(self) -> bool:
-        last = self.history[-1].metrics if self.history else None
-        return bool(self.training.early_stopping and last and last.hr >= self.training.hr_threshold)
-
-    def _finish(self, source: Any, resumed: int) -> TrainReport:
+    def _finish(self, source: Any, history: History, resumed: int) -> TrainReport:
         popular = asdict(self._judge(Popularity(self.interactions), source))
         counts = {
-            "epochs": [asdict(one) for one in self.history], "judged_on": self.judged_on, "kept": self.best[1],
-            "popularity": popular, "negatives": self.training.eval_negatives,
+            "epochs": history.epochs, "judged_on": self.judged_on, "kept": history.kept, "popularity": popular,
+            "negatives": self.training.eval_negatives,
         }  # fmt: skip
+        drop_record(self.place.model, STAGE)
+        network = Network(self.settings, history.weights)
+        NetworkFile(network, self.split, self.training.settings(), history.kept).write(self.place.network)
         files = {self.place.network.name: OutputFile.of(self.place.network)}
         write_record(self.place.model, STAGE, Record(STAGE, self.named, {"split": self.split}, files, counts))
-        self.checkpoint.unlink(missing_ok=True)
+        self.checkpoints.clear()
         return self._report(counts, resumed=resumed, reused=False)
 
     def _report(self, counts: Any, *, resumed: int, reused: bool) -> TrainReport:

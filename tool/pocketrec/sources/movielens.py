@@ -1,4 +1,4 @@
-"""Ratings: MovieLens in each form it has had, and any csv with a user, an item and a time. The rating itself is not read.
+"""Ratings: MovieLens in each form it has had, and any csv with a user, an item and a time; with the rating if it is wanted.
 
 | set | file | a line |
 |---|---|---|
@@ -17,7 +17,7 @@ import re
 import polars as pl
 
 from pocketrec.errors import LogError
-from pocketrec.schema import ITEM, SESSION, TIME
+from pocketrec.schema import ITEM, RATING, SESSION, TIME
 from pocketrec.sources.streams import Wanted
 from pocketrec.sources.tabular import Columns, Lines
 
@@ -25,25 +25,37 @@ RATINGS = Wanted("ratings", re.compile(r"^(ratings\.(csv|dat)|u\.data|[^.].*\.in
 """Which member of a zip holds the ratings."""
 
 USAGE = "user=NAME,item=NAME,time=NAME, such as user=userId,item=movieId,time=timestamp"
-HEADLESS: Columns = {SESSION: "user", ITEM: "item", TIME: "time"}
+RATED_USAGE = "user=NAME,item=NAME,time=NAME,rating=NAME"
 _FIELDS = ["user", "item", "rating", "time"]
 _KNOWN = {
     SESSION: ("userid", "user", "uid", "reviewerid"),
     ITEM: ("movieid", "itemid", "item", "iid", "asin"),
     TIME: ("timestamp", "time", "ts", "unixreviewtime"),
+    RATING: ("rating", "overall", "score", "stars"),
 }
 """Names that columns of ratings go by, in small letters, without _ and what RecBole adds."""
 _SEPARATOR = "::"
 
 
-def columns_among(names: list[str]) -> dict[str, str] | None:
-    """Which of a header's names are the user (as session), the item and the time; None unless all three are known."""
+def columns_wanted(rated: bool) -> tuple[str, ...]:
+    """What is read of a line; a user stands in for a session."""
+    return (SESSION, ITEM, TIME, RATING) if rated else (SESSION, ITEM, TIME)
+
+
+def columns_among(names: list[str], rated: bool = False) -> dict[str, str] | None:
+    """Which of a header's names are the user (as session), the item and the time; None unless all are known.
+
+    Args:
+        names: of the header.
+        rated: whether the rating is wanted, too.
+    """
     plain = {_plain(name): name for name in reversed(names)}
-    found = {column: next((plain[one] for one in known if one in plain), "") for column, known in _KNOWN.items()}
+    wanted = {column: _KNOWN[column] for column in columns_wanted(rated)}
+    found = {column: next((plain[one] for one in known if one in plain), "") for column, known in wanted.items()}
     return found if all(found.values()) else None
 
 
-def begin(head: bytes, name: str, columns: Columns | None, timezone: str) -> tuple[Lines, bool]:
+def begin(head: bytes, name: str, columns: Columns | None, timezone: str, rated: bool = False) -> tuple[Lines, bool]:
     """The form of ratings by their first lines, and whether the first is a header.
 
     Args:
@@ -51,22 +63,24 @@ def begin(head: bytes, name: str, columns: Columns | None, timezone: str) -> tup
         name: of the file, for messages.
         columns: the file's own names for session (its users), item and time; None to find out.
         timezone: of times that are wall clocks; seconds since the epoch have none.
+        rated: whether the ratings' values are wanted.
 
     Raises:
         LogError: neither a known form nor a header with known names.
     """
+    headless = {column: {SESSION: "user"}.get(column, column) for column in columns_wanted(rated)}
     first = head.split(b"\n", 1)[0].removesuffix(b"\r").decode("utf-8", "replace")
     if columns is None and first.count(_SEPARATOR) == 3:
-        return ColonLines(timezone), False
+        return ColonLines(headless, timezone), False
     if columns is None and re.fullmatch(r"[^\t]+\t[^\t]+\t[-0-9.]+\t[0-9]+", first):
-        return Lines(_FIELDS, "\t", HEADLESS, timezone), False
+        return Lines(_FIELDS, "\t", headless, timezone), False
     separator = next((mark for mark in "\t;|," if mark in first), ",")
-    known = columns or columns_among([field.strip('"') for field in first.split(separator)])
+    known = columns or columns_among([field.strip('"') for field in first.split(separator)], rated)
     if known is None:
         raise LogError(
             f"{name} begins with {first[:80]!r}, which is no form of ratings that is known.",
             expected="u.data, ratings.dat, ratings.csv, or a csv with a header",
-            do=f"name its columns: --columns {USAGE}",
+            do=f"name its columns: --columns {RATED_USAGE if rated else USAGE}",
         )
     return Lines.of(head, name, known, timezone)
 
@@ -74,8 +88,8 @@ def begin(head: bytes, name: str, columns: Columns | None, timezone: str) -> tup
 class ColonLines(Lines):
     """The lines of ratings.dat: four fields with `::` between them."""
 
-    def __init__(self, timezone: str) -> None:
-        super().__init__(_FIELDS, "\t", HEADLESS, timezone)
+    def __init__(self, columns: Columns, timezone: str) -> None:
+        super().__init__(_FIELDS, "\t", columns, timezone)
         self.expected = "user::item::rating::time"
 
     def parse(self, text: bytes) -> pl.DataFrame | None:

@@ -14,10 +14,10 @@ import polars as pl
 from pocketrec.ahead import ahead
 from pocketrec.errors import LogError
 from pocketrec.progress import Progress
-from pocketrec.schema import ITEM, MS, SESSION, TIME
+from pocketrec.schema import ITEM, MS, RATING, SESSION, TIME
 from pocketrec.sources import other_times
 from pocketrec.sources.lines import NOT_READ, BadLine, Clicks, reject_row
-from pocketrec.sources.tabular import NAMES, Columns, fit_ids, missing_columns
+from pocketrec.sources.tabular import Columns, fit_ids, fit_ratings, missing_columns
 from pocketrec.sources.timestamps import from_wall_clock
 
 ROWS_A_READ = 1 << 17
@@ -65,8 +65,10 @@ class TableLog:
         for name, own in self.columns.items():
             dtype = schema[own]
             fit = dtype.is_integer() or isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
+            fit = dtype.is_numeric() if name == RATING else fit
             if not (fit or (name == TIME and (dtype in (pl.Datetime, pl.Date) or dtype.is_float()))):
-                what = "integers, text, datetimes or float seconds" if name == TIME else "integers or text"
+                wanted = {TIME: "integers, text, datetimes or float seconds", RATING: "numbers"}
+                what = wanted.get(name, "integers or text")
                 raise LogError(f"{self.name} has the {name} column {own!r} of {dtype}.", expected=what)
 
     def _read(self, offset: int) -> Clicks:
@@ -74,9 +76,11 @@ class TableLog:
         given = raw.select(**{name: pl.col(own) for name, own in self.columns.items()}).collect()
         times = _times(given[TIME], self.timezone)
         rows = given.select(_ids(given, SESSION), _ids(given, ITEM)).with_columns(times.alias(TIME))
+        if RATING in given.columns:
+            rows = rows.with_columns(fit_ratings(given[RATING]).alias(RATING))
         whole = rows.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
         bad = whole.not_().arg_true().to_list()
-        lines = [_bad_line(given.row(row), rows.row(row), offset + row + 1) for row in bad]
+        lines = [_bad_line(given.row(row), rows.row(row, named=True), offset + row + 1) for row in bad]
         rejects = b"".join(map(reject_row, lines))
         return Clicks(rows.filter(whole) if bad else rows, len(bad), rejects, lines[0] if lines else None)
 
@@ -102,10 +106,11 @@ def _times(given: pl.Series, timezone: str) -> pl.Series:
     return other_times.times_of(given.cast(pl.String), timezone)
 
 
-def _bad_line(given: tuple[object, ...], read: tuple[object, ...], number: int) -> BadLine:
-    place = read.index(None)
-    what = f"the {NAMES[place]} is missing, empty, negative, larger than 2^63-1, or has a tab or a line end in it"
-    if NAMES[place] == TIME:
-        what = f"the time is missing or not of the form {other_times.EXPECTED}"
+def _bad_line(given: tuple[object, ...], read: dict[str, object], number: int) -> BadLine:
+    name = next(name for name, value in read.items() if value is None)
+    what = {
+        TIME: f"the time is missing or not of the form {other_times.EXPECTED}",
+        RATING: "the rating is missing or no number",
+    }.get(name, f"the {name} is missing, empty, negative, larger than 2^63-1, or has a tab or a line end in it")
     text = ",".join("" if value is None else str(value) for value in given)
     return BadLine(number, text.encode("utf-8", "backslashreplace"), what)

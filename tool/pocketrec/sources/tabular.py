@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 import polars as pl
 
 from pocketrec.errors import LogError, SettingsError
-from pocketrec.schema import ITEM, SESSION, TIME
+from pocketrec.schema import ITEM, RATING, SESSION, TIME
 from pocketrec.sources import other_times
 from pocketrec.sources.lines import BOM, NOT_READ, count_lines
 
@@ -29,7 +29,7 @@ _SEPARATORS = (",", "\t", ";", "|")
 _WHOLE = "^(?:0|[1-9][0-9]{0,18})$"
 
 Columns = Mapping[str, str]
-"""The log's own names of `session`, `item` and `time`."""
+"""The log's own names of `session`, `item` and `time`, and of `rating` where that is wanted."""
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -43,15 +43,15 @@ def parse_columns(text: str) -> dict[str, str]:
     return check_columns(columns if len(columns) == len(pairs) else {}, text)
 
 
-def check_columns(columns: Columns, shown: str = "") -> dict[str, str]:
-    """The columns in their order.
+def check_columns(columns: Columns, shown: str = "", names: tuple[str, ...] = NAMES) -> dict[str, str]:
+    """The columns in their order, which is that of `names`.
 
     Raises:
         SettingsError: one is missing, or there are others.
     """
-    if set(columns) != set(NAMES) or not all(columns.values()):
+    if set(columns) != set(names) or not all(columns.values()):
         raise SettingsError(f"{shown or dict(columns)!r} does not name the columns of a log.", expected=USAGE)
-    return {name: columns[name] for name in NAMES}
+    return {name: columns[name] for name in names}
 
 
 def missing_columns(name: str, columns: Columns, found: list[str]) -> LogError:
@@ -67,6 +67,12 @@ def is_whole(ids: pl.Series) -> bool:
     return bool(ids.str.contains(_WHOLE).all()) and not ids.cast(pl.Int64, strict=False).null_count()
 
 
+def fit_ratings(ratings: pl.Series) -> pl.Series:
+    """Ratings as float32; null where one is no finite number."""
+    numbers = ratings.cast(pl.Float32, strict=False)
+    return numbers.set(numbers.is_finite().not_(), None)
+
+
 def fit_ids(ids: pl.Expr) -> pl.Expr:
     """Text ids; null where one cannot be used."""
     return pl.when((ids.str.len_bytes() > 0) & ~ids.str.contains(UNFIT)).then(ids)
@@ -75,12 +81,14 @@ def fit_ids(ids: pl.Expr) -> pl.Expr:
 class Lines:
     """The lines of a log of named columns."""
 
-    schema = pl.Schema({SESSION: pl.String(), ITEM: pl.String(), TIME: pl.Int64()})
-
     def __init__(self, header: list[str], separator: str, columns: Columns, timezone: str) -> None:
         self.fields, self.separator, self.timezone = len(header), separator, timezone
         self.places = [header.index(columns[name]) for name in NAMES]
-        self.expected = f"{self.fields} fields, {', '.join(f'{columns[name]} the {name}' for name in NAMES)}"
+        self.rating = header.index(columns[RATING]) if RATING in columns else None
+        self.schema = pl.Schema({SESSION: pl.String(), ITEM: pl.String(), TIME: pl.Int64()})
+        if self.rating is not None:
+            self.schema[RATING] = pl.Float32()
+        self.expected = f"{self.fields} fields, {', '.join(f'{columns[name]} the {name}' for name in self.schema)}"
         self._columns = pl.Schema({str(place): pl.String() for place in range(self.fields)})
         apart = re.escape(separator)
         field = rf'(?:[^"{apart}\n]*+|"(?:[^"\n]|"")*+")'
@@ -120,6 +128,8 @@ class Lines:
         session, item, time = (frame[str(place)] for place in self.places)
         times = other_times.times_of(time, self.timezone)
         clicks = pl.DataFrame({SESSION: session, ITEM: item, TIME: times}).with_columns(fit_ids(pl.col(SESSION, ITEM)))
+        if self.rating is not None:
+            clicks = clicks.with_columns(fit_ratings(frame[str(self.rating)]).alias(RATING))
         whole = len(clicks) == count_lines(text) and not sum(clicks.null_count().row(0))
         return clicks if whole else None
 
@@ -136,6 +146,11 @@ class Lines:
         whole = [line.removesuffix(b"\r") for line in lines]
         reasons = [self._what_is_wrong(line) for line in whole]
         fine = [row for row, reason in enumerate(reasons) if not reason]
+        if self.rating is not None:
+            given = pl.Series([_fields(whole[row].decode(), self.separator)[self.rating] for row in fine], dtype=pl.String)
+            for row in fit_ratings(given).is_null().arg_true().to_list():
+                reasons[fine[row]] = "the rating is no number"
+            fine = [row for row in fine if not reasons[row]]
         times = [_fields(whole[row].decode(), self.separator)[self.places[2]] for row in fine]
         nulls = other_times.times_of(pl.Series(times, dtype=pl.String), self.timezone).is_null()
         for row in nulls.arg_true().to_list():

@@ -9,15 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
+from pocketrec.coding import ID
 from pocketrec.errors import LogError, SettingsError
+from pocketrec.manifest import OutputFile
 from pocketrec.parts import Parts, read_frame
 from pocketrec.progress import Progress
-from pocketrec.schema import ITEM, ROW, SESSION, TIME, Int32, Int64
+from pocketrec.schema import ITEM, RATING, ROW, SESSION, TIME, Int32, Int64
+from pocketrec.sources.movielens import RATED_USAGE, RATINGS, USAGE, columns_among
+from pocketrec.sources.streams import STDIN, check_log
+from pocketrec.sources.tables import is_parquet
+from pocketrec.sources.tabular import Columns
 
 Duplicates = Literal["stop", "first"]
 """What happens when a user has an item twice: stop, or keep the earlier line of the file."""
@@ -47,16 +53,18 @@ class Vocabulary:
 class Ratings:
     """The ratings of an ingest that count."""
 
-    def __init__(self, parts: Parts, min_ratings: int, duplicates: Duplicates) -> None:
+    def __init__(self, parts: Parts, min_ratings: int, duplicates: Duplicates, *, rated: bool = False) -> None:
         """Args:
         parts: of an ingest of ratings.
         min_ratings: fewest of a user; users with fewer are left out.
         duplicates: see `Duplicates`.
+        rated: whether the parts have the ratings' values, which then come along.
         """
         self.parts, self.min_ratings, self.duplicates = parts, min_ratings, duplicates
+        self.columns = [SESSION, ITEM, TIME, ROW, *([RATING] if rated else [])]
 
     def frames(self, progress: Progress, what: str) -> Iterator[pl.DataFrame]:
-        """session, item, time, row of the ratings that are left, a part at a time, in the order of the log.
+        """session, item, time, row (and rating) of the ratings that are left, a part at a time, in the order of the log.
 
         Raises:
             LogError: a user has an item twice, and duplicates are to stop at.
@@ -64,7 +72,7 @@ class Ratings:
         """
         with progress.task(what, self.parts.record.counts["rows"], "rows") as advance:
             for folder in self.parts.folders:
-                frame = read_frame(folder, [SESSION, ITEM, TIME, ROW])
+                frame = read_frame(folder, self.columns)
                 advance(len(frame))
                 once = frame.unique([SESSION, ITEM], keep="first", maintain_order=True)
                 if len(once) < len(frame) and self.duplicates == "stop":
@@ -80,7 +88,7 @@ class Ratings:
         )
         return LogError(
             f"user {user} has item {item} more than once (and so for {len(again):,} ratings or more).",
-            expected="each item once a user: negatives are drawn from the items that a user does not have",
+            expected="each item once a user",
             do="--duplicates first keeps the earlier line of each",
         )
 
@@ -103,7 +111,7 @@ class Ratings:
                 expected="one user or more with enough ratings",
                 do="lower --min-ratings",
             )
-        return Vocabulary(_coded(kept, USER_CODE), _coded(items, ITEM_CODE))
+        return Vocabulary(coded(kept, USER_CODE), coded(items, ITEM_CODE))
 
     def by_user(self, vocabulary: Vocabulary, progress: Progress) -> Iterator[tuple[Int64, Int64, Int32, Int64]]:
         """A part at a time, ratings by user and time, ties in file order: users (n,), starts (n + 1,), items, times."""
@@ -135,5 +143,62 @@ class Ratings:
         return int(np.sort(np.concatenate(inside))[rank - int(ends[span] - bins[span])])
 
 
-def _coded(frame: pl.DataFrame, code: str) -> pl.DataFrame:
-    return frame.sort(ROW).with_columns(pl.int_range(pl.len(), dtype=pl.Int32).alias(code))
+def ratings_file(ratings: Path) -> Path:
+    """The file that holds the ratings: as given, or in a folder the one that is called so.
+
+    Raises:
+        LogError: there is none.
+    """
+    expected = "ratings: u.data, ratings.dat, ratings.csv, or their zip"
+    if ratings.is_dir():
+        found = [path for path in sorted(ratings.iterdir()) if path.is_file() and RATINGS.names.search(path.name)]
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(path.name for path in found) or "none"
+        raise LogError(f"{ratings} is a folder with {names} called ratings.", expected=expected, do="name the file")
+    check_log(ratings, expected)
+    return ratings
+
+
+def parquet_columns(ratings: Path, *, rated: bool = False) -> Columns | None:
+    """The columns of a Parquet file, which has no first line to find them by; None for any other file.
+
+    Raises:
+        LogError: their names are not known.
+    """
+    if ratings == STDIN or not is_parquet(ratings):
+        return None
+    names = list(pl.read_parquet_schema(ratings))
+    if (found := columns_among(names, rated)) is None:
+        wanted, usage = (
+            ("a user, an item, a time and a rating", RATED_USAGE) if rated else ("a user, an item and a time", USAGE)
+        )
+        raise LogError(f"{ratings} has the columns {', '.join(names)}.", expected=wanted, do=f"--columns {usage}")
+    return found
+
+
+def user_ids(parts: Parts, users: pl.DataFrame) -> pl.Series:
+    """The ids that came in of users, in the order of a frame with the column session."""
+    if ID[SESSION] not in parts.text_ids:
+        return users[SESSION]
+    named = pl.concat([read_frame(part, [SESSION, ID[SESSION]]).unique() for part in parts.folders])
+    return users.select(SESSION).join(named, on=SESSION, maintain_order="left")[ID[SESSION]]
+
+
+def code_of(ids: pl.Series, wanted: int | str) -> int | None:
+    """The position of an id, given as text or as a number, among those that came in; None where it is not there."""
+    text: int | str | None = str(wanted)
+    if ids.dtype != pl.String:
+        text = int(wanted) if str(wanted).isascii() and str(wanted).isdigit() and int(wanted) < 2**63 else None
+    return ids.index_of(text) if text is not None else None
+
+
+def save_array(path: Path, array: np.ndarray[Any, Any]) -> OutputFile:
+    """Write an array that fits into memory, and describe it."""
+    np.save(path, array)
+    return OutputFile.of(path, array.shape, str(array.dtype))
+
+
+def coded(frame: pl.DataFrame, code: str, *, first: int = 0) -> pl.DataFrame:
+    """The frame by its first rows, with codes from `first` on."""
+    return frame.sort(ROW).with_columns((pl.int_range(pl.len(), dtype=pl.Int32) + first).cast(pl.Int32).alias(code))

@@ -1,0 +1,128 @@
+"""How far predictions are from ratings, and the anchors beside them: the global mean, and biases of users and items."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pocketrec.dnn.network import DnnSettings, class_of, expected_rating
+from pocketrec.dnn.sets import RatingSet, RatingSets
+from pocketrec.progress import Advance
+from pocketrec.schema import Float32, Int32
+
+Predict = Callable[[Int32, Int32], Float32]
+"""From users and items side by side to outputs, float32 (n, outputs), or to ratings, (n,)."""
+STRENGTHS = ((2.0, 2.0), (4.0, 3.0), (5.0, 5.0), (10.0, 5.0), (15.0, 10.0), (25.0, 25.0))
+"""Ridge of user and item biases: the best on the validation set is taken."""
+SWEEPS = 10
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Over the ratings of a set.
+
+    Attributes:
+        rmse: root of the mean squared error, in stars, of ratings within those that are given.
+        mae: mean absolute error, in stars.
+        accuracy: share of ratings whose class is met; None with the task `rate`.
+        cross_entropy: mean, in nats; None with the task `rate`, and of anchors, which have no probabilities.
+    """
+
+    rmse: float
+    mae: float
+    accuracy: float | None = None
+    cross_entropy: float | None = None
+
+
+def measure(settings: DnnSettings, rows: RatingSet, predict: Predict, advance: Advance = lambda _: None) -> Accuracy:
+    """Predict a set, a block at a time.
+
+    Args:
+        settings: of the network that predicts, or that an anchor stands beside.
+        rows: not empty.
+        predict: outputs of a network, or the ratings of an anchor.
+        advance: told about ratings.
+    """
+    squared = absolute = right = nats = 0.0
+    probable = True
+    for users, items, ratings in rows.blocks():
+        outputs = predict(users, items)
+        if outputs.ndim == 1:
+            probable, found = False, np.clip(outputs, settings.lowest, settings.highest)
+            chosen = class_of(settings, found)
+        else:
+            found, chosen = expected_rating(settings, outputs), outputs.argmax(axis=1)
+        error = found.astype(np.float64) - ratings
+        squared, absolute = squared + float((error**2).sum()), absolute + float(np.abs(error).sum())
+        if settings.task == "classify":
+            classes = class_of(settings, ratings)
+            right += float((chosen == classes).sum())
+            nats += _nats(outputs, classes) if outputs.ndim > 1 else 0.0
+        advance(len(ratings))
+    classify = settings.task == "classify"
+    return Accuracy(
+        math.sqrt(squared / len(rows)),
+        absolute / len(rows),
+        right / len(rows) if classify else None,
+        nats / len(rows) if classify and probable else None,
+    )
+
+
+def _nats(outputs: Float32, classes: Int32) -> float:
+    top = outputs.max(axis=1)
+    total = top + np.log(np.exp(outputs - top[:, None]).sum(axis=1))
+    return float((total - outputs[np.arange(len(classes)), classes]).sum(dtype=np.float64))
+
+
+def anchors(settings: DnnSettings, sets: RatingSets, learn_from: Sequence[str]) -> dict[str, Predict]:
+    """The anchors by name.
+
+    Args:
+        settings: of the network beside them.
+        sets: the split.
+        learn_from: the sets that their numbers come from; the ridge is chosen by learning from train and predicting valid.
+    """
+    train, valid = sets.sets["train"], sets.sets["valid"]
+    best = STRENGTHS[1]
+    if len(valid):
+        best = min(STRENGTHS, key=lambda one: measure(settings, valid, biases(settings, [train], one)).rmse)
+    rows = [sets.sets[name] for name in learn_from]
+    return {"global mean": _mean(rows), "user + item bias": biases(settings, rows, best)}
+
+
+def mean_rating(rows: Sequence[RatingSet]) -> float:
+    """Of all ratings in some sets."""
+    total = sum(float(ratings.sum(dtype=np.float64)) for one in rows for *_, ratings in one.blocks())
+    return total / sum(map(len, rows))
+
+
+def _mean(rows: Sequence[RatingSet]) -> Predict:
+    mean = np.float32(mean_rating(rows))
+    return lambda users, _: np.full(len(users), mean, np.float32)
+
+
+def biases(settings: DnnSettings, rows: Sequence[RatingSet], ridge: tuple[float, float]) -> Predict:
+    """Rating = mean + b_u + b_i, the biases by least squares with a ridge (Koren 2008, "Factorization meets the
+    neighborhood", equation 1 and 2), users and items in turn; an unknown user or item has none.
+
+    Args:
+        settings: how many users and items there are.
+        rows: to learn from.
+        ridge: of users and of items.
+    """
+    mean = mean_rating(rows)
+    user, item = np.zeros(settings.n_users), np.zeros(settings.n_items)
+    for _ in range(SWEEPS):
+        for own, other, strength, by_user in ((item, user, ridge[1], False), (user, item, ridge[0], True)):
+            left, counts = np.zeros(len(own)), np.zeros(len(own))
+            for one in rows:
+                for users, items, ratings in one.blocks():
+                    mine, theirs = (users, items) if by_user else (items, users)
+                    left += np.bincount(mine, ratings - mean - other[theirs], minlength=len(own))
+                    counts += np.bincount(mine, minlength=len(own))
+            own[:] = left / (counts + strength)
+            own[0] = 0
+    return lambda users, items: (mean + user[users] + item[items]).astype(np.float32)

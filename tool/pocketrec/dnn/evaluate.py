@@ -1,0 +1,87 @@
+"""`pocketrec dnn evaluate`: how far the trained network's ratings are from those given, beside two anchors."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pocketrec.dnn.accuracy import Accuracy, anchors, measure
+from pocketrec.dnn.layout import DnnDataset
+from pocketrec.dnn.network import Network, read_network
+from pocketrec.dnn.sets import RatingSet, prepared, read_sets
+from pocketrec.errors import MissingExtraError
+from pocketrec.manifest import read_records
+from pocketrec.progress import SILENT, Progress
+
+
+@dataclass(frozen=True)
+class DnnEvaluateReport:
+    """A finished evaluation.
+
+    Attributes:
+        on: train, valid or test.
+        ratings: in the set.
+        task: of the network.
+        epochs: that the network was trained for.
+        learned_from: the sets that the anchors' numbers come from.
+        models: by name, the network first.
+        picture: where it was drawn, if it was asked for.
+        seconds: wall time.
+    """
+
+    on: str
+    ratings: int
+    task: str
+    epochs: int
+    learned_from: tuple[str, ...]
+    models: dict[str, Accuracy]
+    picture: Path | None
+    seconds: float
+
+
+def evaluate(
+    dataset: Path | str = "dataset", *, on: str = "test", picture: Path | str | None = None, progress: Progress = SILENT
+) -> DnnEvaluateReport:
+    """Predict a set with the network of `dnn train`; neither TensorFlow nor LiteRT is needed.
+
+    For the test the anchors learn from train and validation set, which is more than the network has: it needs the second
+    one to know when to stop.
+
+    Args:
+        dataset: the dataset folder.
+        on: test, or valid while settings are still being chosen, or train.
+        picture: a png to draw, of the training's losses and the predictions of this set.
+        progress: told about ratings.
+
+    Raises:
+        DatasetError: there is no split or no network for it.
+        SettingsError: there is no such set, or it is empty.
+        MissingExtraError: a picture is asked for, and matplotlib is not installed.
+    """
+    began, place = time.perf_counter(), DnnDataset(Path(dataset))
+    split = prepared(place).content
+    trained = read_network(place.network, split, f"pocketrec dnn train --dataset {place.root}")
+    sets = read_sets(place)
+    rows, settings = sets.rows(on), trained.network.settings
+    learned_from = ("train", "valid") if on == "test" else ("train",)
+    with progress.task("evaluate", len(rows) * 3, "ratings") as advance:
+        models = {"dnn": measure(settings, rows, trained.network.outputs, advance)}
+        for name, predict in anchors(settings, sets, learned_from).items():
+            models[name] = measure(settings, rows, predict, advance)
+    if picture is not None:
+        _draw(Path(picture), place, trained.network, rows, on)
+    return DnnEvaluateReport(
+        on, len(rows), settings.task, trained.epochs, learned_from, models, Path(picture) if picture else None,
+        time.perf_counter() - began,
+    )  # fmt: skip
+
+
+def _draw(path: Path, place: DnnDataset, network: Network, rows: RatingSet, on: str) -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib", "lite", "draw a picture")
+    from pocketrec.dnn.picture import draw
+
+    counts = read_records(place.model)["dnn_train"].counts
+    draw(path, network.settings, counts["epochs"], counts["kept"], rows, on, network.ratings)

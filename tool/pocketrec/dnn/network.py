@@ -1,0 +1,159 @@
+"""The network in numpy: what it is made of, its predictions, and its file. Nothing here needs TensorFlow.
+
+For a user u and an item i with embeddings p, q and features f:
+
+    h = relu(W_n ... relu(W_1 [p_u, q_i, f_u, f_i] + b_1) ... + b_n)        (dropout after each, in training)
+    z = W h + b + V (p_u * q_i) + b_u + b_i
+
+Biases and the product of the embeddings are those of a biased matrix factorisation (Koren, Bell and Volinsky 2009, equation
+5); the layers see what embeddings cannot know: genres, year, and of which kind the items are that the user has rated. With
+the task `rate` z is the rating; with `classify` it is a logit for each class of rating.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrec.errors import SettingsError, check_choice
+from pocketrec.schema import Float32, Int32
+from pocketrec.stored import Arrays, NetworkFile, read_network_file
+
+Task = Literal["rate", "classify"]
+PAIRS_A_BLOCK = 1 << 15
+
+
+@dataclass(frozen=True)
+class DnnSettings:
+    """What a network is made of.
+
+    Attributes:
+        n_users: codes of users, 0 among them.
+        n_items: codes of items, 0 among them.
+        user_columns: features of a user.
+        item_columns: features of an item.
+        lowest: rating that is given.
+        highest: rating that is given.
+        embedding_size: width of both embeddings.
+        layers: widths of the dense layers.
+        task: rate or classify.
+        values: the rating of each class, ascending; none with the task `rate`.
+
+    Raises:
+        SettingsError: a setting no network can have.
+    """
+
+    n_users: int
+    n_items: int
+    user_columns: int
+    item_columns: int
+    lowest: float
+    highest: float
+    embedding_size: int = 64
+    layers: tuple[int, ...] = (128, 64)
+    task: Task = "rate"
+    values: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_choice("task", self.task, Task)
+        for name, widths in (("embedding_size", (self.embedding_size,)), ("layers", self.layers)):
+            if not widths or min(widths) < 1:
+                raise SettingsError(f"{name} is {getattr(self, name)}.", expected="numbers of 1 or more")
+        if self.task == "classify" and len(self.values) < 2:
+            raise SettingsError(
+                "the ratings have no classes.", expected="2 to 100 different ratings, such as half stars", do="--task rate"
+            )
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that come out: a rating, or a logit for each class."""
+        return len(self.values) if self.task == "classify" else 1
+
+    @property
+    def inputs(self) -> int:
+        """Width of what the first dense layer gets."""
+        return 2 * self.embedding_size + self.user_columns + self.item_columns
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The weights by name, the features among them, which are not trained."""
+        size, outputs = self.embedding_size, self.outputs
+        shapes: dict[str, tuple[int, ...]] = {
+            "user": (self.n_users, size), "item": (self.n_items, size),
+            "user_bias": (self.n_users, outputs), "item_bias": (self.n_items, outputs),
+            "user_features": (self.n_users, self.user_columns), "item_features": (self.n_items, self.item_columns),
+        }  # fmt: skip
+        before = self.inputs
+        for number, after in enumerate(self.layers, 1):
+            shapes |= {f"kernel_{number}": (before, after), f"bias_{number}": (after,)}
+            before = after
+        return shapes | {"kernel_out": (before, outputs), "bias_out": (outputs,), "product": (size, outputs)}
+
+    @property
+    def parameters(self) -> int:
+        """Trained numbers."""
+        return sum(math.prod(shape) for name, shape in self.shapes.items() if not name.endswith("_features"))
+
+
+class Network:
+    """A trained network."""
+
+    def __init__(self, settings: DnnSettings, weights: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Args:
+        settings: what it is made of.
+        weights: by the names of `settings.shapes`, in any float type.
+        """
+        self.settings = settings
+        self.weights: Arrays = {name: np.asarray(weights[name], np.float32) for name in settings.shapes}
+
+    def outputs(self, users: Int32, items: Int32) -> Float32:
+        """What comes out for users and items side by side, float32 (n, outputs)."""
+        blocks = [self._outputs(*block) for block in _blocks(users, items)]
+        return np.concatenate(blocks) if blocks else np.empty((0, self.settings.outputs), np.float32)
+
+    def _outputs(self, users: Int32, items: Int32) -> Float32:
+        w = self.weights
+        user, item = w["user"][users], w["item"][items]
+        hidden = np.concatenate([user, item, w["user_features"][users], w["item_features"][items]], axis=1)
+        for number in range(1, len(self.settings.layers) + 1):
+            hidden = np.maximum(hidden @ w[f"kernel_{number}"] + w[f"bias_{number}"], 0)
+        found: Float32 = (
+            hidden @ w["kernel_out"] + w["bias_out"] + (user * item) @ w["product"]
+            + w["user_bias"][users] + w["item_bias"][items]
+        )  # fmt: skip
+        return found
+
+    def ratings(self, users: Int32, items: Int32) -> Float32:
+        """The ratings that are expected, within those that are given, float32 (n,)."""
+        return expected_rating(self.settings, self.outputs(users, items))
+
+
+def expected_rating(settings: DnnSettings, outputs: Float32) -> Float32:
+    """The rating that outputs stand for: cut to what is given; of classes the mean by their probabilities."""
+    if settings.task == "rate":
+        return np.clip(outputs[:, 0], np.float32(settings.lowest), np.float32(settings.highest))
+    odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    means: Float32 = (odds / odds.sum(axis=1, keepdims=True)) @ np.asarray(settings.values, np.float32)
+    return means
+
+
+def class_of(settings: DnnSettings, ratings: Float32) -> Int32:
+    """The nearest class of each rating, int32 (n,)."""
+    values = np.asarray(settings.values, np.float32)
+    return np.searchsorted((values[1:] + values[:-1]) / 2, ratings, side="right").astype(np.int32)
+
+
+def _blocks(users: Int32, items: Int32) -> Iterator[tuple[Int32, Int32]]:
+    for first in range(0, len(users), PAIRS_A_BLOCK):
+        yield users[first : first + PAIRS_A_BLOCK], items[first : first + PAIRS_A_BLOCK]
+
+
+def read_network(path: Path, split: str, do: str) -> NetworkFile[Network]:
+    """A network for a split; see `stored.read_network_file`."""
+    return read_network_file(path, DnnSettings, Network, split=split, train="dnn train", do=do)

@@ -1,0 +1,119 @@
+"""`pocketrec dnn predict`: the rating that a user would give items, by the ids that the ratings have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pocketrec.dnn.layout import DnnDataset
+from pocketrec.dnn.network import expected_rating, read_network
+from pocketrec.dnn.sets import prepared
+from pocketrec.errors import SettingsError
+from pocketrec.items import read_items
+from pocketrec.ratings import code_of
+from pocketrec.schema import Int32
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An item.
+
+    Attributes:
+        item: its id as it was asked for.
+        title: from movies.csv; "" where there is none.
+        rating: that is expected.
+        probabilities: of each value, with the task `classify`; else none.
+        support: its train ratings: with 0 the prediction is by genres and year.
+        known: False where neither the ratings nor movies.csv have the item.
+    """
+
+    item: str
+    title: str
+    rating: float
+    probabilities: dict[float, float]
+    support: int
+    known: bool
+
+
+@dataclass(frozen=True)
+class DnnPredictReport:
+    """What a user would rate.
+
+    Attributes:
+        user: the id as it was asked for.
+        known: whether the user has train ratings; others are taken for a user of no habits.
+        items: in the order they were asked for.
+    """
+
+    user: str
+    known: bool
+    items: tuple[Prediction, ...]
+
+
+def predict(
+    dataset: Path | str = "dataset", *, user: int | str, items: Sequence[int | str], tflite: bool = False, threads: int = 2
+) -> DnnPredictReport:
+    """The rating that is expected of a user for items.
+
+    Args:
+        dataset: the dataset folder.
+        user: the id in the ratings; one that is not there is predicted by code 0.
+        items: ids in the ratings or in movies.csv; others are predicted by code 0.
+        tflite: ask the exported model, on LiteRT, instead of the trained network.
+        threads: of LiteRT's interpreter.
+
+    Raises:
+        DatasetError: there is no split, or no network for it.
+        SettingsError: no item was named.
+        MissingExtraError: LiteRT is not installed.
+    """
+    place = DnnDataset(Path(dataset))
+    split = prepared(place).content
+    if not items:
+        raise SettingsError("no item was named.", expected="one or more", do="--item 318")
+    do = f"pocketrec dnn prep RATINGS --dataset {place.root} --fresh"
+    index = read_items(place.items, ("item_id", "support", "title"), do=do)
+    place_of_user = code_of(read_items(place.users, ["user_id"], do=do).to_series(), user)
+    places = [code_of(index["item_id"], item) for item in items]
+    codes = np.array([0 if one is None else one + 1 for one in places], np.int32)
+    who = 0 if place_of_user is None else place_of_user + 1
+    ratings, odds = (_asked_of_tflite if tflite else _asked_of_network)(place, split, who, codes, threads)
+    found = tuple(
+        _prediction(str(item), index.row(one, named=True) if one is not None else None, float(rating), odd)
+        for item, one, rating, odd in zip(items, places, ratings, odds, strict=True)
+    )
+    return DnnPredictReport(str(user), place_of_user is not None, found)
+
+
+def _prediction(item: str, row: dict[str, object] | None, rating: float, odds: dict[float, float]) -> Prediction:
+    if row is None:
+        return Prediction(item, "", rating, odds, 0, False)
+    return Prediction(item, str(row["title"] or ""), rating, odds, int(str(row["support"])), True)
+
+
+Answers = tuple[Sequence[float], Sequence[dict[float, float]]]
+
+
+def _asked_of_network(place: DnnDataset, split: str, user: int, items: Int32, threads: int) -> Answers:  # noqa: ARG001
+    network = read_network(place.network, split, f"pocketrec dnn train --dataset {place.root}").network
+    outputs = network.outputs(np.full(len(items), user, np.int32), items)
+    ratings = expected_rating(network.settings, outputs).tolist()
+    if network.settings.task == "rate":
+        return ratings, [{}] * len(items)
+    odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    return ratings, _named(odds / odds.sum(axis=1, keepdims=True), network.settings.values)
+
+
+def _asked_of_tflite(place: DnnDataset, split: str, user: int, items: Int32, threads: int) -> Answers:
+    from pocketrec.dnn.runtime import DnnModel
+
+    model = DnnModel(place.tflite, threads, split=split)
+    ratings, odds = model.predict(user, items)
+    return ratings.tolist(), [{}] * len(items) if odds is None else _named(odds, model.card.settings.values)
+
+
+def _named(odds: np.ndarray, values: Sequence[float]) -> list[dict[float, float]]:
+    return [dict(zip(values, map(float, row), strict=True)) for row in odds]

@@ -1,0 +1,33 @@
+"""An exported rating DNN at work, with LiteRT and numpy alone: the calls an app makes, in Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pocketrec.dnn.contract import KIND
+from pocketrec.dnn.network import DnnSettings
+from pocketrec.errors import ModelError
+from pocketrec.lite.plain import PlainModel
+from pocketrec.schema import Float32, Int32
+
+
+class DnnModel(PlainModel[DnnSettings]):
+    """A model file, loaded."""
+
+    def __init__(self, path: Path | str, threads: int = 2, *, split: str | None = None) -> None:
+        """See `PlainModel`."""
+        super().__init__(path, KIND, DnnSettings, threads, split)
+
+    def predict(self, user: int, items: Int32) -> tuple[Float32, Float32 | None]:
+        """Ratings that a user is expected to give some items, (n,); with `classify` probabilities, (n, classes), too."""
+        settings = self.card.settings
+        if not 0 <= user < settings.n_users:
+            raise ModelError(f"user code {user} is none.", expected=f"0 to {settings.n_users - 1}")
+        if not len(items) or items.min() < 0 or items.max() >= settings.n_items:
+            raise ModelError(
+                "some item codes are none, or there are no items.", expected=f"one or more of 0 to {settings.n_items - 1}"
+            )
+        found = self.run("predict", user=np.array([user], np.int32), items=items)
+        return found["ratings"], found.get("probabilities")

@@ -1,0 +1,87 @@
+"""A trained network of `lite.plain` becomes a .tflite: made, committed with its record, and judged."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pocketrec.errors import MissingExtraError
+from pocketrec.files import content_hash, staged_file
+from pocketrec.layout import Side
+from pocketrec.lite.ladder import Rung
+from pocketrec.lock import hold
+from pocketrec.manifest import OutputFile, Record, drop_record, write_record
+from pocketrec.space import OVERHEAD, room
+from pocketrec.stored import NetworkFile, NetworkT
+
+
+@dataclass(frozen=True)
+class PlainExportReport:
+    """A finished export.
+
+    Attributes:
+        path: the model.
+        bytes: its size.
+        xxh3: XXH3-128 of its bytes.
+        parameters: trained numbers of the network.
+        rungs: the verdict.
+        seconds: wall time.
+    """
+
+    path: Path
+    bytes: int
+    xxh3: str
+    parameters: int
+    rungs: tuple[Rung, ...]
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether no rung failed."""
+        return all(rung.verdict != "failed" for rung in self.rungs)
+
+
+def export_plain(
+    place: Side,
+    network: Path,
+    path: Path,
+    read: Callable[[], NetworkFile[NetworkT]],
+    made: Callable[[NetworkFile[NetworkT]], bytes],
+    judge: Callable[[NetworkFile[NetworkT]], tuple[Rung, ...]],
+) -> PlainExportReport:
+    """Write a trained network as a .tflite and judge it.
+
+    Args:
+        place: the side of the dataset, which is held.
+        network: the file of the trained network.
+        path: the model.
+        read: the trained network.
+        made: the model's bytes.
+        judge: climbs the ladder, once the model has its name.
+
+    Raises:
+        MissingExtraError: TensorFlow or LiteRT is not installed.
+        BusyError, SpaceError, FolderError: the folder is in use, full, or cannot be written. An earlier model is as it was.
+    """
+    began, stage = time.perf_counter(), f"{place.name}_export"
+    for package, extra in (("tensorflow", "train"), ("ai_edge_litert", "lite")):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package.replace("_", "-"), extra, "export and judge a network")
+    with hold(place.home, f"{place.name} export"):
+        trained = read()
+        settings = trained.network.settings
+        with room(place.model, f"{place.name} export", OVERHEAD + 6 * settings.parameters):
+            content = made(trained)
+            with staged_file(path) as staged:
+                staged.write_bytes(content)
+                drop_record(place.model, stage)
+            output = OutputFile.of(path)
+            counts: Mapping[str, Any] = {"parameters": settings.parameters}
+            record = Record(stage, asdict(settings), {"network": content_hash(network)}, {path.name: output}, counts)
+            write_record(place.model, stage, record)
+        rungs = judge(trained)
+    return PlainExportReport(path, output.bytes, output.xxh3, settings.parameters, rungs, time.perf_counter() - began)
