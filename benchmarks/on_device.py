@@ -11,9 +11,11 @@ The log has sessions but no users, so users are made of test sessions, which the
     any sessions        the same numbers of sessions, dealt out by chance: a user without a taste, who can only do harm
     all in turn         one device that all sessions pass through in order of time: measure on each, then learn from it
 
-Everything runs through `OnDeviceModel` on LiteRT: `learn` steps of `train_one` (softmax over all items, the optimizer and
-its slots as shipped), `recommend` gives the 20 best. After each user the model is restored to what was shipped. `entered`
-and `left` count the next clicks that learning brought among the best 20, and drove out.
+Everything runs through `OnDeviceModel` on LiteRT, with the optimizer and its slots as shipped; `recommend` gives the 20
+best. After each user the model is restored to what was shipped. `entered` and `left` count the next clicks that learning
+brought among the best 20, and drove out. Each way is gone twice: by `train_one`, whose gradient is one click's, and by
+`train` with a target in one lane alone, whose gradient is a click's share of a batch. Adagrad divides by what it saw in
+training, shares of batches of B: a step of `train_one` is up to B times as long.
 """
 
 from __future__ import annotations
@@ -57,6 +59,7 @@ class Row:
     """One way to make users, and one number of passes over their earlier sessions."""
 
     users: str
+    signature: str
     passes: int
     count: int
     learned_clicks: int
@@ -68,6 +71,14 @@ class Row:
     entered: int
     left: int
     ms_a_click: float
+
+
+@dataclass(frozen=True)
+class How:
+    """To learn: which signature, and how many times over."""
+
+    signature: str
+    passes: int
 
 
 @dataclass
@@ -91,32 +102,44 @@ def ranks(model: OnDeviceModel, session: Codes, skip: int = 0) -> list[float]:
     return found
 
 
-def learn(model: OnDeviceModel, sessions: Sequence[Codes], passes: int, tally: Tally) -> None:
-    """`OnDeviceModel.learn` from sessions, in order, some times."""
+def learn(model: OnDeviceModel, sessions: Sequence[Codes], how: How, tally: Tally) -> None:
+    """A step for each next click of the sessions, in order, some times."""
     began = time.perf_counter()
-    for session in [one for _ in range(passes) for one in sessions if len(one) > 1]:
-        tally.clicks += len(model.learn([model.items.ids[code] for code in session]))
+    for session in [one for _ in range(how.passes) for one in sessions if len(one) > 1]:
+        if how.signature == "train_one":
+            tally.clicks += len(model.learn([model.items.ids[code] for code in session]))
+        else:
+            tally.clicks += learn_in_a_lane(model, session)
     tally.seconds += time.perf_counter() - began
 
 
-def measure(model: OnDeviceModel, users: Sequence[User], passes: int) -> Tally:
+def learn_in_a_lane(model: OnDeviceModel, session: Codes) -> int:
+    """Steps of `train` along a session, the other lanes without a target; how many."""
+    feat, state = np.zeros(model.settings.batch_size, np.int32), model.fresh_state()
+    target = np.full_like(feat, -1)
+    for feat[0], target[0] in pairwise(session):
+        _, state = model.train(feat, target, state)
+    return len(session) - 1
+
+
+def measure(model: OnDeviceModel, users: Sequence[User], how: How) -> Tally:
     """Each user begins with the model as it was shipped."""
     tally, shipped = Tally(), model.save()
     for user in users:
         tally.shipped += [rank for session, skip in user.later for rank in ranks(model, session, skip)]
-        learn(model, user.earlier, passes, tally)
+        learn(model, user.earlier, how, tally)
         tally.learned += [rank for session, skip in user.later for rank in ranks(model, session, skip)]
         model.restore(shipped)
     return tally
 
 
-def in_turn(model: OnDeviceModel, sessions: Sequence[Codes], passes: int) -> Tally:
+def in_turn(model: OnDeviceModel, sessions: Sequence[Codes], how: How) -> Tally:
     """Each session is measured by the model that learned from those before it."""
     tally, shipped = Tally(), model.save()
     tally.shipped = [rank for session in sessions for rank in ranks(model, session)]
     for session in sessions:
         tally.learned += ranks(model, session)
-        learn(model, [session], passes, tally)
+        learn(model, [session], how, tally)
     model.restore(shipped)
     return tally
 
@@ -147,13 +170,14 @@ def dealt(groups: Sequence[list[Codes]], seed: int = 1) -> Iterator[list[Codes]]
         yield [every[next(order)] for _ in some]
 
 
-def row_of(name: str, passes: int, count: int, tally: Tally) -> Row:
+def row_of(name: str, how: How, count: int, tally: Tally) -> Row:
     """The means of a tally."""
     shipped, learned = np.array(tally.shipped), np.array(tally.learned)
     before, after = shipped <= TOP, learned <= TOP
     return Row(
         users=name,
-        passes=passes,
+        signature=how.signature,
+        passes=how.passes,
         count=count,
         learned_clicks=tally.clicks,
         events=len(shipped),
@@ -170,7 +194,7 @@ def row_of(name: str, passes: int, count: int, tally: Tally) -> Row:
 def main(
     dataset: Annotated[Path, typer.Argument(help="With the batches that the model was trained on.")],
     model: Annotated[Path, typer.Argument(help="A .tflite of a trained checkpoint.")],
-    passes: Annotated[str, typer.Option(help="Over the earlier sessions, separated by commas.")] = "1,5",
+    passes: Annotated[str, typer.Option(help="Over the earlier sessions, separated by commas.")] = "1",
     out: Annotated[Path, typer.Option(help="The CSV.")] = RESULTS,
 ) -> None:
     """Measure all kinds of users."""
@@ -184,13 +208,11 @@ def main(
         "any sessions": of_groups(dealt(groups)),
     }
     rows = []
-    for times in map(int, passes.split(",")):
-        runs: dict[str, Callable[[], Tally]] = {
-            name: partial(measure, opened, users, times) for name, users in kinds.items()
-        }
-        runs["all in turn"] = partial(in_turn, opened, sessions, times)
+    for how in [How(name, int(times)) for name in ("train_one", "train") for times in passes.split(",")]:
+        runs: dict[str, Callable[[], Tally]] = {name: partial(measure, opened, users, how) for name, users in kinds.items()}
+        runs["all in turn"] = partial(in_turn, opened, sessions, how)
         for name, run in runs.items():
-            rows.append(row_of(name, times, len(kinds.get(name, sessions)), run()))
+            rows.append(row_of(name, how, len(kinds.get(name, sessions)), run()))
             typer.echo(rows[-1])
     with staged_file(out) as staged, staged.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [one.name for one in fields(Row)], lineterminator="\n")
