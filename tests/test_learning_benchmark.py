@@ -52,9 +52,10 @@ def test_ranks_are_those_of_infer_and_the_model_is_restored(script: ModuleType) 
     assert script.ranks(model, session) == wanted
     assert script.ranks(model, session, skip=4) == wanted[3:], "the first target is the one after what was learned"
     before = model.save()
-    found = script.measure(model, script.long_sessions(SESSIONS), passes=40)
-    assert found.shipped == wanted[3:]
-    assert found.learned != found.shipped
-    assert found.clicks == 3 * 40
+    for signature in ("train_one", "train"):
+        found = script.measure(model, script.long_sessions(SESSIONS), script.How(signature, 40))
+        assert found.shipped == wanted[3:]
+        assert found.learned != found.shipped
+        assert found.clicks == 3 * 40
     for name, value in model.save().items():
         np.testing.assert_array_equal(value, before[name])

@@ -1,0 +1,141 @@
+"""Recall@N and MRR@20 of the next click: trained here, exported, and beside the anchors.
+
+    python benchmarks/accuracy.py accuracy-clicks.dat                      # trained on train_full, measured once on test
+    python benchmarks/accuracy.py accuracy-clicks.dat --on train_valid     # trained on train_tr: where settings are chosen
+
+One row a measurement in `results/accuracy.csv`. Every next click of every session counts, all items are candidates, ties
+are conservative, the state is reset at each session. Settings are options of `pocketrec train`; those of `tuned` were
+chosen on train_valid among the rows that say so, before test was looked at. Each training is a process of its own:
+`peak_bytes` is the kernel's account of it, `events_per_second` its own count, which includes building TensorFlow's graph.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from measure import linux_only, run
+from pocketrec.files import staged_file
+
+RESULTS = Path(__file__).parent / "results" / "accuracy.csv"
+CUTOFFS = (1, 5, 10, 20)
+HOLDOUT, LANES = "5d", "32"
+SETTINGS = {
+    "official": "--epochs 5",
+    "official for longer": "--epochs 7",
+    "more dropout": "--epochs 7 --dropout-embedding .3 --dropout-hidden .2",
+    "slower": "--epochs 7 --dropout-embedding .3 --momentum .3 --learning-rate .05",
+    "tuned": "--epochs 7 --dropout-embedding .4 --dropout-hidden .3 --momentum .2 --sample-alpha .5",
+}
+MEASURED_ON = {"test": "official,tuned", "train_valid": ",".join(name for name in SETTINGS if name != "official")}
+STORAGES = ("float32", "float16", "int8")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model on one set; what it does not have is empty."""
+
+    on: str
+    model: str
+    options: str
+    seed: str
+    events: int
+    recall_1: float
+    recall_5: float
+    recall_10: float
+    recall_20: float
+    mrr_20: float
+    events_per_second: str = ""
+    peak_bytes: str = ""
+    file_bytes: str = ""
+
+
+class Bench:
+    """A dataset, and the commands that are run on it."""
+
+    def __init__(self, log: Path, on: str, work: Path) -> None:
+        self.on, self.place = on, work / on
+        self.messages = work / "messages.txt"
+        train_on = "train_full" if on == "test" else "train_tr"
+        layout = ("--formats", "npy", "--tail", "pad", "--session-order", "time", "--train-on", train_on)
+        self.command("prep", str(log), "--holdout", HOLDOUT, "--batch-size", LANES, *layout)
+
+    def command(self, *words: str) -> tuple[dict[str, Any], int]:
+        """What a command of pocketrec reports, and its peak memory."""
+        whole = [sys.executable, "-m", "pocketrec.cli", *words, "--dataset", str(self.place), "--json"]
+        cost = run(whole, self.messages)
+        text = self.messages.read_text()
+        if cost.exit_code:
+            sys.exit(text)
+        found: dict[str, Any] = json.loads(text[text.index("{") :])
+        return found, cost.peak_bytes
+
+    def measured(self, model: str, options: str, seed: str, *words: str, **more: Any) -> Iterator[Row]:
+        """Rows of `pocketrec evaluate`; the name is the report's where none is given."""
+        found, _ = self.command("evaluate", *words, "--on", self.on, "--cutoffs", ",".join(map(str, CUTOFFS)))
+        for one in found["models"]:
+            recall: dict[str, Any] = {f"recall_{n}": round(one["recall"][str(n)], 4) for n in CUTOFFS}
+            mrr = round(one["mrr"]["20"], 4)
+            yield Row(self.on, model or one["name"], options, seed, found["events"], **recall, mrr_20=mrr, **more)
+
+    def train(self, name: str, options: str, seed: str, exported: bool) -> Iterator[Row]:
+        """A training with one seed, and its files if asked for."""
+        words = ("--batch-size", LANES, "--seed", seed, *shlex.split(options))
+        report, peak = self.command("train", "--fresh", *words)
+        speed, kept = f"{report['events_per_second']:.0f}", report["checkpoint"]
+        more = {"events_per_second": speed, "peak_bytes": str(peak)}
+        yield from self.measured(name, options, seed, kept, "--no-anchors", **more)
+        for storage in STORAGES if exported else ():
+            made, _ = self.command("export", "--batch-size", LANES, "--from", kept, "--weights", storage)
+            more = {"file_bytes": str(made["bytes"])}
+            yield from self.measured(f"{name}, .tflite {storage}", options, seed, made["path"], "--no-anchors", **more)
+
+
+def main(
+    log: Annotated[Path, typer.Argument(help="The click log.")],
+    on: Annotated[str, typer.Option(help="test or train_valid.")] = "test",
+    names: Annotated[
+        str, typer.Option(help="Which settings, separated by commas; those that the set is for if not given.")
+    ] = "",
+    seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "42,43,44",
+    work: Annotated[Path | None, typer.Option(help="Keep the dataset and the models here.")] = None,
+    out: Annotated[Path, typer.Option(help="The CSV; rows of the same model, set and seed are replaced.")] = RESULTS,
+) -> None:
+    """Train, measure, and write the table."""
+    linux_only()
+    with tempfile.TemporaryDirectory() as temporary:
+        bench = Bench(log, on, work or Path(temporary))
+        add(out, list(bench.measured("", "", "")))
+        for name in (names or MEASURED_ON[on]).split(","):
+            for seed in seeds.split(","):
+                exported = on == "test" and seed == seeds.split(",")[0]
+                add(out, list(bench.train(name, SETTINGS[name], seed, exported)))
+
+
+def add(path: Path, rows: Sequence[Row]) -> None:
+    """Put rows into the table, in place of earlier ones of the same model, set and seed."""
+    new = [{name: str(value) for name, value in asdict(row).items()} for row in rows]
+    for row in new:
+        typer.echo(" ".join(f"{value}" for value in row.values() if value))
+    keys = {(row["on"], row["model"], row["seed"]) for row in new}
+    old: list[dict[str, str]] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            old = [row for row in csv.DictReader(file) if (row["on"], row["model"], row["seed"]) not in keys]
+    with staged_file(path) as staged, staged.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [one.name for one in fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted([*old, *new], key=lambda row: (row["on"], row["model"], row["seed"])))
+
+
+if __name__ == "__main__":
+    typer.run(main)
