@@ -153,8 +153,8 @@ def _tensor_differences(model: OnDeviceModel, reference: Reference) -> list[Diff
     differences = [_difference(STEP, found[STEP], reference.step, 0.5)]
     for name, expected in reference.tensors.items():
         scale = float(np.abs(expected).max())
-        is_weight = name in model.settings.weights
-        allowed = WEIGHT * scale + RATE * model.settings.learning_rate if is_weight else SLOT * scale
+        moves = name in model.settings.weights or name.endswith("_mom")  # a momentum is made of steps, as a weight is
+        allowed = WEIGHT * scale + RATE * model.settings.learning_rate if moves else SLOT * scale
         differences.append(_difference(name, found[name], expected, allowed))
     return differences
 
