@@ -137,7 +137,7 @@ def _state(folder: Path, record: Record, contents: Mapping[str, str]) -> tuple[S
     if record.stage == "ingest":
         return _log_state(record)
     for name, content in record.inputs.items():
-        if contents.get(name) != content:
+        if contents.get(name, content) != content:  # what came along with the ratings is not looked for again
             made_by = {"clicks": "the ingested log", "roles": "the split", "items": "the item index"}.get(name, name)
             return "out of date", f"{made_by} has changed since"
     return "current", ""

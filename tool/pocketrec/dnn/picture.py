@@ -61,8 +61,8 @@ def _losses(axes: Any, settings: DnnSettings, epochs: Sequence[Mapping[str, Any]
         valid = [one["valid"][name] for one in epochs]
         axes.plot(numbers, valid, color=VALID, marker="o", markersize=4, label="validation")
         axes.annotate(
-            f"kept: epoch {kept}, {valid[kept - 1]:.4f}", (kept, valid[kept - 1]), xytext=(0, -14),
-            textcoords="offset points", ha="center", va="top", fontsize=9, color=VALID,
+            f"kept: epoch {kept}, {valid[kept - 1]:.4f}", (kept, valid[kept - 1]), xytext=(0, 10),
+            textcoords="offset points", ha="center", va="bottom", fontsize=9, color=VALID,
         )  # fmt: skip
         axes.margins(y=0.15)
     axes.set_title("Loss by epoch (training with dropout)", loc="left", fontsize=10, color=INK)
@@ -92,7 +92,11 @@ def _ratings(
     name = {"valid": "validation"}.get(on, on)
     title = f"Predicted and true ratings: {len(true):,} of the {name} set, RMSE {rmse:.4f}"
     axes.set_title(title, loc="left", fontsize=10, color=INK)
-    axes.set(xlabel="true rating (stars)", ylabel="predicted rating (stars)", xticks=values[:: -(-len(values) // 10)])
+    axes.set(
+        xlabel="true rating (stars); the darker, the more of its ratings",
+        ylabel="predicted rating (stars)",
+        xticks=values[:: -(-len(values) // 10)],
+    )
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower right")
 
 

@@ -33,10 +33,10 @@ def _(result: DnnPrepReport) -> Iterable[str]:
     else:
         yield "  no movies.csv came along: items have no genres and no years"
     if result.new_users:
-        yield f"  {result.new_users:,} ratings to predict are of users that nobody has in the train set: code 0"
+        yield f"  {result.new_users:,} ratings held out are of users who have none in the train set: code 0"
     if result.new_items:
         unknown = f"; {result.unknown_items:,} of them not in movies.csv either: code 0" if result.unknown_items else ""
-        yield f"  {result.new_items:,} ratings to predict are of items that nobody has in the train set{unknown}"
+        yield f"  {result.new_items:,} ratings held out are of items that have none in the train set{unknown}"
 
 
 @results.register
