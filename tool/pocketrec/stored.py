@@ -33,7 +33,7 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], Arrays]:
     Raises:
         one of `DAMAGE`: the file is missing, cut, or another.
     """
-    with np.load(path, allow_pickle=False) as stored:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # numpy leaves a cut file open
         arrays = dict(stored)
     return json.loads(str(arrays.pop("card"))), arrays
 

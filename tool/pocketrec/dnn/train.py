@@ -160,7 +160,7 @@ class _Run:
         named = {"task": s.task, "embedding_size": s.embedding_size, "layers": s.layers, **self.training.settings()}
         named = json.loads(json.dumps(named | {"patience": patience}))
         checkpoints = Checkpoints(self.place.checkpoints, {"named": named, "split": self.split}, every=every)
-        named |= {"epochs": epochs}
+        named = named | {"epochs": epochs}  # which its checkpoints do not depend on
         found = read_records(self.place.model).get(STAGE)
         if clean:
             checkpoints.clear()

@@ -97,9 +97,10 @@ def _check_signatures(case: PlainCase[Any]) -> str:
 
 
 def _fits(spec: TensorSpec, found: str) -> bool:
-    """Whether a tensor is as it should be; the flatbuffer writes a length that may be any as 1 or -1."""
-    forms = {str(spec)} | ({f"{spec.dtype}[1]", f"{spec.dtype}[-1]", f"{spec.dtype}[]"} if ANY in spec.shape else set())
-    return found in forms
+    """Whether a tensor is as it should be; the flatbuffer writes a length that may be any as 1 or -1, or leaves it out."""
+    shapes = ([length if length != ANY else one for length in spec.shape] for one in (ANY, 1))
+    forms = {str(TensorSpec(tuple(shape), spec.dtype)) for shape in shapes}
+    return found in forms | ({f"{spec.dtype}[]"} if ANY in spec.shape else set())
 
 
 def _check_card(case: PlainCase[Any]) -> str:
