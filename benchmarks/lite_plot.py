@@ -21,7 +21,13 @@ OURS, THEIRS, INK = "#1c7ed6", "#adb5bd", "#343a40"
 
 def name_of(row: dict[str, str]) -> str:
     """A line of the axis."""
-    return f"{row['signature']}, {row['embedding']}, {row['optimizer']}, B={row['batch_size']}"
+    stored = "" if row["storage"] == "float32" else f", {row['storage']}"
+    return f"{row['signature']}, {row['embedding']}, {row['optimizer']}{stored}, B={row['batch_size']}"
+
+
+def place_of(row: dict[str, str]) -> tuple[Any, ...]:
+    """By signature and batch size, then by what is compared."""
+    return row["signature"], -int(row["batch_size"]), row["embedding"], row["optimizer"], row["storage"]
 
 
 def draw(rows: list[dict[str, str]], path: Path) -> None:
@@ -69,7 +75,7 @@ def main(
 ) -> None:
     """Draw the table."""
     with results.open(newline="", encoding="utf-8") as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: (row["signature"], -int(row["batch_size"]), row["embedding"]))
+        rows = sorted(csv.DictReader(file), key=place_of)
     draw(rows, out)
     typer.echo(out)
 

@@ -37,8 +37,8 @@ RESULTS = Path(__file__).parent / "results" / "ncf_accuracy.csv"
 TOP, NEGATIVES, FACTORS = 10, 99, 32
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "popularity": {},
-    "BPR": {"learning_rate": (0.02, 0.05, 0.1), "regularization": (0.003, 0.01, 0.03), "iterations": (100, 300)},
-    "iALS": {"alpha": (1.0, 4.0, 16.0), "regularization": (0.3, 3.0, 10.0, 30.0), "iterations": (15,)},
+    "BPR": {"learning_rate": (0.01, 0.03, 0.1), "regularization": (0.01, 0.03, 0.1), "iterations": (100, 300, 600)},
+    "iALS": {"alpha": (1.0, 4.0, 16.0, 64.0), "regularization": (1.0, 3.0, 10.0, 30.0, 100.0), "iterations": (15,)},
     "NeuMF": {
         "num_factors": (16,),
         "layers": ((32, 16, 8),),

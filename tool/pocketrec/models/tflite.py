@@ -159,17 +159,44 @@ def _store_small(model: Any, graph: Any, storage: str, n_items: int, stored: dic
         if one.scales is None:
             small = _tensor(graph, tensor.name + b"_half", shape, schema.TensorType.FLOAT16, one.buffer)
             operators.append(_operator(model, "Dequantize", [small], [index], version=3))
-        else:
-            small = _tensor(graph, tensor.name + b"_int8", shape, schema.TensorType.INT8, one.buffer)
-            whole = _tensor(graph, tensor.name + b"_whole", shape, schema.TensorType.FLOAT32)
-            scales = _tensor(graph, tensor.name + b"_scales", [*shape[:-1], 1], schema.TensorType.FLOAT32, one.scales)
-            cast = _operator(model, "Cast", [small], [whole])
-            cast.builtinOptions.inDataType, cast.builtinOptions.outDataType = (
-                schema.TensorType.INT8,
-                schema.TensorType.FLOAT32,
-            )
-            operators += [cast, _operator(model, "Mul", [whole, scales], [index])]
+            continue
+        small = _tensor(graph, tensor.name + b"_int8", shape, schema.TensorType.INT8, one.buffer)
+        scales = _tensor(graph, tensor.name + b"_scales", [*shape[:-1], 1], schema.TensorType.FLOAT32, one.scales)
+        _gather_small(model, graph, index, small, scales)
+        if index in list(graph.outputs) or any(index in list(operator.inputs) for operator in graph.operators):
+            operators += _enlarge(model, graph, small, scales, index)
     graph.operators = operators + graph.operators
+
+
+def _enlarge(model: Any, graph: Any, small: int, scales: int, index: int) -> list[Any]:
+    """Operators that make float32 of int8 rows and their scales, into the tensor `index`."""
+    whole = _tensor(graph, graph.tensors[small].name + b"_whole", graph.tensors[small].shape, schema.TensorType.FLOAT32)
+    cast = _operator(model, "Cast", [small], [whole])
+    cast.builtinOptions.inDataType, cast.builtinOptions.outDataType = schema.TensorType.INT8, schema.TensorType.FLOAT32
+    return [cast, _operator(model, "Mul", [whole, scales], [index])]
+
+
+def _gather_small(model: Any, graph: Any, index: int, small: int, scales: int) -> None:
+    """Look rows up in the int8 table, and make float32 of these alone, not of a whole table for the sake of a few rows."""
+    found: list[Any] = []
+    for operator in graph.operators:
+        kind = model.operatorCodes[operator.opcodeIndex].builtinCode
+        if kind != schema.BuiltinOperator.GATHER or operator.inputs[0] != index:
+            found.append(operator)
+            continue
+        parts: list[int] = []
+        rows = operator.outputs[0]
+        shape = graph.tensors[rows].shape
+        for source, width in ((small, shape[-1]), (scales, 1)):
+            table = graph.tensors[source]
+            parts.append(_tensor(graph, table.name + b"_rows", [*shape[:-1], width], table.type))
+            one = schema.OperatorT(
+                opcodeIndex=operator.opcodeIndex, inputs=[source, operator.inputs[1]], outputs=[parts[-1]]
+            )
+            one.builtinOptionsType, one.builtinOptions = operator.builtinOptionsType, operator.builtinOptions
+            found.append(one)
+        found += _enlarge(model, graph, parts[0], parts[1], rows)
+    graph.operators = found
 
 
 def _tensor(graph: Any, name: bytes, shape: Any, kind: int, buffer: int = 0) -> int:
