@@ -29,9 +29,7 @@ import numpy.typing as npt
 
 GRID = [
     {"k": k, "learning_rate": rate, "lambda_reg": strength, "max_iter": sweeps}
-    for k, rate, strength, sweeps in itertools.product(
-        (32, 64, 128), (0.005, 0.01), (0.02, 0.04, 0.06, 0.08), (25, 50, 100)
-    )
+    for k, rate, strength, sweeps in itertools.product((64, 128, 256), (0.005, 0.01), (0.04, 0.06, 0.08), (50, 100, 200))
 ]
 COLUMNS = ["seed", "model", "rmse", "mae", "settings"]
 Array = npt.NDArray[Any]
