@@ -52,7 +52,7 @@ def message(arguments: list[str]) -> str:
     """What is kept, and the command that goes on.
 
     Args:
-        arguments: of the process, the program first. `--fresh` would do finished stages again and is left out.
+        arguments: of the process, the program first. `--fresh` and `--clean` do again what is finished, and are left out.
     """
-    again = shlex.join(["pocketrec", *(argument for argument in arguments[1:] if argument != "--fresh")])
+    again = shlex.join(["pocketrec", *(one for one in arguments[1:] if one not in ("--fresh", "--clean"))])
     return f"Stopped. Finished stages are kept, what was begun is removed.\nTo go on with the stage at work: {again}"

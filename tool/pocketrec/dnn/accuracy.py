@@ -90,7 +90,8 @@ def anchors(settings: DnnSettings, sets: RatingSets, learn_from: Sequence[str]) 
     if len(valid):
         best = min(STRENGTHS, key=lambda one: measure(settings, valid, biases(settings, [train], one)).rmse)
     rows = [sets.sets[name] for name in learn_from]
-    return {"global mean": _mean(rows), "user + item bias": biases(settings, rows, best)}
+    found = {"global mean": _constant(mean_rating(rows)), "user + item bias": biases(settings, rows, best)}
+    return found if settings.task == "rate" else {"most frequent": _constant(most_frequent(settings, rows)), **found}
 
 
 def mean_rating(rows: Sequence[RatingSet]) -> float:
@@ -99,9 +100,17 @@ def mean_rating(rows: Sequence[RatingSet]) -> float:
     return total / sum(map(len, rows))
 
 
-def _mean(rows: Sequence[RatingSet]) -> Predict:
-    mean = np.float32(mean_rating(rows))
-    return lambda users, _: np.full(len(users), mean, np.float32)
+def most_frequent(settings: DnnSettings, rows: Sequence[RatingSet]) -> float:
+    """The value that most ratings in some sets have; the lowest of several."""
+    counts = np.zeros(settings.outputs, np.int64)
+    for one in rows:
+        for *_, ratings in one.blocks():
+            counts += np.bincount(class_of(settings, ratings), minlength=settings.outputs)
+    return settings.values[int(counts.argmax())]
+
+
+def _constant(rating: float) -> Predict:
+    return lambda users, _: np.full(len(users), rating, np.float32)
 
 
 def biases(settings: DnnSettings, rows: Sequence[RatingSet], ridge: tuple[float, float]) -> Predict:

@@ -66,7 +66,7 @@ def evaluate(
     sets = read_sets(place)
     rows, settings = sets.rows(on), trained.network.settings
     learned_from = ("train", "valid") if on == "test" else ("train",)
-    with progress.task("evaluate", len(rows) * 3, "ratings") as advance:
+    with progress.task("evaluate", len(rows) * (3 if settings.task == "rate" else 4), "ratings") as advance:
         models = {"dnn": measure(settings, rows, trained.network.outputs, advance)}
         for name, predict in anchors(settings, sets, learned_from).items():
             models[name] = measure(settings, rows, predict, advance)

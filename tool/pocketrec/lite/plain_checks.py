@@ -107,7 +107,7 @@ def _check_card(case: PlainCase[Any]) -> str:
     card, settings = case.card(case.path), case.trained.network.settings
     if card.settings != settings or card.split != case.trained.split:
         raise Fault(f"it is of {card.settings}, split {card.split}, not of {settings}, {case.trained.split}")
-    return str(settings)
+    return f"codes of {settings.n_users:,} users and {settings.n_items:,} items, split {card.split}"
 
 
 def _check_load(case: PlainCase[Any]) -> str:
