@@ -66,7 +66,7 @@ def bars(axes: Any, places: range, ours: list[float], theirs: list[float], unit:
         )
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=8)
-    axes.margins(x=0.16)
+    axes.margins(x=0.16, y=0.01)
 
 
 def main(

@@ -1,7 +1,7 @@
 """What training on plain LiteRT alone is worth: Recall@20 on the test batches, after a fixed number of steps.
 
     pocketrec prep accuracy-clicks.dat --dataset D --batch-size 32 --holdout 5d --tail pad --formats npy
-    python benchmarks/lite_recall.py D --batch-size 32 --steps 4000
+    python benchmarks/lite_recall.py D --batch-size 32 --steps 2000
 
 Each configuration is exported, trained through its signature on the first batches, state reset by the masks, and measured
 with `infer` on all test sessions, next item, all items as candidates, ties against the target. Beside it stand the same
