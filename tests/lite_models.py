@@ -76,12 +76,12 @@ class Uncorrected(Gru4Rec):
 
 
 class Counting(Gru4Rec):
-    """Divides by all lanes, whether they have a target or not."""
+    """Divides by the lanes that have a target, not by all."""
 
     def train(self, feat: Any, target: Any, initstate: Any) -> dict[str, Any]:
         def lanes(target: Any) -> losses.Lanes:
             counted = tf.cast(target >= 0, tf.float32)
-            return losses.Lanes(counted, counted / self.settings.batch_size, tf.maximum(target, 0))
+            return losses.Lanes(counted, counted / tf.maximum(tf.reduce_sum(counted), 1.0), tf.maximum(target, 0))
 
         with replaced(gru4rec, "lanes_of", lanes):
             return super().train(feat, target, initstate)
@@ -103,7 +103,8 @@ class Optimistic(Gru4Rec):
         lanes = losses.lanes_of(target)
         own = tf.gather(scores, lanes.item, batch_dims=1)
         rank = 1 + tf.reduce_sum(tf.cast(scores > own[:, None], tf.float32), axis=1)
-        hit = tf.cast(rank <= tf.cast(top_k, tf.float32), tf.float32) * lanes.share
+        share = lanes.counted / tf.maximum(tf.reduce_sum(lanes.counted), 1.0)
+        hit = tf.cast(rank <= tf.cast(top_k, tf.float32), tf.float32) * share
         return {
             **super().evaluate(feat, target, initstate, top_k),
             "recall": tf.reduce_sum(hit),

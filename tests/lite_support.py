@@ -34,7 +34,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 }
 MATRIX: dict[str, dict[str, Any]] = {
     **{name: OPTIMIZERS[name] for name in ("adam", "adagrad", "sgd")},
-    "separate": {"embedding": "separate", "dropout_embedding": 0.25, "dropout_hidden": 0.25, "storage": "float16"},
+    "separate": {"embedding": "separate", "dropout_embedding": 0.1, "dropout_hidden": 0.1, "storage": "float16"},
     "shared": {"embedding": "shared", **MOMENTUM, "loss": "bpr-max"},
     "answers": {"embedding": "shared", "storage": "int8"},
     "none-momentum-float16": {**MOMENTUM, "storage": "float16"},
