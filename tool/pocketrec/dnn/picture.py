@@ -90,7 +90,7 @@ def _ratings(
     axes.plot(values, means, color=INK, marker="o", markersize=4, linewidth=1.2, label="mean prediction")
     rmse = float(np.sqrt(np.mean((found - true) ** 2)))
     name = {"valid": "validation"}.get(on, on)
-    title = f"Predicted and true ratings: {len(true):,} of the {name} set, RMSE {rmse:.4f}"
+    title = f"Predicted and true: {len(true):,} ratings ({name}), RMSE {rmse:.4f}"
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     axes.set(
         xlabel="true rating (stars); the darker, the more of its ratings",
