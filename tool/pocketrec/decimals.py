@@ -8,7 +8,6 @@ is three times as fast as a writer of integers, which divides.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +22,9 @@ _SMALLEST = -1
 """An idle lane's target; the last row of a table, which is where numpy finds the index -1."""
 
 
-def have_words(numbers: npt.NDArray[Any]) -> bool:
-    """Whether `encode` can write all of some numbers, of which there is at least one."""
-    return bool(numbers.min() >= _SMALLEST and numbers.max() <= LARGEST)
+def have_words(lowest: int, highest: int) -> bool:
+    """Whether `encode` can write all numbers from one to another."""
+    return lowest >= _SMALLEST and highest <= LARGEST
 
 
 def encode(rows: Int32) -> UInt8:

@@ -16,8 +16,8 @@ from pocketrec.arrays import open_array
 from pocketrec.holdout import NEVER, ROLE_OF
 from pocketrec.items import MISSING, ItemCodes, ItemCounts, read_items
 from pocketrec.layout import Dataset
-from pocketrec.parts import Parts, read_column
-from pocketrec.schema import ITEM, ROW, Int64
+from pocketrec.parts import Parts, read_column, read_lines
+from pocketrec.schema import ITEM, Int64
 from pocketrec.sequences import TrainOn
 
 
@@ -36,8 +36,9 @@ def training_items(where: Dataset, parts: Parts, train_on: TrainOn) -> tuple[Ite
 
 def _count(where: Dataset, parts: Parts, role: int) -> pl.DataFrame:
     def items_and_lines(path: Path) -> tuple[Int64, Int64]:
-        rows = np.flatnonzero(open_array(where.roles_of(path), dtype=np.uint8, shape=(None,)) & role)
-        return read_column(path, ITEM)[rows], read_column(path, ROW)[rows]
+        roles = open_array(where.roles_of(path), dtype=np.uint8, shape=(None,))
+        rows = np.flatnonzero(roles & role)
+        return read_column(path, ITEM)[rows], read_lines(path, len(roles))[rows]
 
     counts, first = ItemCounts(), np.empty(0, np.int64)
     for ids, lines in ahead(items_and_lines, parts.folders):

@@ -88,9 +88,10 @@ class Txt:
         """The block as text: from tables where its numbers are small, else by Polars' CSV writer."""
         if not block.size:
             return b""
-        if block.min() >= 0 and block.max() <= 9:
+        lowest, highest = int(block.min()), int(block.max())
+        if lowest >= 0 and highest <= 9:
             return self._encode_digits(block)
-        if decimals.have_words(block):
+        if decimals.have_words(lowest, highest):
             return decimals.encode(block).data
         return self._encode_any(block)
 
