@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from pocketrec.lite.contract import Card, ModelSettings, digest
 from pocketrec.lite.export import export
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.runtime import OnDeviceModel
-from pocketrec.manifest import read_records
+from pocketrec.manifest import Record, read_records, write_record
 
 EXPORT = """
 import sys
@@ -96,9 +96,29 @@ def test_manifest_says_what_was_written_from_what() -> None:
     record = read_records(dataset.model)["export_bs4"]
     path = dataset.tflite(4)
     assert record.files[path.name].xxh3 == content_hash(path)
-    assert record.inputs == {"items": content_hash(dataset.items)}
+    assert record.inputs["items"] == content_hash(dataset.items)
+    assert record.inputs["checkpoint"] == ""
     settings = ModelSettings(40, 4, 8, optimizer="adagrad", learning_rate=0.05, negatives=16)
     assert record.settings == asdict(settings)
+
+
+def test_a_model_is_made_again_only_if_it_would_be_another_or_is_damaged(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path)
+    settings = {"batch_size": 4, "hidden_size": 8, "negatives": 16}
+    first = export(tmp_path, **settings)  # type: ignore[arg-type]
+    when = first.path.stat().st_mtime_ns
+    second = export(tmp_path, **settings)  # type: ignore[arg-type]
+    assert (first.reused, second.reused) == (False, True)
+    assert replace(second, reused=False, seconds=first.seconds) == first
+    assert first.path.stat().st_mtime_ns == when
+    content = bytearray(first.path.read_bytes())
+    content[-1] ^= 1  # of the same size
+    first.path.write_bytes(content)
+    mended = export(tmp_path, **settings)  # type: ignore[arg-type]
+    assert (mended.reused, mended.xxh3) == (False, first.xxh3)
+    write_record(dataset.rsc15, "split", Record("split", {"holdout": 3600.0}, {}, {}))
+    assert not export(tmp_path, **settings).reused  # the protocol is in the file
+    assert Card.from_json(read_model(first.path).metadata["pocketrec"]).protocol["split"] == {"holdout": 3600.0}
 
 
 def test_missing_and_damaged_item_index_name_the_command(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 Two kinds of kills, in turn: at a random moment of the run, and right before a random change to the dataset's names (a
 rename, a removal, a file opened for writing), where moments too short to be hit by chance are. Both are drawn from a seed;
-POCKETREC_KILLS sets how many, POCKETREC_KILLS_SEED which. With POCKETREC_KILLS_MODELS=1 the stages that start TensorFlow
-are among them: export, train, ncf train. A long run, which says what it killed:
+POCKETREC_KILLS sets how many, POCKETREC_KILLS_SEED which. POCKETREC_KILLS_OF=models takes the stages that start TensorFlow,
+which are slow, instead of the ones that do not. A long run, which says what it killed:
 
-    POCKETREC_KILLS=300 POCKETREC_KILLS_MODELS=1 pytest tests/test_kill.py -s
+    POCKETREC_KILLS=300 pytest tests/test_kill.py -s -k killed_stage
+    POCKETREC_KILLS=240 POCKETREC_KILLS_OF=models pytest tests/test_kill.py -s -k killed_stage
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -25,8 +27,10 @@ from pathlib import Path
 import pytest
 
 import pocketrec
+import pocketrec.dnn.prep
 import pocketrec.ncf.prep
 from ncf_support import two_camps, write_dat
+from pocketrec.dnn.layout import DnnDataset
 from pocketrec.files import STAGED_SUFFIX, content_hash
 from pocketrec.layout import Dataset
 from pocketrec.manifest import Record, read_records
@@ -35,7 +39,7 @@ from pocketrec.sources.synthetic import synth
 
 KILLS = int(os.environ.get("POCKETREC_KILLS", "12"))
 SEED = int(os.environ.get("POCKETREC_KILLS_SEED", "1"))
-MODELS = os.environ.get("POCKETREC_KILLS_MODELS", "") == "1"
+MODELS = os.environ.get("POCKETREC_KILLS_OF", "") == "models"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TIMEOUT = 120
 
@@ -107,11 +111,13 @@ def finish(dataset: Path, command: tuple[str, ...], *, at: int | None = None) ->
 
 
 def contents(dataset: Path) -> dict[str, str]:
-    return {str(path.relative_to(dataset)): content_hash(path) for path in sorted(dataset.rglob("*")) if path.is_file()}
+    """Path -> content of every file but TensorBoard's, which have the time of day in them."""
+    paths = [path for path in sorted(dataset.rglob("*")) if path.is_file() and path.parent.name != "summaries"]
+    return {str(path.relative_to(dataset)): content_hash(path) for path in paths}
 
 
 def records(dataset: Path) -> dict[str, dict[str, Record]]:
-    sides = Dataset(dataset), Dataset(NcfDataset(dataset).home)
+    sides = Dataset(dataset), Dataset(NcfDataset(dataset).home), Dataset(DnnDataset(dataset).home)
     return {str(folder.relative_to(dataset)): read_records(folder) for side in sides for folder in side.homes}
 
 
@@ -149,8 +155,9 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
     packed.write_bytes(gzip.compress(b"".join([*lines[:9], b"bad\n", *lines[9:]]), 1))
     pocketrec.ingest(packed, aside, bad_rows="set-aside", timezone="Asia/Shanghai")
     ratings, rated = write_dat(root / "ratings.dat", two_camps()), root / "rated"
-    ncf_prep = ("ncf", "prep", str(ratings), "--min-ratings", "5")
+    ncf_prep, dnn_prep = ("ncf", "prep", str(ratings), "--min-ratings", "5"), ("dnn", "prep", str(ratings))
     pocketrec.ncf.prep.prep(ratings, rated, min_ratings=3)
+    pocketrec.dnn.prep.prep(ratings, rated, split="time")
     ncf_batches = ("ncf", "batches", "--train-epochs", "3", "--batch-size", "64", "--eval-negatives", "20")
     batches = ("batches", "--batch-size", "32")
     given: list[tuple[str, tuple[str, ...], Path]] = [
@@ -166,21 +173,37 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
         ("ncf prep", ncf_prep, empty),
         ("ncf prep over other settings", ncf_prep, rated),
         ("ncf batches", ncf_batches, rated),
-        *(modelling(root, log, rated) if MODELS else []),
+        ("dnn prep", dnn_prep, empty),
+        ("dnn prep over other settings", dnn_prep, rated),
     ]
-    return [undisturbed(root, *one) for one in given]
+    return [undisturbed(root, *one) for one in (modelling(root, log, rated) if MODELS else given)]
 
 
 def modelling(root: Path, log: Path, rated: Path) -> list[tuple[str, tuple[str, ...], Path]]:
-    """The stages that start TensorFlow, on a dataset with few steps."""
-    small = root / "small"
+    """The stages that start TensorFlow, on datasets with few steps; the trainings keep more than one checkpoint."""
+    small, trained, fitted = root / "small", root / "trained", root / "fitted"
     pocketrec.prep(log, small, batch_size=64, min_item_support=200, formats=["npy"])
     sizes = ("--batch-size", "64", "--hidden-size", "8")
-    ncf = ("--train-epochs", "2", "--batch-size", "64", "--eval-negatives", "20", "--num-factors", "4", "--layers", "8,4")
+    shutil.copytree(small, trained)
+    train = ("train", *sizes, "--epochs", "3")
+    finish(trained, train)
+    ncf = (
+        "ncf", "train", "--train-epochs", "2", "--batch-size", "64", "--eval-negatives", "20", "--num-factors", "4",
+        "--layers", "8,4",
+    )  # fmt: skip
+    dnn = ("dnn", "train", "--epochs", "2", "--batch-size", "64", "--embedding-size", "4", "--layers", "8,4")
+    shutil.copytree(rated, fitted)
+    finish(fitted, ncf)
+    finish(fitted, dnn)
     return [
         ("export", ("export", *sizes), small),
-        ("train", ("train", *sizes, "--epochs", "1"), small),
-        ("ncf train", ("ncf", "train", *ncf), rated),
+        ("train", train, small),
+        ("train over other settings", (*train, "--seed", "3"), trained),
+        ("export of a checkpoint", ("export", "--from", str(trained / "model" / "gru4rec_bs64.safetensors")), trained),
+        ("ncf train", ncf, rated),
+        ("ncf export", ("ncf", "export"), fitted),
+        ("dnn train", dnn, rated),
+        ("dnn export", ("dnn", "export"), fitted),
     ]
 
 
@@ -193,8 +216,22 @@ def undisturbed(root: Path, name: str, command: tuple[str, ...], before: Path) -
     seconds = time.monotonic() - began
     after, found = contents(dataset), records(dataset)
     assert pocketrec.verify_data(dataset).passed, name
+    if MODELS:  # tests/test_integrity.py does it for the others
+        rebuild_damaged(dataset, after)
     shutil.rmtree(dataset)
     return Case(name, command, before, after, found, seconds, changes)
+
+
+def rebuild_damaged(dataset: Path, after: dict[str, str]) -> None:
+    """Damage a model of each stage; the command that `verify-data` names makes the same bytes again."""
+    for home in dataset / "model", NcfDataset(dataset).model, DnnDataset(dataset).model:
+        for record in read_records(home).values():
+            path = home / next(iter(record.files))
+            path.write_bytes(path.read_bytes()[:-1])
+            (stage,) = (one for one in pocketrec.verify_data(dataset).stages if one.damaged)
+            done = subprocess.run(shlex.split(stage.rebuild), check=False, capture_output=True, text=True)
+            assert done.returncode == 0, (stage.rebuild, done.stderr)
+            assert contents(dataset) == after, stage.rebuild
 
 
 def kill_at_a_moment(case: Case, dataset: Path, number: signal.Signals, chance: random.Random) -> str:

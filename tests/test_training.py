@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from conftest import call
 from pocketrec import training
 from pocketrec.checkpoints import Checkpoint, Position, read_checkpoint, write_checkpoint
+from pocketrec.damage import rebuild_command
 from pocketrec.errors import ModelError, SettingsError
 from pocketrec.evaluation import evaluate
 from pocketrec.layout import Dataset
@@ -24,6 +26,7 @@ from pocketrec.lite.contract import STEP, ModelSettings
 from pocketrec.lite.export import export
 from pocketrec.lite.formulas import forward, no_masks, scores_of
 from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.manifest import read_records
 from pocketrec.pipeline import prep
 from pocketrec.sampling import Sampler
 from pocketrec.sequences import read_sequences
@@ -138,6 +141,12 @@ def test_training_helps_and_the_tflite_measures_the_same(where: Dataset) -> None
     assert saved[STEP] == kept.tensors[STEP] > 0
     for name in kept.settings.state:
         np.testing.assert_array_equal(saved[name], kept.tensors[name], err_msg=name)
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    again = shlex.split(rebuild_command(where.root, read_records(where.model)["export_bs8"]))
+    code, _, err = call(*again[1:])
+    assert code == 0, err
+    assert path.read_bytes() == content
 
 
 def test_a_checkpoint_is_measured_as_by_a_slow_walk(where: Dataset) -> None:

@@ -15,6 +15,10 @@ from pocketrec.manifest import Record, read_records
 from pocketrec.sides import rebuild_of_side, side_of
 
 
+_FLAGS = {"storage": "weights"}
+"""Settings whose options have another name."""
+
+
 def rebuild_command(root: Path, record: Record) -> str:
     """The command that writes the files of a record again, with the settings they were made with.
 
@@ -30,7 +34,9 @@ def rebuild_command(root: Path, record: Record) -> str:
     words += ["--dataset", str(root)]
     for name, value in record.settings.items():
         if name != "n_items":  # a model's, from the item index
-            words += [f"--{name.replace('_', '-')}", _option(name, value)]
+            words += [f"--{_FLAGS.get(name, name).replace('_', '-')}", _option(name, value)]
+    if record.counts.get("from"):
+        words += ["--from", record.counts["from"]]
     return shlex.join(words if record.stage == "export" else [*words, "--fresh"])
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,16 @@ class Record:
     @property
     def content(self) -> str:
         """XXH3-128 over the hashes of the files written: equal for equal output, whatever made it."""
-        return _digest({name: file.xxh3 for name, file in self.files.items()})
+        return json_digest({name: file.xxh3 for name, file in self.files.items()})
 
     def is_current(self, folder: Path, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
         """Whether a run with these settings and inputs would write what is already there."""
         return dict(self.settings) == dict(settings) and dict(self.inputs) == dict(inputs) and not self.missing(folder)
+
+    def is_intact(self, folder: Path, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
+        """`is_current`, and the contents are what was written: for few files, as it reads them."""
+        current = self.is_current(folder, settings, inputs)
+        return current and not any(file.fault(folder / name) for name, file in self.files.items())
 
     def missing(self, folder: Path) -> list[Path]:
         """The files of this record that are gone or have another size (a cheap check; it reads no contents)."""
@@ -104,7 +110,26 @@ def same_log(log: Path, ingested: Record) -> bool:
     return stat.st_mtime_ns == ingested.counts["log_mtime_ns"] or content_hash(log) == ingested.inputs["log"]
 
 
-def _digest(value: Any) -> str:
+def versions(*packages: str) -> dict[str, str]:
+    """Of what a stage's bytes depend on, pocketrec itself included; "" for what is not installed."""
+    return {name: _version(name) for name in ("pocketrec", *packages)}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def json_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as a record has them once it was written and read."""
+    found: dict[str, Any] = json.loads(json.dumps(values))
+    return found
+
+
+def json_digest(value: Any) -> str:
+    """XXH3-128 of a value as JSON."""
     return xxhash.xxh3_128(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
@@ -122,7 +147,7 @@ def read_records(folder: Path) -> dict[str, Record]:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             return {}
-        if document.get("xxh3", digest := _digest(document["records"])) != digest:  # an older pocketrec wrote none
+        if document.get("xxh3", digest := json_digest(document["records"])) != digest:  # an older pocketrec wrote none
             raise ValueError("its XXH3-128 is another")
         return {key: _record(entry) for key, entry in document["records"].items()}
     except OSError as error:
@@ -163,5 +188,5 @@ def drop_record(folder: Path, key: str) -> None:
 
 def _write(folder: Path, records: dict[str, Record]) -> None:
     described = {key: asdict(records[key]) for key in sorted(records)}
-    document = {"format": FORMAT, "records": described, "xxh3": _digest(described)}
+    document = {"format": FORMAT, "records": described, "xxh3": json_digest(described)}
     write_text(folder / MANIFEST, json.dumps(document, indent=1, sort_keys=True) + "\n")

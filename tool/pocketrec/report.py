@@ -121,7 +121,7 @@ def _(result: BatchesReport) -> Iterable[str]:
 def _(result: ExportReport) -> Iterable[str]:
     settings = result.settings
     what = f"{settings.n_items:,} items, H={settings.hidden_size}, B={settings.batch_size}, {settings.optimizer}"
-    yield f"Model: {result.path}, {size(result.bytes)} ({what})"
+    yield done(result.reused, f"Model: {result.path}, {size(result.bytes)} ({what})")
 
 
 def ladder(rungs: Iterable[Rung]) -> Iterator[str]:
@@ -156,7 +156,7 @@ def _(result: VerifyReport) -> Iterable[str]:
 
 @results.register
 def _(result: PlainExportReport) -> Iterable[str]:
-    yield f"Model: {result.path}, {size(result.bytes)}, {result.parameters:,} parameters"
+    yield done(result.reused, f"Model: {result.path}, {size(result.bytes)}, {result.parameters:,} parameters")
     yield from ladder(result.rungs)
     failed = [rung.name for rung in result.rungs if rung.verdict == "failed"]
     passed = sum(rung.verdict == "passed" for rung in result.rungs)

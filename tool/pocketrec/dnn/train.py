@@ -7,7 +7,6 @@ TensorFlow is loaded when `train` is called. The best epoch is kept, as weights 
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
 import time
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from pocketrec.epoch_runs import Checkpoints, History, run_epochs
 from pocketrec.errors import MissingExtraError, ModelError, SettingsError
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.lock import hold
-from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
+from pocketrec.manifest import OutputFile, Record, drop_record, json_values, read_records, write_record
 from pocketrec.progress import SILENT, Progress
 from pocketrec.space import OVERHEAD, room
 from pocketrec.stored import NetworkFile
@@ -158,7 +157,7 @@ class _Run:
     def go(self, epochs: int, patience: int, every: int, clean: bool) -> DnnTrainReport:
         s = self.settings
         named = {"task": s.task, "embedding_size": s.embedding_size, "layers": s.layers, **self.training.settings()}
-        named = json.loads(json.dumps(named | {"patience": patience}))
+        named = json_values(named | {"patience": patience})
         checkpoints = Checkpoints(self.place.checkpoints, {"named": named, "split": self.split}, every=every)
         named = named | {"epochs": epochs}  # which its checkpoints do not depend on
         found = read_records(self.place.model).get(STAGE)

@@ -24,7 +24,7 @@ from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.inputs import read_item_list
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.lock import hold
-from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
+from pocketrec.manifest import OutputFile, Record, drop_record, json_digest, read_records, versions, write_record
 from pocketrec.progress import SILENT, Progress
 from pocketrec.space import room
 
@@ -42,6 +42,7 @@ class ExportReport:
         xxh3: XXH3-128 of its bytes.
         parameters: trained numbers in it.
         settings: what it was made with.
+        reused: the same model was there already.
         seconds: wall time, the loading of TensorFlow included.
     """
 
@@ -50,6 +51,7 @@ class ExportReport:
     xxh3: str
     parameters: int
     settings: ModelSettings
+    reused: bool
     seconds: float
 
 
@@ -96,13 +98,23 @@ def export(
         if trained:
             chosen = _trained_settings(trained, chosen)
         settings = ModelSettings(len(items.ids), batch_size, **chosen)
-        path = place.tflite(batch_size)
-        tensors = trained.tensors if trained else None
-        content = model_bytes(settings, items, _protocol(place, batch_size), progress, tensors=tensors)
-        with room(place.model, "export"):
-            output = _commit(content, path, place, settings)
+        path, protocol = place.tflite(batch_size), _protocol(place, batch_size)
+        inputs = {
+            "items": content_hash(place.items),
+            "checkpoint": "" if source is None else content_hash(Path(source)),
+            "protocol": json_digest(protocol),
+            "makers": json_digest(versions("tensorflow")),
+        }
+        found = read_records(place.model).get(record_key(batch_size))
+        reused = found is not None and found.is_intact(place.model, asdict(settings), inputs)
+        if found and reused:
+            output = found.files[path.name]
+        else:
+            content = model_bytes(settings, items, protocol, progress, tensors=trained.tensors if trained else None)
+            with room(place.model, "export"):
+                output = _commit(content, path, place, settings, inputs, source)
     seconds = time.perf_counter() - began
-    return ExportReport(path, output.bytes, output.xxh3, settings.parameters, settings, seconds)
+    return ExportReport(path, output.bytes, output.xxh3, settings.parameters, settings, reused, seconds)
 
 
 def _read(source: Path, items: Catalogue) -> Checkpoint:
@@ -126,7 +138,14 @@ def _protocol(place: Dataset, batch_size: int) -> dict[str, Any]:
     return {name: dict(records[key].settings) for name, key in keys.items() if key in records}
 
 
-def _commit(content: bytes, path: Path, place: Dataset, settings: ModelSettings) -> OutputFile:
+def _commit(
+    content: bytes,
+    path: Path,
+    place: Dataset,
+    settings: ModelSettings,
+    inputs: Mapping[str, str],
+    source: Path | str | None,
+) -> OutputFile:
     """Give the model its name, and write its record."""
     key = record_key(settings.batch_size)
     with staged_file(path) as staged:
@@ -134,8 +153,8 @@ def _commit(content: bytes, path: Path, place: Dataset, settings: ModelSettings)
         _check(staged)
         drop_record(place.model, key)  # only now: a disk that is full leaves the earlier model usable
     output = OutputFile.of(path)
-    counts = {"parameters": settings.parameters}
-    record = Record("export", asdict(settings), {"items": content_hash(place.items)}, {path.name: output}, counts)
+    counts = {"parameters": settings.parameters, "from": None if source is None else str(source)}
+    record = Record("export", asdict(settings), inputs, {path.name: output}, counts)
     write_record(place.model, key, record)
     return output
 

@@ -14,7 +14,16 @@ from pocketrec.files import content_hash, staged_file
 from pocketrec.layout import Side
 from pocketrec.lite.ladder import Rung
 from pocketrec.lock import hold
-from pocketrec.manifest import OutputFile, Record, drop_record, write_record
+from pocketrec.manifest import (
+    OutputFile,
+    Record,
+    drop_record,
+    json_digest,
+    json_values,
+    read_records,
+    versions,
+    write_record,
+)
 from pocketrec.space import OVERHEAD, room
 from pocketrec.stored import NetworkFile, NetworkT
 
@@ -29,6 +38,7 @@ class PlainExportReport:
         xxh3: XXH3-128 of its bytes.
         parameters: trained numbers of the network.
         rungs: the verdict.
+        reused: the same model was there already; it was judged again.
         seconds: wall time.
     """
 
@@ -37,6 +47,7 @@ class PlainExportReport:
     xxh3: str
     parameters: int
     rungs: tuple[Rung, ...]
+    reused: bool
     seconds: float
 
     @property
@@ -74,14 +85,20 @@ def export_plain(
     with hold(place.home, f"{place.name} export"):
         trained = read()
         settings = trained.network.settings
-        with room(place.model, f"{place.name} export", OVERHEAD + 6 * settings.parameters):
-            content = made(trained)
-            with staged_file(path) as staged:
-                staged.write_bytes(content)
-                drop_record(place.model, stage)
-            output = OutputFile.of(path)
-            counts: Mapping[str, Any] = {"parameters": settings.parameters}
-            record = Record(stage, asdict(settings), {"network": content_hash(network)}, {path.name: output}, counts)
-            write_record(place.model, stage, record)
+        inputs = {"network": content_hash(network), "makers": json_digest(versions("tensorflow"))}
+        found = read_records(place.model).get(stage)
+        reused = found is not None and found.is_intact(place.model, json_values(asdict(settings)), inputs)
+        if found and reused:
+            output = found.files[path.name]
+        else:
+            with room(place.model, f"{place.name} export", OVERHEAD + 6 * settings.parameters):
+                content = made(trained)
+                with staged_file(path) as staged:
+                    staged.write_bytes(content)
+                    drop_record(place.model, stage)
+                output = OutputFile.of(path)
+                counts: Mapping[str, Any] = {"parameters": settings.parameters}
+                write_record(place.model, stage, Record(stage, asdict(settings), inputs, {path.name: output}, counts))
         rungs = judge(trained)
-    return PlainExportReport(path, output.bytes, output.xxh3, settings.parameters, rungs, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return PlainExportReport(path, output.bytes, output.xxh3, settings.parameters, rungs, reused, seconds)

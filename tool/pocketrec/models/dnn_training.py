@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,9 +76,26 @@ class Trainer(fitting.Fitted):
             whole = staged.with_suffix(".keras")  # Keras looks at the ending
             try:
                 self.model.save(whole)
-                whole.replace(staged)
+                _repeatable(whole, staged)
             finally:
                 whole.unlink(missing_ok=True)
+
+
+def _repeatable(saved: Path, path: Path) -> None:
+    """What Keras saved, without what is another in every run: the time of day, and addresses as ids of objects."""
+    ids: dict[int, int] = {}
+
+    def plain(entry: dict[str, Any]) -> dict[str, Any]:
+        if "shared_object_id" in entry:
+            entry["shared_object_id"] = ids.setdefault(entry["shared_object_id"], len(ids))
+        return entry | ({"date_saved": ""} if "date_saved" in entry else {})
+
+    with zipfile.ZipFile(saved) as source, zipfile.ZipFile(path, "w") as target:
+        for name in sorted(source.namelist()):
+            content = source.read(name)
+            if name.endswith(".json"):
+                content = json.dumps(json.loads(content, object_hook=plain), sort_keys=True).encode()
+            target.writestr(zipfile.ZipInfo(name), content)
 
 
 def loss_of(settings: DnnSettings) -> Any:

@@ -44,7 +44,8 @@ def _(result: NcfBatchesReport) -> Iterable[str]:
 def _(result: TrainReport) -> Iterable[str]:
     for epoch in result.epochs:
         judged = f"  {_metrics(epoch.metrics, TOP)}" if epoch.metrics else ""
-        yield f"epoch {epoch.epoch:>3}  loss {epoch.loss:.4f}{judged}  {epoch.examples_a_second:,.0f} examples/s"
+        speed = f"  {epoch.examples_a_second:,.0f} examples/s" if epoch.examples_a_second else ""
+        yield f"epoch {epoch.epoch:>3}  loss {epoch.loss:.4f}{judged}{speed}"
     set_name = {"valid": "validation positives", "test": "test positives"}[result.judged_on]
     yield f"popularity  {_metrics(result.popularity, TOP)}  ({result.negatives} negatives, {set_name})"
     what = f"Network: {result.path}, {result.parameters:,} parameters, epoch {result.kept}"

@@ -7,7 +7,6 @@ the epoch alone, and a checkpoint has all three: a run that was killed ends with
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from pocketrec.epoch_runs import Checkpoints, History, run_epochs
 from pocketrec.errors import MissingExtraError
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.lock import hold
-from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
+from pocketrec.manifest import OutputFile, Record, drop_record, json_values, read_records, write_record
 from pocketrec.ncf.epochs import EvaluationRows, Producer, evaluation_rows
 from pocketrec.ncf.evaluation import Popularity, sampled
 from pocketrec.ncf.interactions import Interactions, prepared, read_interactions
@@ -48,13 +47,13 @@ class EpochReport:
         epoch: from 1.
         loss: its mean.
         metrics: HR@10 and NDCG@10 among sampled negatives; None where there was no evaluation.
-        examples_a_second: of training, the producer included.
+        examples_a_second: of training, the producer included; None where an earlier run trained it.
     """
 
     epoch: int
     loss: float
     metrics: Metrics | None
-    examples_a_second: float
+    examples_a_second: float | None
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,8 @@ class _Run:
     ) -> None:
         self.place, self.settings, self.training, self.split, self.progress = place, settings, training, split, progress
         self.began = time.perf_counter()
-        self.named = json.loads(json.dumps({**asdict(settings), **training.settings()}))
+        self.speeds: dict[int, float | None] = {}  # of this run's epochs
+        self.named = json_values({**asdict(settings), **training.settings()})
         self.checkpoints = Checkpoints(place.checkpoints, {"named": self.named, "split": split}, keep=1)
 
     def go(self, shards: Path | None, *, clean: bool) -> TrainReport:
@@ -164,7 +164,8 @@ class _Run:
             def one(number: int) -> tuple[dict[str, Any], float | None]:
                 epoch = self._epoch(trainer, source, number)
                 log(number + 1, **_scalars(epoch))
-                return asdict(epoch), self._score(epoch)
+                self.speeds[epoch.epoch] = epoch.examples_a_second
+                return _content(epoch), self._score(epoch)
 
             run_epochs(trainer, history, self.checkpoints, epochs, one, self._reached)
         return self._finish(source, history, resumed)
@@ -221,7 +222,7 @@ class _Run:
         return TrainReport(
             path=self.place.network,
             parameters=self.settings.parameters,
-            epochs=tuple(_epoch_report(one) for one in counts["epochs"]),
+            epochs=tuple(_epoch_report(one, self.speeds.get(one["epoch"])) for one in counts["epochs"]),
             judged_on=counts["judged_on"],
             kept=counts["kept"],
             popularity=Metrics(**counts["popularity"]),
@@ -244,9 +245,15 @@ def rows_of(interactions: Interactions, source: Any, name: str, training: Traini
 
 def _scalars(epoch: EpochReport) -> dict[str, float]:
     judged = {"HR": epoch.metrics.hr, "NDCG": epoch.metrics.ndcg} if epoch.metrics else {}
-    return {"loss": epoch.loss, "examples_a_second": epoch.examples_a_second, **judged}
+    speed = {"examples_a_second": epoch.examples_a_second} if epoch.examples_a_second else {}
+    return {"loss": epoch.loss, **speed, **judged}
 
 
-def _epoch_report(values: Any) -> EpochReport:
+def _content(epoch: EpochReport) -> dict[str, Any]:
+    """What is the same in every run of the same settings: the clock has no part in files."""
+    return {name: value for name, value in asdict(epoch).items() if name != "examples_a_second"}
+
+
+def _epoch_report(values: Any, speed: float | None) -> EpochReport:
     metrics = Metrics(**values["metrics"]) if values["metrics"] else None
-    return EpochReport(values["epoch"], values["loss"], metrics, values["examples_a_second"])
+    return EpochReport(values["epoch"], values["loss"], metrics, speed)
