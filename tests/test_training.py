@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shlex
 import shutil
@@ -180,13 +179,8 @@ def test_on_train_full_the_last_epoch_is_kept(where: Dataset) -> None:
 
 def test_curves_for_tensorboard(where: Dataset, tmp_path: Path) -> None:
     command = ("train", "--dataset", where.root, "--batch-size", 8, "--epochs", 1, "--hidden-size", 4, "--negatives", 8)
-    code, _, err = call(*command, "--tensorboard", tmp_path / "board")
-    if importlib.util.find_spec("tensorboard") is None:
-        assert code == 1
-        assert "tensorboard" in err
-        assert not where.checkpoint(8).exists()
-    else:
-        assert list((tmp_path / "board").glob("events*"))
+    assert call(*command, "--tensorboard", tmp_path / "board")[0] == 0
+    assert list((tmp_path / "board").glob("events*"))
 
 
 def test_a_loss_that_is_no_number_stops(where: Dataset) -> None:
@@ -204,7 +198,7 @@ def test_a_sampler_that_skips_is_one_that_drew() -> None:
         np.testing.assert_array_equal(drew.draw(70_000), skips.draw(70_000))
 
 
-@pytest.mark.parametrize("damage", ["cut", "other", "missing"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "other", "missing"])
 def test_a_damaged_checkpoint_is_one_message(tmp_path: Path, damage: str) -> None:
     path, settings = tmp_path / "a.safetensors", ModelSettings(5, 2, 3, optimizer="sgd")
     tensors = {name: np.zeros(spec.shape, spec.dtype) for name, spec in settings.state.items()}
@@ -212,6 +206,8 @@ def test_a_damaged_checkpoint_is_one_message(tmp_path: Path, damage: str) -> Non
     assert read_checkpoint(path).position == Position(1, losses=(2.0,))
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-3])
+    elif damage == "changed":
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
     elif damage == "other":
         write_checkpoint(path, Checkpoint(settings, "items", "batches", Position(), {"output": np.zeros(3)}))
     else:

@@ -1,7 +1,7 @@
 """A model in training as one file: weights, the optimizer's slots, the lanes' states, and where in the batches it was.
 
-safetensors: it can be mapped, holds no code, and its reader checks every offset. Settings, items and position are JSON in
-its header.
+safetensors: it can be mapped, holds no code, and its reader checks every offset. Settings, items, position and the tensors'
+hash are JSON in its header.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from pocketrec.errors import ModelError
 from pocketrec.files import staged_file
 from pocketrec.lite.contract import ModelSettings
 
-FORMAT = 1
+FORMAT = 2
 STATE = "lanes_state"
 """The tensor beside the model's own: float32 (B, H), states of the lanes after the last step."""
 
@@ -86,6 +87,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     about = {"format": FORMAT, "settings": asdict(checkpoint.settings), "position": asdict(checkpoint.position)}
     about |= {"items": checkpoint.items, "batches": checkpoint.batches}
     whole = {name: np.array(tensor, order="C") for name, tensor in checkpoint.tensors.items()}
+    about["xxh3"] = _digest(whole)
     with staged_file(path) as staged:
         save_file(whole, staged, metadata={"pocketrec": json.dumps(about, sort_keys=True)})
 
@@ -108,9 +110,21 @@ def read_checkpoint(path: Path) -> Checkpoint:
         shapes = {name: spec.shape for name, spec in settings.state.items()}
         if shapes != {name: tensor.shape for name, tensor in tensors.items() if name != STATE}:
             raise ValueError("its tensors are not those of its settings")
+        if about["xxh3"] != _digest(tensors):
+            raise ValueError("a tensor has changed since it was written: the XXH3-128 is another")
         position |= {name: tuple(position[name]) for name in ("losses", "validation")}
         return Checkpoint(settings, about["items"], about["batches"], Position(**position), tensors)
     except (SafetensorError, OSError, TypeError, ValueError, KeyError) as error:
         raise ModelError(
-            f"{path} cannot be read ({error}).", expected="a checkpoint of training", do="pocketrec train"
+            f"{path} cannot be read ({error}).",
+            expected="a checkpoint of training",
+            do="name another one, or train anew: pocketrec train --fresh",
         ) from error
+
+
+def _digest(tensors: Mapping[str, npt.NDArray[Any]]) -> str:
+    """XXH3-128 of tensors in the order of their names."""
+    found = xxhash.xxh3_128()
+    for name in sorted(tensors):
+        found.update(np.ascontiguousarray(tensors[name]))
+    return found.hexdigest()

@@ -14,7 +14,6 @@ from pocketrec.errors import DatasetError
 from pocketrec.manifest import Record, read_records
 from pocketrec.sides import rebuild_of_side, side_of
 
-
 _FLAGS = {"storage": "weights"}
 """Settings whose options have another name."""
 

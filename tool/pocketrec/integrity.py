@@ -55,7 +55,8 @@ class VerifyDataReport:
 def verify_data(dataset: Path | str = "dataset", *, progress: Progress = SILENT) -> VerifyDataReport:
     """Read every file that a finished stage wrote; compare its size and XXH3-128 with the manifest.
 
-    Files that no record names (those of a run that was killed, or put there by someone else) are not looked at.
+    Files that no record names (those of a run that was killed, or put there by someone else) are not looked at. Checkpoints
+    have their hash in themselves, and whatever reads one looks at it.
 
     Args:
         dataset: the dataset folder.

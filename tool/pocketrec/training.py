@@ -92,7 +92,7 @@ def train(
         batch_size: B of the batches.
         epochs: passes over them.
         fresh: begin anew even where a checkpoint of the same training is there.
-        tensorboard: a folder for its event files.
+        tensorboard: a folder for its event files; TensorBoard itself need not be installed.
         progress: who watches.
         **model: settings of `pocketrec.lite.contract.ModelSettings`, by name.
 
@@ -100,12 +100,11 @@ def train(
         DatasetError: the batches are missing or damaged.
         SettingsError: a setting no model can have.
         ModelError: the loss is no number any more.
-        MissingExtraError: TensorFlow is not installed, or TensorBoard and a folder for it is given.
+        MissingExtraError: TensorFlow is not installed.
         BusyError, SpaceError, FolderError: the dataset folder cannot be written.
     """
-    for package in ("tensorflow", "tensorboard")[: 2 if tensorboard else 1]:
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "board" if package == "tensorboard" else "train", "train a model")
+    if importlib.util.find_spec("tensorflow") is None:
+        raise MissingExtraError("tensorflow", "train", "train a model")
     if epochs < 1:
         raise SettingsError(f"{epochs} epochs train nothing.", expected="--epochs 1 or more")
     where = Dataset(Path(dataset))
