@@ -90,9 +90,9 @@ class Counting(Gru4Rec):
 class Repeating(Gru4Rec):
     """Drops the same units out in every step."""
 
-    def _keep(self, layer: str, shape: Any, rate: float, training: bool) -> Any:
+    def _kept(self, lanes: int) -> dict[str, Any]:
         with replaced(self, "step", SimpleNamespace(read_value=lambda: tf.constant(0))):
-            return super()._keep(layer, shape, rate, training)
+            return super()._kept(lanes)
 
 
 class Optimistic(Gru4Rec):

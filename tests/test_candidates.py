@@ -38,15 +38,18 @@ def test_candidates_are_those_of_a_slow_walk(
     inputs, extra = data.draw(rows(steps, lanes if looked_up else 0)), data.draw(rows(steps, drawn))
     alpha, logq = data.draw(st.sampled_from([(0.75, 1.0), (0.5, 0.0), (0.0, 0.5)]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(candidates, "CELLS", 2 * len(SUPPORT))  # two steps at a time
+        patch.setattr(candidates, "CELLS", 4 * len(SUPPORT))  # two steps at a time
         found = Finder(SUPPORT, alpha, logq).find(*(np.array(some, np.int32) for some in (targets, inputs, extra)))
-    assert len(found.begins) == steps + 1
-    assert found.begins[-1] == len(found.items) == len(found.log_weights)
+    begins, cuts, ends = found.bounds.T
+    assert (begins[0], ends[-1]) == (0, len(found.items))
+    assert begins[1:].tolist() == ends[:-1].tolist()
     for step in range(steps):
-        here = slice(found.begins[step], found.begins[step + 1])
+        here = slice(begins[step], ends[step])
         items = found.items[here].tolist()
         wanted = slow_candidates(targets[step], inputs[step], extra[step], alpha, logq)
-        assert items == sorted(wanted)
+        named = {max(item, 0) for item in targets[step]} | set(inputs[step])
+        assert items == [*sorted(named), *sorted(wanted.keys() - named)]
+        assert cuts[step] - begins[step] == max(len(named), len(items) // 2)
         logs = [math.log(wanted[item]) if wanted[item] else NEVER for item in items]
         assert found.log_weights[here].tolist() == pytest.approx(logs, abs=1e-6)
         assert [items[place] for place in found.targets[step]] == [max(item, 0) for item in targets[step]]

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -104,20 +105,20 @@ def test_manifest_says_what_was_written_from_what() -> None:
 
 def test_a_model_is_made_again_only_if_it_would_be_another_or_is_damaged(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path)
-    settings = {"batch_size": 4, "hidden_size": 8, "negatives": 16}
-    first = export(tmp_path, **settings)  # type: ignore[arg-type]
+    again = partial(export, tmp_path, batch_size=4, hidden_size=8, negatives=16)
+    first = again()
     when = first.path.stat().st_mtime_ns
-    second = export(tmp_path, **settings)  # type: ignore[arg-type]
+    second = again()
     assert (first.reused, second.reused) == (False, True)
     assert replace(second, reused=False, seconds=first.seconds) == first
     assert first.path.stat().st_mtime_ns == when
     content = bytearray(first.path.read_bytes())
     content[-1] ^= 1  # of the same size
     first.path.write_bytes(content)
-    mended = export(tmp_path, **settings)  # type: ignore[arg-type]
+    mended = again()
     assert (mended.reused, mended.xxh3) == (False, first.xxh3)
     write_record(dataset.rsc15, "split", Record("split", {"holdout": 3600.0}, {}, {}))
-    assert not export(tmp_path, **settings).reused  # the protocol is in the file
+    assert not again().reused  # the protocol is in the file
     assert Card.from_json(read_model(first.path).metadata["pocketrec"]).protocol["split"] == {"holdout": 3600.0}
 
 

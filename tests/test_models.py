@@ -13,7 +13,7 @@ tf = pytest.importorskip("tensorflow")
 
 from pocketrec.lite import formulas  # noqa: E402
 from pocketrec.lite.contract import ModelSettings  # noqa: E402
-from pocketrec.models import losses  # noqa: E402
+from pocketrec.models import dropout, losses  # noqa: E402
 from pocketrec.models.gru4rec import Gru4Rec  # noqa: E402
 from pocketrec.models.in_place import InPlaceGru4Rec  # noqa: E402
 from pocketrec.models.optimizers import make_rule  # noqa: E402
@@ -94,12 +94,26 @@ def test_three_steps_of_every_optimizer(optimizer: str, momentum: float) -> None
         np.testing.assert_allclose(slots[slot], value, rtol=1e-5, atol=1e-7, err_msg=slot)
 
 
+@pytest.mark.parametrize("embedding", ["none", "shared"])
+def test_dropout_is_the_same_by_step_and_for_many_steps(embedding: str) -> None:
+    """TensorFlow a step at a time, numpy for twenty steps at once, and the judge's loop over lanes and units."""
+    settings = replace(SETTINGS, embedding=embedding, dropout_embedding=0.1, dropout_hidden=0.4, seed=2**40 + 3)
+    many = dropout.keep_shares_of(7, 20, settings, LANES)
+    for number in range(20):
+        one = dropout.keep_shares(tf.constant(7 + number), settings, LANES)
+        slow = formulas.dropout_masks(settings, LANES, 7 + number)
+        for layer, wanted in (("input", slow.vectors), ("hidden", slow.state)):
+            np.testing.assert_allclose(one[layer], wanted, rtol=1e-6)
+            np.testing.assert_array_equal(many[layer][number], one[layer])
+    assert dropout.keep_shares_of(7, 20, SETTINGS, LANES) == {}
+
+
 def step_of(model: Any, feat: Any, target: Any, state: Any, drawn: Any, mask: Any = None) -> tuple[float, Any]:
     """One step of a model of either kind; the state after it."""
     codes = [np.array(one, np.int32) for one in (feat, target, drawn)]
     if isinstance(model, InPlaceGru4Rec):
         masks = np.ones(len(feat), np.int32) if mask is None else np.array(mask, np.int32)
-        steps = model.prepare(codes[0][None], codes[1][None], masks[None], codes[2][None])
+        steps = model.prepare(codes[0][None], codes[1][None], masks[None], codes[2][None], done=int(model.step))
         losses_, after = model.train_block(steps, state)
         return float(losses_[0]), after
     found = model.train_sampled(*(tf.constant(one) for one in (codes[0], codes[1], state, codes[2])))

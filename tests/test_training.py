@@ -67,7 +67,7 @@ def test_steps_are_those_of_the_exported_model(where: Dataset) -> None:
         exported = OnDeviceModel(export(where.root, batch_size=8, **settings).path)
         fast = InPlaceGru4Rec(exported.settings, support=items.support)
         drawn = Sampler(items.support).draw(12 * 64).reshape(12, 64)
-        steps = fast.prepare(rows.feats, rows.targets, rows.masks, drawn)
+        steps = fast.prepare(rows.feats, rows.targets, rows.masks, drawn, done=0)
         losses, state = fast.train_block(steps, exported.fresh_state())
         there = exported.fresh_state()
         for i in range(12):

@@ -19,14 +19,18 @@ _POLARS_OWN = "narenas:1,lg_tcache_max:12"
 which are what Parquet writers let go of, 190 open parts took 90 MB more."""
 
 
-def keep_freed_memory() -> None:
+def keep_freed_memory(heaps: int = 1) -> None:
     """Set this up; to be called once by a process of our own, before it has threads and before it imports Polars.
 
     A library has no business to do so.
+
+    Args:
+        heaps: how many. Two threads that take and give memory all the time, as those of `train` do, wait for each other at
+            one: it costs them a tenth of their speed.
     """
     os.environ.setdefault("_RJEM_MALLOC_CONF", _POLARS_OWN)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_ARENA_MAX, heaps)
         mallopt(_M_MMAP_THRESHOLD, _NEVER)
         mallopt(_M_TRIM_THRESHOLD, _NEVER)

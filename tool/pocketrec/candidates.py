@@ -7,6 +7,9 @@ so it need be gathered, scored and updated once, its score raised by the logarit
 
 That is the logQ correction: targets come with a chance ~ support, drawn items ~ support ** alpha. It takes no model to find
 all this, so another thread does it for the steps that come next.
+
+The candidates of a step come in two halves for two threads. The items that the step names itself, its targets and inputs,
+are all in the first: their rows have more to be added up.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from pocketrec.schema import Int32, Int64
 Floats = npt.NDArray[np.float32]
 
 CELLS = 1 << 17
-"""Marks, one for each item and step, that are made at a time: as many as a cache holds."""
+"""Marks, two for each item and step, that are made at a time: as many as a cache holds."""
 NEVER = -1e9
 """The logarithm of the weight of an item that is no candidate but stands in the step as an input."""
 
@@ -31,16 +34,17 @@ class Candidates:
     """Of some steps, one after the other.
 
     Attributes:
-        items: of each step, ascending; int32 (all,).
+        items: of each step, first those that it names, then the others, both ascending; int32 (all,).
         log_weights: of each of them, float32 (all,).
-        begins: where each step begins in these two, and at last where they end; int32 (steps + 1,).
+        bounds: where each step begins in these two, where its second half does, which may be empty, and where it ends;
+            int32 (steps, 3).
         targets: which candidate of its step each lane's target is, 0 where there is none; int32 (steps, B).
         inputs: the same of what was asked for as input; int32 (steps, any).
     """
 
     items: Int32
     log_weights: Floats
-    begins: Int32
+    bounds: Int32
     targets: Int32
     inputs: Int32
 
@@ -66,32 +70,40 @@ class Finder:
             inputs: items that must be among them without weight; int32 (steps, any).
             drawn: int32 (steps, S).
         """
-        most = max(1, CELLS // len(self._weights[0]))
+        most = max(1, CELLS // (2 * len(self._weights[0])))
         parts = [
             self._find(*(rows[first : first + most] for rows in (targets, inputs, drawn)))
             for first in range(0, len(targets), most)
         ]
-        counts, others = zip(*((part[0], part[1:]) for part in parts), strict=True)
-        items, log_weights, of_targets, of_inputs = (np.concatenate(some) for some in zip(*others, strict=True))
-        begins = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int32)
-        return Candidates(items, log_weights, begins, of_targets, of_inputs)
+        counts, *others = (np.concatenate(some) for some in zip(*parts, strict=True))
+        items, log_weights, cuts, of_targets, of_inputs = others
+        ends = np.cumsum(counts)
+        bounds = np.stack([ends - counts, ends - counts + cuts, ends], axis=1).astype(np.int32)
+        return Candidates(items, log_weights, bounds, of_targets, of_inputs)
 
-    def _find(self, targets: Int32, inputs: Int32, drawn: Int32) -> tuple[Int64, Int32, Floats, Int32, Int32]:
-        """Counts of the steps, items, logarithms of weights, places of targets and of inputs."""
+    def _find(self, targets: Int32, inputs: Int32, drawn: Int32) -> tuple[Int64, Int32, Floats, Int64, Int32, Int32]:
+        """Counts of the steps, items, logarithms of weights, counts of first halves, places of targets and of inputs."""
         (steps, lanes), items = targets.shape, len(self._weights[0])
-        known, first = np.maximum(targets, 0), np.arange(steps, dtype=np.int64)[:, None] * items
-        cells = np.concatenate([known, drawn, inputs], axis=1) + first
-        mark = np.zeros(steps * items, bool)
-        mark[cells] = True
+        known, first = np.maximum(targets, 0), np.arange(steps, dtype=np.int64)[:, None] * (2 * items)
+        # Each step has a mark for every item that it names, and one for every item that is only drawn.
+        named, others = np.concatenate([known, inputs], axis=1) + first, drawn + first + items
+        mark = np.zeros(steps * 2 * items, bool)
+        mark[others] = True
+        mark[named] = True
+        mark[named + items] = False
+        others -= items * mark[others - items]
         found = np.flatnonzero(mark)
-        rank = np.empty(steps * items, np.int32)
+        rank = np.empty(steps * 2 * items, np.int32)
         rank[found] = np.arange(len(found), dtype=np.int32)
-        place = rank[cells]
+        of_named, of_others = rank[named], rank[others]
         of_target, of_drawn = self._weights
         weighed = np.concatenate([of_target[known] * (targets >= 0), of_drawn[drawn]], axis=1)
-        weights = np.bincount(place[:, : weighed.shape[1]].ravel(), weighed.ravel(), len(found))
+        places = np.concatenate([of_named[:, :lanes], of_others], axis=1)
+        weights = np.bincount(places.ravel(), weighed.ravel(), len(found))
         with np.errstate(divide="ignore"):
             log_weights = np.where(weights > 0, np.log(weights), NEVER).astype(np.float32)
-        counts = np.count_nonzero(mark.reshape(steps, items), axis=1)
-        place -= (np.cumsum(counts) - counts).astype(np.int32)[:, None]
-        return counts, (found % items).astype(np.int32), log_weights, place[:, :lanes], place[:, weighed.shape[1] :]
+        halves = np.count_nonzero(mark.reshape(steps, 2, items), axis=2)
+        counts = halves.sum(axis=1)
+        cuts = np.maximum(halves[:, 0], counts // 2)
+        of_named -= (np.cumsum(counts) - counts).astype(np.int32)[:, None]
+        return counts, (found % items).astype(np.int32), log_weights, cuts, of_named[:, :lanes], of_named[:, lanes:]

@@ -126,5 +126,5 @@ def _digest(tensors: Mapping[str, npt.NDArray[Any]]) -> str:
     """XXH3-128 of tensors in the order of their names."""
     found = xxhash.xxh3_128()
     for name in sorted(tensors):
-        found.update(np.ascontiguousarray(tensors[name]))
+        found.update(tensors[name].tobytes())
     return found.hexdigest()

@@ -289,7 +289,7 @@ def _fail_unless(passed: bool) -> None:
 
 def main() -> None:
     """The console script."""
-    keep_freed_memory()
+    keep_freed_memory(heaps=2 if sys.argv[1:2] == ["train"] else 1)
     stopping.on_sigterm()
     sys.exit(app())
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -112,6 +112,15 @@ def train(
         job = _Job(where, batch_size, model)
         log = stack.enter_context(_tensorboard(tensorboard))
         return job.run(epochs, fresh, log, progress)
+
+
+class _Block(NamedTuple):
+    """Steps of an epoch from `first` to before `last`, how many were done before them in all, and who draws for them."""
+
+    first: int
+    last: int
+    done: int
+    sampler: Sampler
 
 
 class _Job:
@@ -221,23 +230,24 @@ class _Job:
     def _fresh_state(self) -> Any:
         return np.zeros((self.settings.batch_size, self.settings.hidden_size), np.float32)
 
-    def _blocks(self, epoch: int, begin: int) -> Iterator[tuple[int, int, Sampler]]:
-        """First and last step of each block, and who draws for it; one stream of items an epoch."""
+    def _blocks(self, epoch: int, begin: int) -> Iterator[_Block]:
+        """What is left of an epoch; there is one stream of drawn items an epoch."""
         sampler = Sampler(self.items.support, self.settings.sample_alpha, [self.settings.seed, epoch])
         sampler.skip(begin * self.settings.negatives)
         for first in range(begin, len(self.batches), STEPS_A_BLOCK):
-            yield first, min(first + STEPS_A_BLOCK, len(self.batches)), sampler
+            last = min(first + STEPS_A_BLOCK, len(self.batches))
+            yield _Block(first, last, epoch * len(self.batches) + first, sampler)
 
-    def _read(self, block: tuple[int, int, Sampler]) -> tuple[int, Steps]:
+    def _read(self, block: _Block) -> tuple[int, Steps]:
         """The last step of a block, and it in memory; in another thread, while the one before it is trained on."""
-        first, last, sampler = block
+        first, last = block.first, block.last
         feats, targets, masks = (
             np.array(rows[first:last]) for rows in (self.batches.feats, self.batches.targets, self.batches.masks)
         )
         if first == 0:
             masks[0] = 1  # the state is fresh
-        drawn = sampler.draw((last - first) * self.settings.negatives).reshape(last - first, self.settings.negatives)
-        return last, self.model.prepare(feats, targets, masks, drawn)
+        drawn = block.sampler.draw((last - first) * self.settings.negatives).reshape(last - first, self.settings.negatives)
+        return last, self.model.prepare(feats, targets, masks, drawn, done=block.done)
 
 
 def _batches_record(where: Dataset, batch_size: int) -> Record:

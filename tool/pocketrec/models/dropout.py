@@ -12,54 +12,98 @@ the output with a probability near one half.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from pocketrec.lite.contract import SALTS, ModelSettings
+
 Tensor = Any
+Shape = tuple[int, int]
 
-_WORD = 0xFFFFFFFF
+STEPS_AT_A_TIME = 16
+"""Of 32 lanes: as many numbers as a core's cache has room for."""
 
 
-def keep_shares(step: Tensor, shape: tuple[int, int], rate: float, *, seed: int, salt: int) -> Tensor:
-    """What to multiply activations with: 0 with probability `rate`, else 1 / (1 - rate); float32 (lanes, units).
+def layers_of(settings: ModelSettings, lanes: int) -> dict[str, tuple[Shape, float]]:
+    """Lanes and units, and the rate, of each layer that has dropout."""
+    layers = {
+        "input": ((lanes, settings.hidden_size * len(settings.tables)), settings.dropout_embedding),
+        "hidden": ((lanes, settings.hidden_size), settings.dropout_hidden),
+    }
+    return {name: layer for name, layer in layers.items() if layer[1]}
+
+
+def keep_shares(step: Tensor, settings: ModelSettings, lanes: int) -> dict[str, Tensor]:
+    """What to multiply a layer's activations with: 0 with probability `rate`, else 1 / (1 - rate); float32 (lanes, units).
 
     Args:
         step: int32 scalar, the steps done before this one.
+        settings: seed and rates.
+        lanes: B.
+    """
+
+    def word(value: Any) -> Tensor:
+        return tf.constant(value, tf.uint32)
+
+    found = {}
+    for layer, (shape, rate) in layers_of(settings, lanes).items():
+        level = _levels(tf.cast(step, tf.uint32), shape, _begin(settings, layer), tf.bitwise, word)
+        found[layer] = tf.cast(tf.cast(level, tf.float32) >= rate * 2.0**24, tf.float32) * (1 / (1 - rate))
+    return found
+
+
+def keep_shares_of(begin: int, steps: int, settings: ModelSettings, lanes: int) -> dict[str, npt.NDArray[np.float32]]:
+    """`keep_shares` of some steps one after the other, in numpy; (steps, lanes, units).
+
+    Args:
+        begin: the steps done before the first of them.
+        steps: how many.
+        settings: seed and rates.
+        lanes: B.
+    """
+    found = {}
+    for layer, (shape, rate) in layers_of(settings, lanes).items():
+        shares = found[layer] = np.empty((steps, *shape), np.float32)
+        for first in range(0, steps, STEPS_AT_A_TIME):
+            part = shares[first : first + STEPS_AT_A_TIME]
+            numbers = np.arange(begin + first, begin + first + len(part), dtype=np.uint32)[:, None, None]
+            level = _levels(numbers, shape, _begin(settings, layer), np, np.uint32)
+            np.multiply(level >= rate * 2.0**24, np.float32(1 / (1 - rate)), out=part)
+    return found
+
+
+def _begin(settings: ModelSettings, layer: str) -> int:
+    return _mix_number((settings.seed ^ settings.seed >> 32 ^ SALTS[layer]) & 0xFFFFFFFF)
+
+
+def _levels(step: Any, shape: Shape, begin: int, bits: Any, word: Callable[[Any], Any]) -> Any:
+    """24 random bits a lane and unit, as unsigned words.
+
+    Args:
+        step: one, or (n, 1, 1).
         shape: lanes and units.
-        rate: share of units to leave out.
-        seed: of the model.
-        salt: of the layer.
+        begin: of the layer.
+        bits: tf.bitwise or numpy.
+        word: makes a constant for it.
     """
     lanes, units = (np.arange(count, dtype=np.uint32) for count in shape)
-    begin = _mix_number((seed ^ seed >> 32 ^ salt) & _WORD)
-    at_step = _mix(_xor(tf.cast(step, tf.uint32), _constant(begin)))
-    at_lane = _mix(_xor(at_step, tf.constant(lanes * np.uint32(0x9E3779B1))[:, None]))  # (lanes, 1)
-    hashed = _mix(_xor(at_lane, tf.constant(units * np.uint32(0x85EBCA77))[None]))  # (lanes, units)
-    level = tf.cast(_shift(hashed, 8), tf.float32)  # exact: 24 bits
-    return tf.cast(level >= rate * 2.0**24, tf.float32) * (1 / (1 - rate))
 
+    def mix(x: Any) -> Any:
+        x = bits.bitwise_xor(x, bits.right_shift(x, word(16))) * word(0x85EBCA6B)
+        x = bits.bitwise_xor(x, bits.right_shift(x, word(13))) * word(0xC2B2AE35)
+        return bits.bitwise_xor(x, bits.right_shift(x, word(16)))
 
-def _mix(x: Tensor) -> Tensor:
-    x = _xor(x, _shift(x, 16)) * _constant(0x85EBCA6B)
-    x = _xor(x, _shift(x, 13)) * _constant(0xC2B2AE35)
-    return _xor(x, _shift(x, 16))
+    at_step = mix(bits.bitwise_xor(step, word(begin)))
+    at_lane = mix(bits.bitwise_xor(at_step, word(lanes * np.uint32(0x9E3779B1))[:, None]))  # (lanes, 1)
+    hashed = mix(bits.bitwise_xor(at_lane, word(units * np.uint32(0x85EBCA77))[None]))  # (lanes, units)
+    return bits.right_shift(hashed, word(8))
 
 
 def _mix_number(x: int) -> int:
-    x = ((x ^ x >> 16) * 0x85EBCA6B) & _WORD
-    x = ((x ^ x >> 13) * 0xC2B2AE35) & _WORD
+    x = ((x ^ x >> 16) * 0x85EBCA6B) & 0xFFFFFFFF
+    x = ((x ^ x >> 13) * 0xC2B2AE35) & 0xFFFFFFFF
     return x ^ x >> 16
-
-
-def _constant(value: int) -> Tensor:
-    return tf.constant(value, tf.uint32)
-
-
-def _xor(x: Tensor, y: Tensor) -> Tensor:
-    return tf.bitwise.bitwise_xor(x, y)
-
-
-def _shift(x: Tensor, bits: int) -> Tensor:
-    return tf.bitwise.right_shift(x, _constant(bits))

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pocketrec.lite.contract import SALTS, STEP, ModelSettings
+from pocketrec.lite.contract import STEP, ModelSettings
 from pocketrec.models import losses
 from pocketrec.models.cell import CellStep, cell_gradients, run_cell
 from pocketrec.models.dropout import keep_shares
@@ -102,7 +102,7 @@ class Gru4Rec(Trainable):
     def train(self, feat: Tensor, target: Tensor, initstate: Tensor) -> dict[str, Tensor]:
         """One step of the optimizer: the loss before it, and the state after the items."""
         output = self._output()
-        step, lanes = self._forward(feat, initstate, output, training=True), lanes_of(target)
+        step, lanes = self._forward(feat, initstate, output, self._kept(feat.shape[0])), lanes_of(target)
         loss, d_known, d_output = losses.full_softmax(step.known, output, lanes)
         gradients = self._inner_gradients(step, d_known)
         own = Rows(lanes.item, losses.targets_part(step.known, lanes))
@@ -115,7 +115,7 @@ class Gru4Rec(Trainable):
     def train_sampled(self, feat: Tensor, target: Tensor, initstate: Tensor, negatives: Tensor) -> dict[str, Tensor]:
         """One step on the batch's own targets and the extra items as candidates; only rows of items in it change."""
         output = self._output()
-        step, lanes = self._forward(feat, initstate, output, training=True), lanes_of(target)
+        step, lanes = self._forward(feat, initstate, output, self._kept(feat.shape[0])), lanes_of(target)
         candidates = tf.concat([lanes.item, negatives], axis=0)
         rows = tf.gather(output, candidates)  # (B + S, H + 1)
         loss, d_known, d_rows = self._sampled_loss(step.known, rows, lanes, candidates)
@@ -176,11 +176,15 @@ class Gru4Rec(Trainable):
         state = self._forward(feat, initstate, output).cell.state
         return scores_of(state, output), state
 
-    def _forward(self, feat: Tensor, initstate: Tensor, output: Tensor, *, training: bool = False) -> Forward:
+    def _forward(
+        self, feat: Tensor, initstate: Tensor, output: Tensor, dropout: Mapping[str, Tensor] | None = None
+    ) -> Forward:
+        """One step; `dropout` has what to multiply layers with, by name, in training."""
+        dropout = dropout or {}
         hidden = self.settings.hidden_size
         tables = [output if name == "output" else self._table(name) for name in self.settings.tables]
         vectors = [tf.gather(table, feat)[:, :hidden] for table in tables]
-        kept = self._keep("input", (feat.shape[0], hidden * len(vectors)), self.settings.dropout_embedding, training)
+        kept = dropout.get("input")
         shares = None if kept is None else tf.split(kept, len(vectors), axis=1)
         if shares:
             vectors = [vector * share for vector, share in zip(vectors, shares, strict=True)]
@@ -188,14 +192,13 @@ class Gru4Rec(Trainable):
         x = vectors if len(vectors) == 3 else tf.split(vectors[0] @ self.weights["input"].read_value(), 3, axis=1)
         x = [part + one for part, one in zip(x, tf.split(bias[0], 3), strict=True)]
         cell = run_cell(x, initstate @ self.weights["recurrent"].read_value() + bias[1], initstate)
-        kept_state = self._keep("hidden", cell.state.shape, self.settings.dropout_hidden, training)
+        kept_state = dropout.get("hidden")
         known = cell.state if kept_state is None else cell.state * kept_state
         return Forward(feat, vectors, shares, cell, known, kept_state)
 
-    def _keep(self, layer: str, shape: tuple[int, int], rate: float, training: bool) -> Tensor | None:
-        if not (rate and training):
-            return None
-        return keep_shares(self.step.read_value(), shape, rate, seed=self.settings.seed, salt=SALTS[layer])
+    def _kept(self, lanes: int) -> dict[str, Tensor]:
+        """What dropout multiplies layers with in this step."""
+        return keep_shares(self.step.read_value(), self.settings, lanes)
 
     def _sampled_loss(self, known: Tensor, rows: Tensor, lanes: Lanes, candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The loss, and its gradients by `known` and by the candidates' rows."""

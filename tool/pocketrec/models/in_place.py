@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pocketrec.candidates import Candidates, Finder
+from pocketrec.candidates import NEVER, Candidates, Finder
 from pocketrec.lite.contract import ModelSettings
+from pocketrec.models.dropout import keep_shares_of
 from pocketrec.models.gru4rec import Gru4Rec
 from pocketrec.models.losses import lanes_of, log_sum, with_one
 from pocketrec.models.optimizers import Rule, make_rule
@@ -40,6 +41,7 @@ class Steps:
         targets: int32 (steps, B), -1 for none.
         masks: int32 (steps, B), 0 where a lane's state is reset before the step.
         drawn: int32 (steps, S); no longer needed where there are candidates.
+        dropout: of a cross-entropy: what layers are multiplied with, by name; float32 (steps, B, units).
         candidates: of a cross-entropy.
     """
 
@@ -47,14 +49,42 @@ class Steps:
     targets: Codes
     masks: Codes
     drawn: Codes
+    dropout: Mapping[str, Floats] = field(default_factory=dict)
     candidates: Candidates | None = None
 
 
 @dataclass(frozen=True)
 class DistinctRows(Rows):
-    """Rows of items that are all different. Attributes: now: what the weights of these rows are."""
+    """Rows of items that are all different.
+
+    Attributes:
+        now: what the weights of these rows are.
+        slots: what their slots are.
+    """
 
     now: Tensor
+    slots: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Half:
+    """Some of the candidates, scored; halves know nothing of each other, so that each may have a thread.
+
+    Attributes:
+        items: (U,).
+        rows: of the output layer, (U, H + 1).
+        slots: the optimizer's of these rows.
+        shares: softmax of the half alone, (B, U).
+        log_sum: of its scores, (B,).
+        mean: the rows by their shares, (B, H + 1).
+    """
+
+    items: Tensor
+    rows: Tensor
+    slots: Mapping[str, Tensor]
+    shares: Tensor
+    log_sum: Tensor
+    mean: Tensor
 
 
 class InPlaceGru4Rec(Gru4Rec):
@@ -70,13 +100,22 @@ class InPlaceGru4Rec(Gru4Rec):
         counts = np.ones(settings.n_items, np.int64) if support is None else support
         self._finder = Finder(counts, settings.sample_alpha, settings.logq)
 
-    def prepare(self, feats: Codes, targets: Codes, masks: Codes, drawn: Codes) -> Steps:
-        """What can be done for steps before their turn comes, in another thread; see `Steps` for the shapes."""
+    def prepare(self, feats: Codes, targets: Codes, masks: Codes, drawn: Codes, *, done: int) -> Steps:
+        """What can be done for steps before their turn comes, in another thread.
+
+        Args:
+            feats: see `Steps`.
+            targets: see there.
+            masks: see there.
+            drawn: see there.
+            done: the steps of the model before the first of these.
+        """
         if self.settings.loss != "cross-entropy":
             return Steps(feats, targets, masks, drawn)
         # Inputs are among the rows that change where they are looked up in the output layer, and only there.
         inputs = feats if "output" in self.settings.tables else feats[:, :0]
-        return Steps(feats, targets, masks, drawn[:, :0], self._finder.find(targets, inputs, drawn))
+        dropout = keep_shares_of(done, len(feats), self.settings, self.settings.batch_size)
+        return Steps(feats, targets, masks, drawn[:, :0], dropout, self._finder.find(targets, inputs, drawn))
 
     def train_block(self, steps: Steps, state: Floats) -> tuple[Floats, Floats]:
         """Steps of `train_sampled`, one after the other.
@@ -89,23 +128,32 @@ class InPlaceGru4Rec(Gru4Rec):
             The losses of the steps, (steps,), and the state after them.
         """
         some = steps.candidates
-        more = (some.items, some.log_weights, some.begins, some.targets, some.inputs) if some else (steps.drawn,)
-        losses, after = self._train_block(steps.feats, steps.targets, steps.masks, state, *more)
+        more = (some.items, some.log_weights, some.bounds, some.targets, some.inputs) if some else (steps.drawn,)
+        losses, after = self._train_block(steps.feats, steps.targets, steps.masks, state, dict(steps.dropout), *more)
         return losses.numpy(), after.numpy()
 
     @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def _train_block(self, feats: Tensor, targets: Tensor, masks: Tensor, state: Tensor, *more: Tensor) -> Any:
+    def _train_block(
+        self,
+        feats: Tensor,
+        targets: Tensor,
+        masks: Tensor,
+        state: Tensor,
+        dropout: Mapping[str, Tensor],
+        *more: Tensor,
+    ) -> Any:
         lanes = self.settings.batch_size
         steps, resets = tf.shape(feats)[0], tf.cast(masks, tf.float32)
 
         def step(i: Tensor, state: Tensor, losses: Tensor) -> Any:
-            feat, target = (tf.ensure_shape(rows[i], (lanes,)) for rows in (feats, targets))
-            before = state * resets[i][:, None]
+            feat, target = (tf.ensure_shape(tf.gather(rows, i), (lanes,)) for rows in (feats, targets))
+            before = state * tf.gather(resets, i)[:, None]
             if len(more) == 1:
-                drawn = tf.ensure_shape(more[0][i], (self.settings.negatives,))
+                drawn = tf.ensure_shape(tf.gather(more[0], i), (self.settings.negatives,))
                 found = self.train_sampled(feat, target, before, drawn)
             else:
-                found = self._train_on(feat, target, before, _candidates_of(i, *more))
+                shares = {layer: tf.gather(values, i) for layer, values in dropout.items()}
+                found = self._train_on(feat, target, before, shares, i, Candidates(*more))
             return i + 1, found["state"], losses.write(i, found["loss"])
 
         start = (
@@ -116,26 +164,53 @@ class InPlaceGru4Rec(Gru4Rec):
         _, state, losses = tf.while_loop(lambda i, *_: i < steps, step, start, parallel_iterations=1)
         return losses.stack(), state
 
-    def _train_on(self, feat: Tensor, target: Tensor, initstate: Tensor, found: Candidates) -> dict[str, Tensor]:
-        """`train_sampled` with the cross-entropy, on distinct candidates."""
+    def _train_on(
+        self,
+        feat: Tensor,
+        target: Tensor,
+        initstate: Tensor,
+        dropout: Mapping[str, Tensor],
+        i: Tensor,
+        some: Candidates,
+    ) -> dict[str, Tensor]:
+        """`train_sampled` with the cross-entropy, on distinct candidates, those of step i.
+
+        Halves of them join as the chunks of `losses` do.
+        """
         output = self._output()
-        step, lanes = self._forward(feat, initstate, output, training=True), lanes_of(target)
-        rows, known = tf.gather(output, found.items), with_one(step.known)  # (U, H + 1), (B, H + 1)
-        # The transposed product is that much faster that turning its result around pays.
-        scores = tf.transpose(tf.matmul(rows, known, transpose_b=True)) + found.log_weights
-        shares, places = tf.nn.softmax(scores), tf.stack([tf.range(target.shape[0]), found.targets], axis=1)
-        own = tf.gather_nd(scores, places) - tf.gather(found.log_weights, found.targets)
-        own -= self.settings.logq * tf.gather(self.log_support, lanes.item)
-        loss = tf.reduce_sum((log_sum(scores, shares) - own) * lanes.share)
-        errors = tf.tensor_scatter_nd_sub(shares, places, tf.ones(target.shape))
-        d_known = (tf.matmul(errors, rows) * lanes.share[:, None])[:, :-1]
+        step, lanes = self._forward(feat, initstate, output, dropout), lanes_of(target)
+        known = with_one(step.known)  # (B, H + 1)
+        places, looked_up = tf.gather(some.targets, i), tf.gather(some.inputs, i)
+        begin, cut, end = tf.split(tf.gather(some.bounds, i), 3)
+        halves = [
+            self._half(known, *(tf.strided_slice(values, *part) for values in (some.items, some.log_weights)))
+            for part in ((begin, cut), (cut, end))
+        ]
+        sums = tf.stack([half.log_sum for half in halves], axis=1)  # (B, 2)
+        weights = tf.nn.softmax(sums)
+        own = tf.gather(halves[0].rows, places)
+        score = tf.reduce_sum(known * own, axis=1) - self.settings.logq * tf.gather(self.log_support, lanes.item)
+        loss = tf.reduce_sum((log_sum(sums, weights) - score) * lanes.share)
+        mean = tf.add_n([half.mean * weights[:, i : i + 1] for i, half in enumerate(halves)])
+        d_known = ((mean - own) * lanes.share[:, None])[:, :-1]
         gradients = self._inner_gradients(step, d_known)
-        gradient = tf.matmul(errors, known * lanes.share[:, None], transpose_a=True)
-        for part in self._row_gradients(gradients, "output"):
-            gradient = tf.tensor_scatter_nd_add(gradient, found.inputs[:, None], part.parts)
-        gradients["output"] = lambda: DistinctRows(found.items, gradient, rows)
+        weighed = known * lanes.share[:, None]
+        parts = [tf.matmul(half.shares, weighed * weights[:, i : i + 1], transpose_a=True) for i, half in enumerate(halves)]
+        parts[0] = tf.tensor_scatter_nd_sub(parts[0], places[:, None], weighed)
+        for rows in self._row_gradients(gradients, "output"):
+            parts[0] = tf.tensor_scatter_nd_add(parts[0], looked_up[:, None], rows.parts)
+        gradients["output"] = lambda: [
+            DistinctRows(half.items, part, half.rows, half.slots) for half, part in zip(halves, parts, strict=True)
+        ]
         self._apply(gradients, {"output": output}, after=[loss, step.cell.state, d_known], sparse=True)
         return {"loss": loss, "state": step.cell.state}
+
+    def _half(self, known: Tensor, items: Tensor, log_weights: Tensor) -> Half:
+        rows = tf.gather(self.weights["output"], items)
+        scores = tf.matmul(known, rows, transpose_b=True) + log_weights
+        shares = tf.nn.softmax(scores)
+        sums = tf.where(tf.size(items) > 0, log_sum(scores, shares), NEVER)
+        return Half(items, rows, self._slot_rows("output", items), shares, sums, tf.matmul(shares, rows))
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Weights, slots and step by name, as copies."""
@@ -148,30 +223,36 @@ class InPlaceGru4Rec(Gru4Rec):
         return self.weights[name]
 
     def _apply(self, gradients: Gradients, held: Mapping[str, Tensor], after: list[Tensor], *, sparse: bool) -> None:  # noqa: ARG002
-        """See `Trainable`; what it reads as a whole is small here."""
+        """See `Trainable`. A tf.function changes a variable after what was told to read it before, and no later."""
         step = self.step.read_value() + 1
         rule = make_rule(self.settings, step)
         # All gradients before the first change: a gradient of the tables reads weights that others would have moved.
         found = {name: gradient() for name, gradient in gradients.items()}
-        with tf.control_dependencies([*after, *tf.nest.flatten([_parts(one) for one in found.values()])]):
-            self.step.assign(step)
-            for name, gradient in found.items():
-                rows = gradient if isinstance(gradient, Rows) else None
-                if rows and sparse:
+        self.step.assign(step)
+        for name, gradient in found.items():
+            if isinstance(gradient, list):
+                for rows in gradient:
                     self._scatter_rows(name, rows, rule)
-                else:
-                    self._change(name, self._scatter(name, [rows]) if rows else gradient, rule)
+            elif isinstance(gradient, Rows) and sparse:
+                self._scatter_rows(name, self._distinct(name, gradient), rule)
+            else:
+                dense = self._scatter(name, [gradient]) if isinstance(gradient, Rows) else gradient
+                self._change(name, dense, rule)
 
-    def _scatter_rows(self, name: str, rows: Rows, rule: Rule) -> None:
-        weight, slots = self.weights[name], {slot: self.slots[f"{name}_{slot}"] for slot in self.settings.slots}
-        if not isinstance(rows, DistinctRows):
-            items, place = tf.unique(rows.items)
-            parts = tf.math.unsorted_segment_sum(rows.parts, place, tf.size(items))
-            rows = DistinctRows(items, parts, tf.gather(weight, items))
-        change, moved = rule(rows.parts, {slot: tf.gather(variable, rows.items) for slot, variable in slots.items()})
+    def _distinct(self, name: str, rows: Rows) -> DistinctRows:
+        """Add up rows of the same item."""
+        items, place = tf.unique(rows.items)
+        parts = tf.math.unsorted_segment_sum(rows.parts, place, tf.size(items))
+        return DistinctRows(items, parts, tf.gather(self.weights[name], items), self._slot_rows(name, items))
+
+    def _slot_rows(self, name: str, items: Tensor) -> dict[str, Tensor]:
+        return {slot: tf.gather(self.slots[f"{name}_{slot}"], items) for slot in self.settings.slots}
+
+    def _scatter_rows(self, name: str, rows: DistinctRows, rule: Rule) -> None:
+        change, moved = rule(rows.parts, rows.slots)
         for slot, value in moved.items():
-            slots[slot].scatter_update(tf.IndexedSlices(value, rows.items))
-        weight.scatter_update(tf.IndexedSlices(rows.now - change, rows.items))  # scatter_sub is ten times as slow
+            self.slots[f"{name}_{slot}"].scatter_update(tf.IndexedSlices(value, rows.items))
+        self.weights[name].scatter_update(tf.IndexedSlices(rows.now - change, rows.items))  # scatter_sub: ten times as slow
 
     def _change(self, name: str, gradient: Tensor, rule: Rule) -> None:
         change, moved = rule(gradient, self._slots_of(name))
@@ -180,27 +261,16 @@ class InPlaceGru4Rec(Gru4Rec):
         self.weights[name].assign_sub(change)
 
 
-def _candidates_of(
-    i: Tensor, items: Tensor, log_weights: Tensor, begins: Tensor, targets: Tensor, inputs: Tensor
-) -> Candidates:
-    """Those of step i, as tensors."""
-    here = slice(begins[i], begins[i + 1])
-    return Candidates(items[here], log_weights[here], begins, targets[i], inputs[i])
-
-
-def _parts(gradient: Any) -> Tensor:
-    return gradient.parts if isinstance(gradient, Rows) else gradient
-
-
 def use_threads(batch_size: int) -> None:
-    """Steps of few lanes are too short to be cut in two: handing them over costs more than it saves (measured at 32).
+    """Two threads for steps of few lanes, each for whole operations: halves of one are too short to be handed over.
 
+    Measured at 32 lanes on 2 cores: 48,000 events a second; 33,000 with one thread, 20,000 with two for each operation.
     Does nothing where TensorFlow is at work already in this process.
     """
     if batch_size <= FEW_LANES:
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(1)
-            tf.config.threading.set_inter_op_parallelism_threads(1)
+            tf.config.threading.set_inter_op_parallelism_threads(2)
 
 
 class ModelScorer:
