@@ -15,6 +15,7 @@ import pytest
 
 from conftest import StopAt, StoppedError, call
 from ncf_support import two_camps, write_dat
+from pocketrec.epoch_runs import Checkpoints
 from pocketrec.errors import DatasetError, ModelError, SettingsError
 from pocketrec.integrity import verify_data
 from pocketrec.ncf.epochs import Examples
@@ -110,6 +111,26 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(trained: tuple[Path, Tr
         (epoch.loss, epoch.metrics) for epoch in whole.epochs
     ]
     assert_same(folder, again)
+
+
+def test_a_run_that_was_stopped_when_it_had_finished_is_tidied_up(
+    trained: tuple[Path, TrainReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_: Checkpoints) -> None:
+        raise StoppedError
+
+    again = copy_of(trained[0], tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(StoppedError):
+        patch.setattr(Checkpoints, "clear", stop)
+        train(again, **SMALL)
+    folder = NcfDataset(again).checkpoints
+    assert list(folder.iterdir())
+    assert train(again, **SMALL).reused
+    assert not folder.exists()
+    with pytest.raises(StoppedError):  # another run, which is to go on later
+        train(again, **SMALL, num_neg=3, progress=StopAt("epoch 2"))
+    assert train(again, **SMALL).reused
+    assert list(folder.iterdir())
 
 
 def test_a_loop_of_its_own_on_written_epochs_comes_to_the_same(trained: tuple[Path, TrainReport], tmp_path: Path) -> None:

@@ -103,7 +103,20 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove them all."""
-        for path in self.paths():
+        self._remove(self.paths())
+
+    def clear_own(self) -> None:
+        """Remove those of this run: one that was killed right after it had finished could not."""
+        self._remove([path for path in self.paths() if self._is_own(path)])
+
+    def _is_own(self, path: Path) -> bool:
+        try:
+            return bool(read_arrays(path)[0]["identity"] == self.identity)
+        except DAMAGE:
+            return False
+
+    def _remove(self, paths: list[Path]) -> None:
+        for path in paths:
             path.unlink()
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()

@@ -148,6 +148,7 @@ class _Run:
         if clean:
             self.checkpoints.clear()
         elif found and found.is_current(self.place.model, self.named, {"split": self.split}):
+            self.checkpoints.clear_own()
             return self._report(found.counts, resumed=0, reused=True)
         self.interactions = read_interactions(self.place)
         self.judged_on = "valid" if len(self.interactions.valid) else "test"
