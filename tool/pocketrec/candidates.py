@@ -84,26 +84,23 @@ class Finder:
     def _find(self, targets: Int32, inputs: Int32, drawn: Int32) -> tuple[Int64, Int32, Floats, Int64, Int32, Int32]:
         """Counts of the steps, items, logarithms of weights, counts of first halves, places of targets and of inputs."""
         (steps, lanes), items = targets.shape, len(self._weights[0])
-        known, first = np.maximum(targets, 0), np.arange(steps, dtype=np.int64)[:, None] * (2 * items)
-        # Each step has a mark for every item that it names, and one for every item that is only drawn.
-        named, others = np.concatenate([known, inputs], axis=1) + first, drawn + first + items
-        mark = np.zeros(steps * 2 * items, bool)
-        mark[others] = True
-        mark[named] = True
-        mark[named + items] = False
-        others -= items * mark[others - items]
-        found = np.flatnonzero(mark)
-        rank = np.empty(steps * 2 * items, np.int32)
-        rank[found] = np.arange(len(found), dtype=np.int32)
-        of_named, of_others = rank[named], rank[others]
-        of_target, of_drawn = self._weights
-        weighed = np.concatenate([of_target[known] * (targets >= 0), of_drawn[drawn]], axis=1)
-        places = np.concatenate([of_named[:, :lanes], of_others], axis=1)
-        weights = np.bincount(places.ravel(), weighed.ravel(), len(found))
-        with np.errstate(divide="ignore"):
-            log_weights = np.where(weights > 0, np.log(weights), NEVER).astype(np.float32)
-        halves = np.count_nonzero(mark.reshape(steps, 2, items), axis=2)
+        known, first = np.maximum(targets, 0), np.arange(steps, dtype=np.int64)[:, None] * items
+        often = np.bincount((drawn + first).ravel(), minlength=steps * items).reshape(steps, items)
+        mark = np.zeros((steps, 2, items), bool)  # what a step names, and what is only drawn
+        named = np.concatenate([known, inputs], axis=1) + 2 * first
+        mark.reshape(-1)[named] = True
+        np.logical_and(often, ~mark[:, 0], out=mark[:, 1])
+        found, planes = np.flatnonzero(mark), np.arange(2 * steps + 1) * items
+        halves = np.diff(np.searchsorted(found, planes)).reshape(steps, 2)
         counts = halves.sum(axis=1)
         cuts = np.maximum(halves[:, 0], counts // 2)
-        of_named -= (np.cumsum(counts) - counts).astype(np.int32)[:, None]
-        return counts, (found % items).astype(np.int32), log_weights, cuts, of_named[:, :lanes], of_named[:, lanes:]
+        rank = np.empty(mark.size, np.int32)
+        rank[found] = np.arange(len(found), dtype=np.int32)
+        places, codes = rank[named], found - np.repeat(planes[:-1], halves.ravel())
+        of_target, of_drawn = self._weights
+        weights = often.reshape(-1)[codes + np.repeat(first[:, 0], counts)] * of_drawn[codes]
+        weights += np.bincount(places[:, :lanes].ravel(), (of_target[known] * (targets >= 0)).ravel(), len(found))
+        with np.errstate(divide="ignore"):
+            log_weights = np.where(weights > 0, np.log(weights), NEVER).astype(np.float32)
+        places -= (np.cumsum(counts) - counts).astype(np.int32)[:, None]
+        return counts, codes.astype(np.int32), log_weights, cuts, places[:, :lanes], places[:, lanes:]

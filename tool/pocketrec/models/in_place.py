@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from pocketrec.candidates import NEVER, Candidates, Finder
 from pocketrec.lite.contract import ModelSettings
-from pocketrec.models.dropout import keep_shares_of
+from pocketrec.models.dropout import keep_shares_of, layers_of
 from pocketrec.models.gru4rec import Gru4Rec
 from pocketrec.models.losses import lanes_of, log_sum, with_one
 from pocketrec.models.optimizers import Rule, make_rule
@@ -99,6 +99,7 @@ class InPlaceGru4Rec(Gru4Rec):
         super().__init__(settings, weights, support)
         counts = np.ones(settings.n_items, np.int64) if support is None else support
         self._finder = Finder(counts, settings.sample_alpha, settings.logq)
+        self._train_block = tf.function(self._block, input_signature=self._specs(), autograph=False)
 
     def prepare(self, feats: Codes, targets: Codes, masks: Codes, drawn: Codes, *, done: int) -> Steps:
         """What can be done for steps before their turn comes, in another thread.
@@ -132,8 +133,19 @@ class InPlaceGru4Rec(Gru4Rec):
         losses, after = self._train_block(steps.feats, steps.targets, steps.masks, state, dict(steps.dropout), *more)
         return losses.numpy(), after.numpy()
 
-    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def _train_block(
+    def _specs(self) -> list[Any]:
+        """What `_block` takes: any number of steps, so that it is made into a graph once."""
+        settings, lanes = self.settings, self.settings.batch_size
+        rows = tf.TensorSpec((None, lanes), tf.int32)
+        common = [rows, rows, rows, tf.TensorSpec((lanes, settings.hidden_size))]
+        if settings.loss != "cross-entropy":
+            return [*common, {}, tf.TensorSpec((None, settings.negatives), tf.int32)]
+        dropout = {name: tf.TensorSpec((None, *shape)) for name, (shape, _) in layers_of(settings, lanes).items()}
+        inputs = rows if "output" in settings.tables else tf.TensorSpec((None, 0), tf.int32)
+        candidates = [tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,)), tf.TensorSpec((None, 3), tf.int32)]
+        return [*common, dropout, *candidates, rows, inputs]
+
+    def _block(
         self,
         feats: Tensor,
         targets: Tensor,
@@ -142,25 +154,19 @@ class InPlaceGru4Rec(Gru4Rec):
         dropout: Mapping[str, Tensor],
         *more: Tensor,
     ) -> Any:
-        lanes = self.settings.batch_size
         steps, resets = tf.shape(feats)[0], tf.cast(masks, tf.float32)
 
         def step(i: Tensor, state: Tensor, losses: Tensor) -> Any:
-            feat, target = (tf.ensure_shape(tf.gather(rows, i), (lanes,)) for rows in (feats, targets))
+            feat, target = tf.gather(feats, i), tf.gather(targets, i)
             before = state * tf.gather(resets, i)[:, None]
             if len(more) == 1:
-                drawn = tf.ensure_shape(tf.gather(more[0], i), (self.settings.negatives,))
-                found = self.train_sampled(feat, target, before, drawn)
+                found = self.train_sampled(feat, target, before, tf.gather(more[0], i))
             else:
                 shares = {layer: tf.gather(values, i) for layer, values in dropout.items()}
                 found = self._train_on(feat, target, before, shares, i, Candidates(*more))
             return i + 1, found["state"], losses.write(i, found["loss"])
 
-        start = (
-            tf.constant(0),
-            tf.ensure_shape(state, (lanes, self.settings.hidden_size)),
-            tf.TensorArray(tf.float32, steps),
-        )
+        start = (tf.constant(0), state, tf.TensorArray(tf.float32, steps))
         _, state, losses = tf.while_loop(lambda i, *_: i < steps, step, start, parallel_iterations=1)
         return losses.stack(), state
 
@@ -207,7 +213,7 @@ class InPlaceGru4Rec(Gru4Rec):
 
     def _half(self, known: Tensor, items: Tensor, log_weights: Tensor) -> Half:
         rows = tf.gather(self.weights["output"], items)
-        scores = tf.matmul(known, rows, transpose_b=True) + log_weights
+        scores = tf.nn.bias_add(tf.matmul(known, rows, transpose_b=True), log_weights)
         shares = tf.nn.softmax(scores)
         sums = tf.where(tf.size(items) > 0, log_sum(scores, shares), NEVER)
         return Half(items, rows, self._slot_rows("output", items), shares, sums, tf.matmul(shares, rows))
