@@ -139,3 +139,20 @@ def test_a_mask_of_0_is_a_fresh_state() -> None:
     other, _ = step_of(InPlaceGru4Rec(SETTINGS, support=SUPPORT), feat, target, state, drawn)
     assert loss == wanted != other
     np.testing.assert_array_equal(after, there)
+
+
+@pytest.mark.parametrize("items", [1, 3, ITEMS])
+@pytest.mark.parametrize("embedding", ["none", "shared"])
+def test_rows_in_place_are_the_whole_tables_of_the_other_model(items: int, embedding: str) -> None:
+    """With few items every drawn one is a target or an input, and nothing is left for the second half of the candidates."""
+    lanes, hidden = 64, 8  # fewer are not given to oneDNN, which knows operations that refuse what is empty
+    settings = replace(SETTINGS, n_items=items, batch_size=lanes, hidden_size=hidden, embedding=embedding)
+    whole, in_place = (kind(settings, support=SUPPORT[:items]) for kind in (Gru4Rec, InPlaceGru4Rec))
+    rng, here, there = np.random.default_rng(3), *[np.zeros((lanes, hidden), np.float32)] * 2
+    for _ in range(6):
+        feat, target, drawn = (rng.integers(low, items, size) for low, size in ((0, lanes), (-1, lanes), (0, EXTRA)))
+        loss, here = step_of(in_place, feat, target, here, drawn)
+        wanted, there = step_of(whole, feat, target, there, drawn)
+        assert loss == pytest.approx(wanted, abs=1e-5)
+    for name, value in in_place.tensors().items():
+        np.testing.assert_allclose(value, whole.save()[name], atol=1e-4, err_msg=name)

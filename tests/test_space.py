@@ -150,6 +150,22 @@ def test_a_disk_that_is_full_from_the_start(log: Path, small_disk: Path) -> None
     assert not (small_disk / "d").exists()
 
 
+@pytest.mark.parametrize("command", [("export",), ("train", "--epochs", "1")], ids=lambda one: one[0])
+def test_a_disk_that_becomes_full_under_a_model(log: Path, small_disk: Path, command: tuple[str, ...]) -> None:
+    pytest.importorskip("tensorflow")
+    dataset = small_disk / "d"
+    prep(log, dataset, batch_size=64, min_item_support=200, formats=["npy"])
+    before = content(dataset)
+    ballast = fill(small_disk, 8_000)
+    words = (*command, "--dataset", dataset, "--batch-size", 64, "--hidden-size", 8)
+    code, _, err = call(*words)
+    assert (code, err.count("Error")) == (1, 1)
+    assert "became full during" in err
+    ballast.unlink()
+    assert content(dataset) == before
+    assert call(*words)[0] == 0
+
+
 def test_synth_on_a_full_disk_leaves_the_earlier_log(small_disk: Path) -> None:
     log = small_disk / "clicks.dat"
     assert call("synth", log, "--clicks", 1000)[0] == 0

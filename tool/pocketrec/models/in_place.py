@@ -213,7 +213,7 @@ class InPlaceGru4Rec(Gru4Rec):
 
     def _half(self, known: Tensor, items: Tensor, log_weights: Tensor) -> Half:
         rows = tf.gather(self.weights["output"], items)
-        scores = tf.nn.bias_add(tf.matmul(known, rows, transpose_b=True), log_weights)
+        scores = tf.matmul(known, rows, transpose_b=True) + log_weights
         shares = tf.nn.softmax(scores)
         sums = tf.where(tf.size(items) > 0, log_sum(scores, shares), NEVER)
         return Half(items, rows, self._slot_rows("output", items), shares, sums, tf.matmul(shares, rows))

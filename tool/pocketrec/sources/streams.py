@@ -160,8 +160,12 @@ class Stream:
             if block and not block.endswith(b"\n"):
                 rest = self.file.readline(MAX_LINE)
                 if len(rest) == MAX_LINE and not rest.endswith(b"\n"):
-                    long = f"{self.name} has a line of more than {MAX_LINE:,} bytes."
-                    raise LogError(long, expected="a text file of one click a line")
+                    begin = self.done + block.rfind(b"\n") + 1
+                    raise LogError(
+                        f"{self.name} has a line of more than {MAX_LINE:,} bytes, which begins after byte {begin:,}.",
+                        expected="a text file of one click a line",
+                        do="remove that line; if there are no line ends at all, it is another kind of file",
+                    )
                 block += rest
         return block
 
