@@ -64,6 +64,7 @@ class Bench:
 
     def __init__(self, log: Path, on: str, work: Path) -> None:
         self.on, self.place = on, work / on
+        work.mkdir(parents=True, exist_ok=True)
         self.messages = work / "messages.txt"
         train_on = "train_full" if on == "test" else "train_tr"
         layout = ("--formats", "npy", "--tail", "pad", "--session-order", "time", "--train-on", train_on)

@@ -82,14 +82,15 @@ class Checkpoint:
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write it, or leave the earlier one as it was."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     about = {"format": FORMAT, "settings": asdict(checkpoint.settings), "position": asdict(checkpoint.position)}
     about |= {"items": checkpoint.items, "batches": checkpoint.batches}
     whole = {name: np.array(tensor, order="C") for name, tensor in checkpoint.tensors.items()}
     about["xxh3"] = _digest(whole)
+    content = save(whole, metadata={"pocketrec": json.dumps(about, sort_keys=True)})
     with staged_file(path) as staged:
-        save_file(whole, staged, metadata={"pocketrec": json.dumps(about, sort_keys=True)})
+        staged.write_bytes(content)  # safetensors' own writing would keep it from other users
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
