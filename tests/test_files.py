@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -135,6 +137,25 @@ def test_a_signal_as_soon_as_the_folder_is_there(tmp_path: Path, monkeypatch: py
     with pytest.raises(KeyboardInterrupt), staged_folder(tmp_path / "deep" / "result"):
         pass
     assert tree(tmp_path) == {}
+
+
+def test_a_file_that_comes_after_the_removal_is_removed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As from a thread of Polars that has not heard of the error yet."""
+    monkeypatch.setattr("pocketrec.files.SECONDS_TO_HEAR", 0.5)
+    staged = staged_name(tmp_path / "a")
+
+    def write_late() -> None:
+        while staged.exists():
+            time.sleep(0.001)
+        staged.mkdir()
+        (staged / "late").touch()
+
+    late = threading.Thread(target=write_late)
+    with pytest.raises(ValueError, match="bad"), staged_folder(tmp_path / "a"):
+        late.start()
+        raise ValueError("bad")
+    late.join()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_new_folder_keeps_nothing_of_the_old(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,10 @@ import xxhash
 
 STAGED_SUFFIX = ".incomplete"
 """What every staged file or folder ends in until it is committed."""
+SECONDS_TO_HEAR = 0.02
+"""Measured: one ingest in some thousands that stopped at a bad line had a file made after its folder was removed."""
+MOST_REMOVALS = 10
+"""A folder that is still there then is one that this user may not remove."""
 
 
 def staged_name(path: Path) -> Path:
@@ -94,7 +99,16 @@ def staged_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(path, ignore_errors=True)
             commit(staged, path)
         finally:
-            shutil.rmtree(staged, ignore_errors=True)
+            remove_staged(staged)
+
+
+def remove_staged(folder: Path) -> None:
+    """Remove a folder that may still be written to: Polars raises before the last of its threads has heard of it."""
+    for _ in range(MOST_REMOVALS):
+        if not folder.exists():
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(SECONDS_TO_HEAR)
 
 
 def write_text(path: Path, text: str) -> None:
