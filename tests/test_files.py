@@ -151,9 +151,14 @@ def test_a_file_that_comes_after_the_removal_is_removed_too(tmp_path: Path, monk
         (staged / "late").touch()
 
     late = threading.Thread(target=write_late)
-    with pytest.raises(ValueError, match="bad"), staged_folder(tmp_path / "a"):
-        late.start()
-        raise ValueError("bad")
+
+    def stop() -> None:
+        with staged_folder(tmp_path / "a"):
+            late.start()
+            raise ValueError("bad")
+
+    with pytest.raises(ValueError, match="bad"):
+        stop()
     late.join()
     assert list(tmp_path.iterdir()) == []
 

@@ -37,7 +37,7 @@ from pocketrec.manifest import Record, read_records
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.sources.synthetic import synth
 
-KILLS = int(os.environ.get("POCKETREC_KILLS", "12"))
+KILLS = int(os.environ.get("POCKETREC_KILLS", "14"))
 SEED = int(os.environ.get("POCKETREC_KILLS_SEED", "1"))
 MODELS = os.environ.get("POCKETREC_KILLS_OF", "") == "models"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
