@@ -193,15 +193,18 @@ class InPlaceGru4Rec(Gru4Rec):
             for part in ((begin, cut), (cut, end))
         ]
         sums = tf.stack([half.log_sum for half in halves], axis=1)  # (B, 2)
-        weights = tf.nn.softmax(sums)
+        joint = tf.nn.softmax(sums)
+        weights = tf.split(joint, 2, axis=1)
         own = tf.gather(halves[0].rows, places)
         score = tf.reduce_sum(known * own, axis=1) - self.settings.logq * tf.gather(self.log_support, lanes.item)
-        loss = tf.reduce_sum((log_sum(sums, weights) - score) * lanes.share)
-        mean = tf.add_n([half.mean * weights[:, i : i + 1] for i, half in enumerate(halves)])
+        loss = tf.reduce_sum((log_sum(sums, joint) - score) * lanes.share)
+        mean = tf.add_n([half.mean * weight for half, weight in zip(halves, weights, strict=True)])
         d_known = ((mean - own) * lanes.share[:, None])[:, :-1]
         gradients = self._inner_gradients(step, d_known)
         weighed = known * lanes.share[:, None]
-        parts = [tf.matmul(half.shares, weighed * weights[:, i : i + 1], transpose_a=True) for i, half in enumerate(halves)]
+        parts = [
+            tf.matmul(half.shares, weighed * weight, transpose_a=True) for half, weight in zip(halves, weights, strict=True)
+        ]
         parts[0] = tf.tensor_scatter_nd_sub(parts[0], places[:, None], weighed)
         for rows in self._row_gradients(gradients, "output"):
             parts[0] = tf.tensor_scatter_nd_add(parts[0], looked_up[:, None], rows.parts)
