@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -21,7 +20,7 @@ import polars as pl
 
 from pocketrec import engine
 from pocketrec.coding import code_parts
-from pocketrec.files import staged_name
+from pocketrec.files import remove_staged, staged_name
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import CLICK_COLUMNS, RATING, SESSION
 from pocketrec.sources import movielens, tabular, yoochoose
@@ -38,8 +37,6 @@ MIN_ROW_GROUP, MAX_ROW_GROUP = 1 << 12, 1 << 14
 ROW_GROUPS_A_RUN = 1 << 11
 """What the sink knows of each row group is not freed before its end, so a very large log is ingested in several runs."""
 
-PATIENCE = 5
-"""Seconds for Polars to give up what it was writing."""
 LINE_BYTES = 44
 """Of a line of the original, about."""
 REJECTS, ITEM_IDS = "rejects.csv", "item_ids.parquet"
@@ -85,22 +82,25 @@ def fill(log: Path, home: Path, staged: Path, settings: Settings, force: bool, p
                 return Read(text_bytes=log.stat().st_size)
     needed = 0 if log == STDIN else spooled_ingest_bytes(log.stat().st_size, packed=not plain or is_parquet(log))
     with room(home, "ingest", needed, force=force):
-        return _sink_spooled(log, staged, settings, progress)
+        try:
+            return _sink_spooled(log, staged, settings, progress)
+        finally:
+            remove_staged(_attempted(home))  # what an attempt wrote after it had been given up
 
 
 @contextlib.contextmanager
 def _attempt(home: Path) -> Iterator[Path]:
-    """A folder for parts that may come to nothing. After an error Polars' threads still write for a moment."""
-    folder = staged_name(home.with_name("scan"))
+    """A folder for parts that may come to nothing."""
+    folder = _attempted(home)
     try:
         folder.mkdir()
         yield folder
     finally:
-        until = time.monotonic() + PATIENCE
-        while folder.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            if time.monotonic() > until:
-                break
+        remove_staged(folder)
+
+
+def _attempted(home: Path) -> Path:
+    return staged_name(home.with_name("scan"))
 
 
 def _sink_spooled(log: Path, staged: Path, settings: Settings, progress: Progress) -> Read:
