@@ -17,6 +17,7 @@ from typing import Any
 
 import xxhash
 
+from pocketrec import __version__
 from pocketrec.errors import DatasetError, FolderError
 from pocketrec.files import content_hash, write_text
 
@@ -83,11 +84,6 @@ class Record:
         """Whether a run with these settings and inputs would write what is already there."""
         return dict(self.settings) == dict(settings) and dict(self.inputs) == dict(inputs) and not self.missing(folder)
 
-    def is_intact(self, folder: Path, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
-        """`is_current`, and the contents are what was written: for few files, as it reads them."""
-        current = self.is_current(folder, settings, inputs)
-        return current and not any(file.fault(folder / name) for name, file in self.files.items())
-
     def missing(self, folder: Path) -> list[Path]:
         """The files of this record that are gone or have another size (a cheap check; it reads no contents)."""
         return [
@@ -112,7 +108,7 @@ def same_log(log: Path, ingested: Record) -> bool:
 
 def versions(*packages: str) -> dict[str, str]:
     """Of what a stage's bytes depend on, pocketrec itself included; "" for what is not installed."""
-    return {name: _version(name) for name in ("pocketrec", *packages)}
+    return {"pocketrec": __version__, **{name: _version(name) for name in packages}}
 
 
 def _version(package: str) -> str:
@@ -162,6 +158,14 @@ def read_records(folder: Path) -> dict[str, Record]:
             expected="the JSON that pocketrec wrote there",
             do="remove the file; the stage that wrote it will run again",
         ) from error
+
+
+def intact_record(folder: Path, key: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> Record | None:
+    """A record that is current and whose files' contents are what was written: for few files, as it reads them."""
+    found = read_records(folder).get(key)
+    if found is None or not found.is_current(folder, settings, inputs):
+        return None
+    return None if any(file.fault(folder / name) for name, file in found.files.items()) else found
 
 
 def _record(entry: dict[str, Any]) -> Record:

@@ -24,7 +24,16 @@ from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.inputs import read_item_list
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.lock import hold
-from pocketrec.manifest import OutputFile, Record, drop_record, json_digest, read_records, versions, write_record
+from pocketrec.manifest import (
+    OutputFile,
+    Record,
+    drop_record,
+    intact_record,
+    json_digest,
+    read_records,
+    versions,
+    write_record,
+)
 from pocketrec.progress import SILENT, Progress
 from pocketrec.space import room
 
@@ -105,16 +114,15 @@ def export(
             "protocol": json_digest(protocol),
             "makers": json_digest(versions("tensorflow")),
         }
-        found = read_records(place.model).get(record_key(batch_size))
-        reused = found is not None and found.is_intact(place.model, asdict(settings), inputs)
-        if found and reused:
+        found = intact_record(place.model, record_key(batch_size), asdict(settings), inputs)
+        if found:
             output = found.files[path.name]
         else:
             content = model_bytes(settings, items, protocol, progress, tensors=trained.tensors if trained else None)
             with room(place.model, "export"):
                 output = _commit(content, path, place, settings, inputs, source)
     seconds = time.perf_counter() - began
-    return ExportReport(path, output.bytes, output.xxh3, settings.parameters, settings, reused, seconds)
+    return ExportReport(path, output.bytes, output.xxh3, settings.parameters, settings, found is not None, seconds)
 
 
 def _read(source: Path, items: Catalogue) -> Checkpoint:

@@ -18,9 +18,9 @@ from pocketrec.manifest import (
     OutputFile,
     Record,
     drop_record,
+    intact_record,
     json_digest,
     json_values,
-    read_records,
     versions,
     write_record,
 )
@@ -86,9 +86,8 @@ def export_plain(
         trained = read()
         settings = trained.network.settings
         inputs = {"network": content_hash(network), "makers": json_digest(versions("tensorflow"))}
-        found = read_records(place.model).get(stage)
-        reused = found is not None and found.is_intact(place.model, json_values(asdict(settings)), inputs)
-        if found and reused:
+        found = intact_record(place.model, stage, json_values(asdict(settings)), inputs)
+        if found:
             output = found.files[path.name]
         else:
             with room(place.model, f"{place.name} export", OVERHEAD + 6 * settings.parameters):
@@ -101,4 +100,4 @@ def export_plain(
                 write_record(place.model, stage, Record(stage, asdict(settings), inputs, {path.name: output}, counts))
         rungs = judge(trained)
     seconds = time.perf_counter() - began
-    return PlainExportReport(path, output.bytes, output.xxh3, settings.parameters, rungs, reused, seconds)
+    return PlainExportReport(path, output.bytes, output.xxh3, settings.parameters, rungs, found is not None, seconds)

@@ -211,7 +211,7 @@ class InPlaceGru4Rec(Gru4Rec):
         gradients["output"] = lambda: [
             DistinctRows(half.items, part, half.rows, half.slots) for half, part in zip(halves, parts, strict=True)
         ]
-        self._apply(gradients, {"output": output}, after=[loss, step.cell.state, d_known], sparse=True)
+        self._apply(gradients, {}, after=[], sparse=True)
         return {"loss": loss, "state": step.cell.state}
 
     def _half(self, known: Tensor, items: Tensor, log_weights: Tensor) -> Half:
