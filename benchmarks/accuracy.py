@@ -24,7 +24,7 @@ from typing import Annotated, Any
 import typer
 
 from measure import linux_only, run
-from pocketrec.files import staged_file
+from pocketrec.storage.files import staged_file
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.csv"
 CUTOFFS = (1, 5, 10, 20)
@@ -72,7 +72,7 @@ class Bench:
 
     def command(self, *words: str) -> tuple[dict[str, Any], int]:
         """What a command of pocketrec reports, and its peak memory."""
-        whole = [sys.executable, "-m", "pocketrec.cli", *words, "--dataset", str(self.place), "--json"]
+        whole = [sys.executable, "-m", "pocketrec.cli.app", *words, "--dataset", str(self.place), "--json"]
         cost = run(whole, self.messages)
         text = self.messages.read_text()
         if cost.exit_code:

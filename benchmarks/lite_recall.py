@@ -21,15 +21,16 @@ from typing import Annotated, Any
 
 import typer
 
-from pocketrec.anchors import Popularity
-from pocketrec.evaluation import Scorer, rank, sequences_record
-from pocketrec.layout import Dataset
+from learning import learn_batches
+from pocketrec.gru4rec.baselines import Popularity
+from pocketrec.gru4rec.evaluate import sequences_record
+from pocketrec.gru4rec.export import convert_model
+from pocketrec.gru4rec.ranking import Ranking
+from pocketrec.gru4rec.scoring import Scorer, rank
 from pocketrec.lite.contract import ModelSettings
-from pocketrec.lite.export import convert_model
 from pocketrec.lite.inputs import read_item_list
-from pocketrec.lite.learning import learn_batches
 from pocketrec.lite.runtime import LiteScorer, OnDeviceModel
-from pocketrec.ranking import Ranking
+from pocketrec.storage.layout import Dataset
 from rows import put
 
 RESULTS = Path(__file__).parent / "results" / "lite_recall.csv"
@@ -89,7 +90,7 @@ class Task:
 
 def rows_of(task: Task, signature: str, settings: dict[str, Any], steps: int, folder: Path, small: bool) -> Iterator[Row]:
     """Untrained, trained, and if asked for the trained weights in less space."""
-    from pocketrec.models.gru4rec import Gru4Rec
+    from pocketrec.gru4rec.tf.model import Gru4Rec
 
     path = folder / "model.tflite"
     made = ModelSettings(len(task.items.ids), task.batch_size, **settings)

@@ -23,7 +23,7 @@ EPOCH = """
 import json, sys, time
 from pathlib import Path
 import numpy as np, xxhash
-from pocketrec.ncf.epochs import Producer
+from pocketrec.ncf.producer import Producer
 from pocketrec.ncf.interactions import read_interactions
 from pocketrec.ncf.layout import NcfDataset
 folder, batch_size, digested = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "digest"

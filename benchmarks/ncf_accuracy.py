@@ -24,13 +24,13 @@ import numpy.typing as npt
 import typer
 
 from pocketrec.ncf import prep, train
-from pocketrec.ncf.epochs import Producer
-from pocketrec.ncf.evaluation import Popularity, Scorer, full, sampled
 from pocketrec.ncf.interactions import Interactions, prepared, read_interactions
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.network import read_network
+from pocketrec.ncf.options import Training
+from pocketrec.ncf.producer import Producer
+from pocketrec.ncf.ranking import Popularity, Scorer, full, sampled
 from pocketrec.ncf.train import rows_of
-from pocketrec.ncf.training import Training
 from rows import put
 
 RESULTS = Path(__file__).parent / "results" / "ncf_accuracy.csv"

@@ -34,11 +34,11 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from pocketrec.files import staged_file
-from pocketrec.layout import Dataset
 from pocketrec.lite.inputs import read_item_list
 from pocketrec.lite.runtime import OnDeviceModel
-from pocketrec.sequences import read_sequences
+from pocketrec.sessions.sequences import read_sequences
+from pocketrec.storage.files import staged_file
+from pocketrec.storage.layout import Dataset
 
 RESULTS = Path(__file__).parent / "results" / "on_device.csv"
 TOP, LONG, MANY = 20, 8, 3

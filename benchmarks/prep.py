@@ -22,14 +22,14 @@ from typing import Annotated
 import typer
 
 from measure import Cost, batch_files, evict, last_line, linux_only, read_output, run, txt_files
-from pocketrec.files import content_hash
+from pocketrec.storage.files import content_hash
 from table import BASELINE, OURS, Measurement, append
 
 HERE = Path(__file__).parent
 ORDERS = ("grouped", "interleaved", "shuffled")
 MAKE_LOG = """
 import sys
-from pocketrec.sources.synthetic import synth
+from pocketrec.sources.synth import synth
 synth(sys.argv[1], clicks=int(sys.argv[2]), seed=int(sys.argv[3]), order=sys.argv[4])
 """
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from pocketrec.files import staged_file
+from pocketrec.storage.files import staged_file
 
 
 def put(path: Path, rows: Sequence[Any], key: Sequence[str]) -> None:

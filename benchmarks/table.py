@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from pocketrec.files import staged_file
+from pocketrec.storage.files import staged_file
 
 BASELINE = "pandas_baseline"
 OURS = "pocketrec"

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from pocketrec.cli import app
+from pocketrec.cli.app import app
 
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -96,16 +96,16 @@ def logs(draw: st.DrawFn, *, max_sessions: int = 40) -> list[Click]:
 
 def shrink_limits(monkeypatch: pytest.MonkeyPatch, runs: str) -> None:
     """Limits so small that a log of a few dozen clicks crosses every boundary that a full log crosses."""
-    monkeypatch.setattr("pocketrec.filling.ROWS_A_PART", 16)
-    monkeypatch.setattr("pocketrec.rsc15.LINES_A_BLOCK", 7)
-    monkeypatch.setattr("pocketrec.rsc15.MIN_SLICE", 1)
-    monkeypatch.setattr("pocketrec.rsc15.MAX_SLICE", 4)
-    monkeypatch.setattr("pocketrec.session_parallel.CELLS_A_BLOCK", 24)
+    monkeypatch.setattr("pocketrec.ingestion.write_parts.ROWS_A_PART", 16)
+    monkeypatch.setattr("pocketrec.sessions.rsc15.LINES_A_BLOCK", 7)
+    monkeypatch.setattr("pocketrec.sessions.rsc15.MIN_SLICE", 1)
+    monkeypatch.setattr("pocketrec.sessions.rsc15.MAX_SLICE", 4)
+    monkeypatch.setattr("pocketrec.sessions.session_parallel.CELLS_A_BLOCK", 24)
     if runs == "several runs":
-        monkeypatch.setattr("pocketrec.filling.MAX_ROW_GROUP", 4)
-        monkeypatch.setattr("pocketrec.filling.MIN_ROW_GROUP", 4)
-        monkeypatch.setattr("pocketrec.filling.ROW_GROUPS_A_RUN", 2)
-        monkeypatch.setattr("pocketrec.sources.blocks.BLOCK_BYTES", 100)
+        monkeypatch.setattr("pocketrec.ingestion.write_parts.MAX_ROW_GROUP", 4)
+        monkeypatch.setattr("pocketrec.ingestion.write_parts.MIN_ROW_GROUP", 4)
+        monkeypatch.setattr("pocketrec.ingestion.write_parts.ROW_GROUPS_A_RUN", 2)
+        monkeypatch.setattr("pocketrec.sources.block_scan.BLOCK_BYTES", 100)
 
 
 @pytest.fixture(params=["one run", "several runs"])

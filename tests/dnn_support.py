@@ -11,7 +11,7 @@ import numpy as np
 
 from pocketrec.dnn.layout import DnnDataset
 from pocketrec.dnn.sets import RatingSets, read_sets
-from pocketrec.items import read_items
+from pocketrec.storage.item_index import read_items
 
 HEADER = "userId,movieId,rating,timestamp\r\n"
 

@@ -99,3 +99,52 @@ def read_log(log: bytes, zone: str = "UTC") -> tuple[list[Click], list[int], int
         else:
             clicks.append(click)
     return clicks, bad, len(lines) - header
+
+
+def by_hand(
+    line: bytes, separator: str, count: int = 5, places: tuple[int, int, int] = (4, 2, 1)
+) -> tuple[str, str, int] | None:
+    """Session, item and time of a line of `count` fields, from their places; None where it is no click."""
+    line = line[:-1] if line.endswith(b"\r") else line
+    if b"\r" in line or b"\x00" in line or line.startswith((b"\xef\xbb\xbf", b"x\x01")):
+        return None
+    try:
+        fields = fields_of(line.decode(), separator)
+    except UnicodeDecodeError:
+        return None
+    if fields is None or len(fields) != count:
+        return None
+    session, item, time = fields[places[0]], fields[places[1]], read_time(fields[places[2]])
+    if not session or not item or "\t" in session + item or time is None:
+        return None
+    return session, item, time
+
+
+def fields_of(line: str, separator: str) -> list[str] | None:
+    """RFC 4180, a character at a time; None where quotes are elsewhere than around a field."""
+    fields, at = [], 0
+    while True:
+        field = ""
+        if line[at : at + 1] == '"':
+            at += 1
+            while True:
+                if at >= len(line):
+                    return None
+                if line[at] != '"':
+                    field, at = field + line[at], at + 1
+                elif line[at + 1 : at + 2] == '"':
+                    field, at = field + '"', at + 2
+                else:
+                    at += 1
+                    break
+            if at < len(line) and line[at] != separator:
+                return None
+        else:
+            while at < len(line) and line[at] != separator:
+                if line[at] == '"':
+                    return None
+                field, at = field + line[at], at + 1
+        fields.append(field)
+        if at >= len(line):
+            return fields
+        at += 1

@@ -17,15 +17,16 @@ from typing import Any
 import tensorflow as tf
 
 from lite_support import MATRIX
-from pocketrec.layout import Dataset
+from pocketrec.gru4rec.export import convert_model, export
+from pocketrec.gru4rec.tf import losses, optimizers
+from pocketrec.gru4rec.tf import model as gru4rec
+from pocketrec.gru4rec.tf.model import Gru4Rec
+from pocketrec.gru4rec.tf.updates import Rows
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import STEP, Card, ModelSettings, digest
-from pocketrec.lite.export import convert_model, export
 from pocketrec.lite.inputs import read_item_list
-from pocketrec.models import gru4rec, losses, optimizers
-from pocketrec.models.gru4rec import Gru4Rec
-from pocketrec.models.tflite import finish
-from pocketrec.models.updates import Rows
+from pocketrec.storage.layout import Dataset
+from pocketrec.training.tf.convert import finish
 
 SMALL = ModelSettings(n_items=40, batch_size=4, hidden_size=8, embedding="shared", negatives=16)
 

@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 from filelock import FileLock
 
-from pocketrec.layout import Dataset
+from pocketrec.storage.layout import Dataset
 
 HERE = Path(__file__).parent
 ITEMS, STEPS = 40, 24

@@ -31,11 +31,11 @@ import pocketrec.dnn.prep
 import pocketrec.ncf.prep
 from ncf_support import two_camps, write_dat
 from pocketrec.dnn.layout import DnnDataset
-from pocketrec.files import STAGED_SUFFIX, content_hash
-from pocketrec.layout import Dataset
-from pocketrec.manifest import Record, read_records
 from pocketrec.ncf.layout import NcfDataset
-from pocketrec.sources.synthetic import synth
+from pocketrec.sources.synth import synth
+from pocketrec.storage.files import STAGED_SUFFIX, content_hash
+from pocketrec.storage.layout import Dataset
+from pocketrec.storage.manifest import Record, read_records
 
 KILLS = int(os.environ.get("POCKETREC_KILLS", "14"))
 SEED = int(os.environ.get("POCKETREC_KILLS_SEED", "1"))
@@ -63,7 +63,7 @@ def watch(event, arguments):
             os.kill(os.getpid(), number)
 
 sys.addaudithook(watch)
-from pocketrec.cli import main
+from pocketrec.cli.app import main
 try:
     main()
 finally:
@@ -99,7 +99,7 @@ class Case:
 def start(dataset: Path, command: tuple[str, ...], *, at: int | None = None, number: int = 0) -> subprocess.Popen[str]:
     """The real command line in a process of its own; with `at` as COUNTED."""
     words = [*command, "--dataset", str(dataset)]
-    program = ["-m", "pocketrec.cli"] if at is None else ["-c", COUNTED, str(dataset), str(at), str(number)]
+    program = ["-m", "pocketrec.cli.app"] if at is None else ["-c", COUNTED, str(dataset), str(at), str(number)]
     return subprocess.Popen([sys.executable, *program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -229,7 +229,7 @@ def rebuild_damaged(dataset: Path, after: dict[str, str]) -> None:
             path = home / next(iter(record.files))
             path.write_bytes(path.read_bytes()[:-1])
             (stage,) = (one for one in pocketrec.verify_data(dataset).stages if one.damaged)
-            program = [sys.executable, "-m", "pocketrec.cli", *shlex.split(stage.rebuild)[1:]]
+            program = [sys.executable, "-m", "pocketrec.cli.app", *shlex.split(stage.rebuild)[1:]]
             done = subprocess.run(program, check=False, capture_output=True, text=True)
             assert done.returncode == 0, (stage.rebuild, done.stderr)
             assert contents(dataset) == after, stage.rebuild

@@ -17,8 +17,8 @@ import numpy as np
 
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import ModelSettings
-from pocketrec.lite.memory import peak_memory
-from pocketrec.sampling import Sampler
+from pocketrec.lite.judge.memory import peak_memory
+from pocketrec.lite.sampling import Sampler
 
 SKIPPED = 2
 """Steps before the clock: memory is allocated, graphs are optimised."""
@@ -70,8 +70,8 @@ def tensorflow(settings: ModelSettings, given: dict[str, Any]) -> dict[str, Any]
 
     tf.config.threading.set_intra_op_parallelism_threads(given["threads"])
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    from pocketrec.models import losses
-    from pocketrec.models.gru4rec import Gru4Rec
+    from pocketrec.gru4rec.tf import losses
+    from pocketrec.gru4rec.tf.model import Gru4Rec
 
     losses.CHUNK = given["chunk"]
     function = Gru4Rec(settings, support=items_of(settings).support).signatures()[given["signature"]]
@@ -82,7 +82,7 @@ def tensorflow(settings: ModelSettings, given: dict[str, Any]) -> dict[str, Any]
 
 def export(settings: ModelSettings, given: dict[str, Any]) -> dict[str, Any]:
     """Write the model file."""
-    from pocketrec.lite.export import model_bytes
+    from pocketrec.gru4rec.export import model_bytes
 
     content = model_bytes(settings, items_of(settings))
     Path(given["model"]).write_bytes(content)

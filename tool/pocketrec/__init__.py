@@ -9,46 +9,47 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from pocketrec.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from pocketrec.batching import batches as batches
     from pocketrec.errors import PocketrecError as PocketrecError
-    from pocketrec.evaluation import evaluate as evaluate
-    from pocketrec.inspection import inspect as inspect
-    from pocketrec.inspection import inspect_model as inspect_model
-    from pocketrec.integrity import verify_data as verify_data
-    from pocketrec.lite.export import export as export
-    from pocketrec.lite.recommending import recommend as recommend
+    from pocketrec.gru4rec.demo import demo as demo
+    from pocketrec.gru4rec.evaluate import evaluate as evaluate
+    from pocketrec.gru4rec.export import export as export
+    from pocketrec.gru4rec.run import run as run
+    from pocketrec.gru4rec.train import train as train
+    from pocketrec.ingestion.ingest import ingest as ingest
+    from pocketrec.lite.inspect_model import inspect_model as inspect_model
+    from pocketrec.lite.judge.verify import verify as verify
+    from pocketrec.lite.recommend import recommend as recommend
     from pocketrec.lite.runtime import OnDeviceModel as OnDeviceModel
-    from pocketrec.lite.verify import verify as verify
-    from pocketrec.partitions import ingest as ingest
-    from pocketrec.pipeline import demo as demo
-    from pocketrec.pipeline import prep as prep
-    from pocketrec.pipeline import run as run
-    from pocketrec.sources.synthetic import synth as synth
-    from pocketrec.splitting import split as split
-    from pocketrec.training import train as train
+    from pocketrec.sessions.batches import batches as batches
+    from pocketrec.sessions.prep import prep as prep
+    from pocketrec.sessions.split import split as split
+    from pocketrec.sources.synth import synth as synth
+    from pocketrec.storage.inspect import inspect as inspect
+    from pocketrec.storage.verify_data import verify_data as verify_data
 
 _HOMES = {
     "PocketrecError": "errors",
-    "synth": "sources.synthetic",
-    "ingest": "partitions",
-    "split": "splitting",
-    "batches": "batching",
-    "train": "training",
-    "export": "lite.export",
-    "verify": "lite.verify",
-    "recommend": "lite.recommending",
-    "evaluate": "evaluation",
-    "inspect": "inspection",
-    "inspect_model": "inspection",
-    "verify_data": "integrity",
-    "prep": "pipeline",
-    "run": "pipeline",
-    "demo": "pipeline",
+    "synth": "sources.synth",
+    "ingest": "ingestion.ingest",
+    "split": "sessions.split",
+    "batches": "sessions.batches",
+    "prep": "sessions.prep",
+    "train": "gru4rec.train",
+    "evaluate": "gru4rec.evaluate",
+    "export": "gru4rec.export",
+    "verify": "lite.judge.verify",
+    "run": "gru4rec.run",
+    "demo": "gru4rec.demo",
+    "recommend": "lite.recommend",
     "OnDeviceModel": "lite.runtime",
+    "inspect": "storage.inspect",
+    "inspect_model": "lite.inspect_model",
+    "verify_data": "storage.verify_data",
 }
+"""The module below `pocketrec` that each name is in."""
 __all__ = ["__version__", *_HOMES]
 
 

@@ -6,6 +6,7 @@ prints the message alone and exits with 1; a traceback means a defect in pocketr
 
 from __future__ import annotations
 
+import importlib.util
 from typing import get_args
 
 
@@ -64,6 +65,25 @@ class MissingExtraError(PocketrecError):
             f"{package} is not installed; it is needed to {purpose}.",
             do=f"pip install 'pocketrec[{extra}]'",
         )
+
+
+EXTRAS = {"tensorflow": "train", "ai_edge_litert": "lite", "matplotlib": "lite"}
+"""Optional packages by the name they are imported by, and the extra of pocketrec that installs each."""
+
+
+def require(purpose: str, *packages: str) -> None:
+    """See that optional packages are installed, without importing them.
+
+    Args:
+        purpose: what they are needed to do, for the message.
+        packages: names in `EXTRAS`.
+
+    Raises:
+        MissingExtraError: the first that is not there.
+    """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package.replace("_", "-"), EXTRAS[package], purpose)
 
 
 def check_choice(name: str, value: str, known: object) -> None:

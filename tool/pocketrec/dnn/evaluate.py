@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pocketrec.dnn.accuracy import Accuracy, anchors, measure
 from pocketrec.dnn.layout import DnnDataset
+from pocketrec.dnn.metrics import Accuracy, anchors, measure
 from pocketrec.dnn.network import Network, read_network
 from pocketrec.dnn.sets import RatingSet, prepared, read_sets
-from pocketrec.errors import MissingExtraError
-from pocketrec.manifest import read_records
+from pocketrec.errors import require
 from pocketrec.progress import SILENT, Progress
+from pocketrec.storage.manifest import read_records
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,7 @@ def evaluate(
 
 
 def _draw(path: Path, place: DnnDataset, network: Network, rows: RatingSet, on: str) -> None:
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MissingExtraError("matplotlib", "lite", "draw a picture")
+    require("draw a picture", "matplotlib")
     from pocketrec.dnn.picture import draw
 
     counts = read_records(place.model)["dnn_train"].counts

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pocketrec.dnn.contract import KIND
 from pocketrec.dnn.layout import DnnDataset
 from pocketrec.dnn.network import Network, read_network
+from pocketrec.dnn.runtime import KIND
 from pocketrec.dnn.sets import prepared
 from pocketrec.dnn.verify import verify_export
-from pocketrec.lite.plain import PlainCard
-from pocketrec.lite.plain_export import PlainExportReport, export_plain
+from pocketrec.lite.frozen import PlainCard
 from pocketrec.lite.quiet import native_stderr_closed
-from pocketrec.stored import NetworkFile
+from pocketrec.storage.networks import NetworkFile
+from pocketrec.training.export import PlainExportReport, export_plain
 
 
 def export(dataset: Path | str = "dataset") -> PlainExportReport:
@@ -40,8 +40,8 @@ def export(dataset: Path | str = "dataset") -> PlainExportReport:
 def model_bytes(trained: NetworkFile[Network]) -> bytes:
     """The bytes of the .tflite of a network."""
     with native_stderr_closed():
-        from pocketrec.models.dnn_lite import LiteDnn
-        from pocketrec.models.tflite import convert_plain
+        from pocketrec.dnn.tf.lite_model import LiteDnn
+        from pocketrec.training.tf.convert import convert_plain
 
         settings = trained.network.settings
         module = LiteDnn(settings, trained.network.weights)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from pocketrec.layout import Side
+from pocketrec.storage.layout import Side
 
 
 @dataclass(frozen=True)

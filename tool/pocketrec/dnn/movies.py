@@ -27,9 +27,9 @@ import numpy as np
 import polars as pl
 
 from pocketrec.errors import LogError
-from pocketrec.files import content_hash, staged_name
 from pocketrec.schema import Float32
 from pocketrec.sources.streams import STDIN, Wanted, open_log, packing_of
+from pocketrec.storage.files import content_hash, staged_name
 
 ITEM_ID = "item_id"
 NUMBERS = ("support", "year", "dated", "tagged")

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from pocketrec.errors import SettingsError, check_choice
 from pocketrec.schema import Float32, Int32
-from pocketrec.stored import Arrays, NetworkFile, read_network_file
+from pocketrec.storage.networks import Arrays, NetworkFile, read_network_file
 
 Task = Literal["rate", "classify"]
 PAIRS_A_BLOCK = 1 << 15

@@ -10,8 +10,8 @@ import numpy as np
 
 from pocketrec.dnn.network import DnnSettings
 from pocketrec.dnn.sets import RatingSet
-from pocketrec.files import staged_file
 from pocketrec.schema import Float32, Int32
+from pocketrec.storage.files import staged_file
 
 INK, TRAIN, VALID, FAINT = "#343a40", "#868e96", "#1c7ed6", "#dee2e6"
 BINS = 36

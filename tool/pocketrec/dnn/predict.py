@@ -12,9 +12,9 @@ from pocketrec.dnn.layout import DnnDataset
 from pocketrec.dnn.network import expected_rating, read_network
 from pocketrec.dnn.sets import prepared
 from pocketrec.errors import SettingsError
-from pocketrec.items import read_items
-from pocketrec.ratings import code_of
+from pocketrec.ingestion.ratings import code_of
 from pocketrec.schema import Int32
+from pocketrec.storage.item_index import read_items
 
 
 @dataclass(frozen=True)

@@ -19,16 +19,11 @@ import polars as pl
 
 from pocketrec.dnn.layout import DnnDataset
 from pocketrec.dnn.movies import ITEM_ID, LOGS, Extras, extras_of, genres_of, item_features, item_table, top_tags
-from pocketrec.dnn.roles import SETS, RandomRoles, Roles, Split, TimeRoles, UserRoles
+from pocketrec.dnn.split import SETS, RandomRoles, Roles, Split, TimeRoles, UserRoles
 from pocketrec.errors import SettingsError, check_choice
-from pocketrec.files import staged_folder
-from pocketrec.layout import Dataset
-from pocketrec.lock import hold
-from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
-from pocketrec.partitions import BadRows, IngestReport, ingest
-from pocketrec.parts import Parts
-from pocketrec.progress import SILENT, Progress
-from pocketrec.ratings import (
+from pocketrec.ingestion.ingest import BadRows, IngestReport, ingest
+from pocketrec.ingestion.parts import Parts
+from pocketrec.ingestion.ratings import (
     COUNT,
     Duplicates,
     Ratings,
@@ -38,10 +33,16 @@ from pocketrec.ratings import (
     save_array,
     user_ids,
 )
+from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import ITEM, RATING, ROW, SESSION, Float32, UInt8
-from pocketrec.sources.tabular import Columns
-from pocketrec.space import OVERHEAD, room
-from pocketrec.writers import Npy, Writer
+from pocketrec.sources.delimited import Columns
+from pocketrec.storage.files import staged_folder
+from pocketrec.storage.formats import Npy
+from pocketrec.storage.layout import Dataset
+from pocketrec.storage.lock import hold
+from pocketrec.storage.manifest import OutputFile, Record, drop_record, read_records, write_record
+from pocketrec.storage.space import OVERHEAD, room
+from pocketrec.storage.writer import Writer
 
 STAGE = "dnn_prep"
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pocketrec.dnn.contract import KIND
 from pocketrec.dnn.network import DnnSettings
 from pocketrec.errors import ModelError
-from pocketrec.lite.plain import PlainModel
+from pocketrec.lite.contract import TensorSpec
+from pocketrec.lite.frozen import PlainModel
+from pocketrec.lite.judge.frozen_checks import ANY, Signatures
 from pocketrec.schema import Float32, Int32
 
 
@@ -31,3 +32,14 @@ class DnnModel(PlainModel[DnnSettings]):
             )
         found = self.run("predict", user=np.array([user], np.int32), items=items)
         return found["ratings"], found.get("probabilities")
+
+
+KIND = "dnn"
+
+
+def signatures_of(settings: DnnSettings) -> Signatures:
+    """Signature name -> (inputs, outputs) by name."""
+    outputs = {"ratings": TensorSpec((ANY,))}
+    if settings.task == "classify":
+        outputs["probabilities"] = TensorSpec((ANY, settings.outputs))
+    return {"predict": ({"user": TensorSpec((1,), "int32"), "items": TensorSpec((ANY,), "int32")}, outputs)}

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pocketrec import sides
-from pocketrec.arrays import open_array
 from pocketrec.dnn.layout import DnnDataset
-from pocketrec.dnn.roles import SETS
+from pocketrec.dnn.split import SETS
 from pocketrec.errors import DatasetError, SettingsError
-from pocketrec.manifest import Record
 from pocketrec.schema import Float32, Int32
+from pocketrec.storage import repair
+from pocketrec.storage.manifest import Record
+from pocketrec.storage.npy import open_array
 
 ROWS_A_BLOCK = 1 << 16
 
@@ -72,8 +72,8 @@ class RatingSets:
 
 
 def prepared(place: DnnDataset) -> Record:
-    """What prep says it wrote; see `sides.prepared`."""
-    return sides.prepared(place, place.ratings)
+    """What prep says it wrote; see `repair.prepared`."""
+    return repair.prepared(place, place.ratings)
 
 
 def read_sets(place: DnnDataset) -> RatingSets:

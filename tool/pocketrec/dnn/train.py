@@ -13,19 +13,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pocketrec.dnn.accuracy import Accuracy, measure
 from pocketrec.dnn.layout import DnnDataset
+from pocketrec.dnn.metrics import Accuracy, measure
 from pocketrec.dnn.network import DnnSettings, Network, Task
+from pocketrec.dnn.options import DnnTraining
 from pocketrec.dnn.sets import RatingSets, read_sets
-from pocketrec.dnn.training import DnnTraining
-from pocketrec.epoch_runs import Checkpoints, History, run_epochs
-from pocketrec.errors import MissingExtraError, ModelError, SettingsError
+from pocketrec.errors import ModelError, SettingsError, require
 from pocketrec.lite.quiet import native_stderr_closed
-from pocketrec.lock import hold
-from pocketrec.manifest import OutputFile, Record, drop_record, json_values, read_records, write_record
 from pocketrec.progress import SILENT, Progress
-from pocketrec.space import OVERHEAD, room
-from pocketrec.stored import NetworkFile
+from pocketrec.storage.lock import hold
+from pocketrec.storage.manifest import OutputFile, Record, drop_record, json_values, read_records, write_record
+from pocketrec.storage.networks import NetworkFile
+from pocketrec.storage.space import OVERHEAD, room
+from pocketrec.training.epoch_runs import Checkpoints, History, run_epochs
 
 STAGE = "dnn_train"
 
@@ -115,8 +115,7 @@ def train(
     for name, value, least in (("epochs", epochs, 1), ("patience", patience, 0), ("checkpoint_every", checkpoint_every, 1)):
         if value < least:
             raise SettingsError(f"{name} is {value}.", expected=f"{least} or more")
-    if importlib.util.find_spec("tensorflow") is None:
-        raise MissingExtraError("tensorflow", "train", "train a network")
+    require("train a network", "tensorflow")
     with hold(place.home, "dnn train"):
         sets = read_sets(place)
         settings = settings_of(sets, embedding_size, layers, task)
@@ -166,8 +165,8 @@ class _Run:
         elif found and found.is_current(self.place.model, named, {"split": self.split}):
             return self._report(found.counts, resumed=0, reused=True)
         with native_stderr_closed():
-            from pocketrec.models.curves import Curves
-            from pocketrec.models.dnn_training import Trainer
+            from pocketrec.dnn.tf.trainer import Trainer
+            from pocketrec.training.tf.tensorboard import Curves
 
             trainer = Trainer(s, self.training, self.sets)
         history = checkpoints.resume(trainer, epochs)

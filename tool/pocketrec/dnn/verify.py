@@ -14,13 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pocketrec.dnn.contract import signatures_of
 from pocketrec.dnn.network import Network
-from pocketrec.dnn.runtime import DnnModel
-from pocketrec.lite.ladder import Check, Fault, Rung, climb
-from pocketrec.lite.plain_checks import FIRST_RUNGS, TOLERANCE, PlainCase, difference
+from pocketrec.dnn.runtime import DnnModel, signatures_of
+from pocketrec.lite.judge.frozen_checks import FIRST_RUNGS, TOLERANCE, PlainCase, difference
+from pocketrec.lite.judge.ladder import Check, Fault, Rung, climb
 from pocketrec.schema import Int32
-from pocketrec.stored import NetworkFile
+from pocketrec.storage.networks import NetworkFile
 
 USERS, ITEMS = 24, 512
 _RUN = (

@@ -1,18 +1,5 @@
-"""Models on the device: export makes them, verify judges them, runtime runs them with LiteRT and numpy alone."""
+"""A model on the device, with LiteRT and numpy alone: its file, its items, the calls an app makes.
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from pocketrec.lite.runtime import OnDeviceModel as OnDeviceModel
-
-__all__ = ["OnDeviceModel"]
-
-
-def __getattr__(name: str) -> Any:
-    if name != "OnDeviceModel":
-        raise AttributeError(f"module 'pocketrec.lite' has no attribute {name!r}")
-    from pocketrec.lite.runtime import OnDeviceModel
-
-    return OnDeviceModel
+`runtime` runs a GRU4Rec; `frozen` the models of `ncf` and `dnn`, which answer and do not learn. `lite/judge/` verifies
+models. Nothing here knows what makes them. README.md describes the signatures for apps.
+"""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.arrays import open_array
 from pocketrec.errors import DatasetError
-from pocketrec.items import read_items
-from pocketrec.layout import Dataset
 from pocketrec.lite.catalogue import Catalogue
+from pocketrec.storage.item_index import read_items
+from pocketrec.storage.layout import Dataset
+from pocketrec.storage.npy import open_array
 
 Lanes = npt.NDArray[np.int32]
 

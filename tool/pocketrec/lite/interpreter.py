@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
-from pocketrec.errors import MissingExtraError, ModelError
+from pocketrec.errors import ModelError, require
 from pocketrec.lite.quiet import native_stderr_closed
 
 
@@ -22,8 +21,7 @@ def open_interpreter(path: Path, threads: int, *, do: str) -> Any:
         MissingExtraError: LiteRT is not installed.
         ModelError: LiteRT does not load the file.
     """
-    if importlib.util.find_spec("ai_edge_litert") is None:
-        raise MissingExtraError("ai-edge-litert", "lite", "run a .tflite")
+    require("run a .tflite", "ai_edge_litert")
     from ai_edge_litert.interpreter import Interpreter
 
     try:

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrec.errors import FolderError, ModelError
-from pocketrec.files import staged_file
 from pocketrec.lite.contract import FORMAT, Card
+from pocketrec.storage.files import staged_file
 
 Tensors = dict[str, npt.NDArray[Any]]
 

@@ -10,16 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from pocketrec.errors import SettingsError
-from pocketrec.ncf.epochs import EvaluationRows, Producer
-from pocketrec.ncf.evaluation import Popularity, Scorer, full, sampled
 from pocketrec.ncf.interactions import Interactions, prepared, read_interactions
 from pocketrec.ncf.layout import NcfDataset
-from pocketrec.ncf.metrics import Metrics
 from pocketrec.ncf.network import Network, read_network
+from pocketrec.ncf.options import Training
+from pocketrec.ncf.producer import EvaluationRows, Producer
+from pocketrec.ncf.ranking import Metrics, Popularity, Scorer, full, sampled
 from pocketrec.ncf.train import rows_of
-from pocketrec.ncf.training import Training
 from pocketrec.progress import SILENT, Progress
-from pocketrec.stored import NetworkFile
+from pocketrec.storage.networks import NetworkFile
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pocketrec.lite.plain import PlainCard
-from pocketrec.lite.plain_export import PlainExportReport, export_plain
+from pocketrec.lite.frozen import PlainCard
 from pocketrec.lite.quiet import native_stderr_closed
-from pocketrec.ncf.contract import KIND
 from pocketrec.ncf.interactions import prepared, read_interactions
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.network import Network, read_network
+from pocketrec.ncf.runtime import KIND
 from pocketrec.ncf.verify import verify_export
-from pocketrec.stored import NetworkFile
+from pocketrec.storage.networks import NetworkFile
+from pocketrec.training.export import PlainExportReport, export_plain
 
 
 def export(dataset: Path | str = "dataset") -> PlainExportReport:
@@ -40,8 +40,8 @@ def export(dataset: Path | str = "dataset") -> PlainExportReport:
 def model_bytes(trained: NetworkFile[Network]) -> bytes:
     """The bytes of the .tflite of a network."""
     with native_stderr_closed():
-        from pocketrec.models.neumf_lite import LiteNetwork
-        from pocketrec.models.tflite import convert_plain
+        from pocketrec.ncf.tf.lite_model import LiteNetwork
+        from pocketrec.training.tf.convert import convert_plain
 
         settings = trained.network.settings
         module = LiteNetwork(settings, trained.network.weights)

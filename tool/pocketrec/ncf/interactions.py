@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pocketrec import sides
-from pocketrec.arrays import open_array
 from pocketrec.errors import DatasetError, SettingsError
-from pocketrec.items import read_items
-from pocketrec.manifest import Record
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.schema import Int32, Int64
+from pocketrec.storage import repair
+from pocketrec.storage.item_index import read_items
+from pocketrec.storage.manifest import Record
+from pocketrec.storage.npy import open_array
 
 STAGE = "ncf_prep"
 
@@ -85,8 +85,8 @@ class Interactions:
 
 
 def prepared(place: NcfDataset) -> Record:
-    """What prep says it wrote; see `sides.prepared`."""
-    return sides.prepared(place, place.interactions)
+    """What prep says it wrote; see `repair.prepared`."""
+    return repair.prepared(place, place.interactions)
 
 
 def read_interactions(place: NcfDataset) -> Interactions:

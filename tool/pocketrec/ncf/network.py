@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from pocketrec.errors import SettingsError
 from pocketrec.schema import Int32
-from pocketrec.stored import NetworkFile as NetworkFile
-from pocketrec.stored import read_network_file
+from pocketrec.storage.networks import NetworkFile as NetworkFile
+from pocketrec.storage.networks import read_network_file
 
 Floats = npt.NDArray[np.float32]
 Weights = dict[str, Floats]

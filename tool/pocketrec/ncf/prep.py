@@ -15,18 +15,9 @@ import numpy as np
 import polars as pl
 
 from pocketrec.errors import SettingsError, check_choice
-from pocketrec.files import staged_folder
-from pocketrec.layout import Dataset
-from pocketrec.lock import hold
-from pocketrec.manifest import OutputFile, Record, drop_record, read_records, write_record
-from pocketrec.ncf.interactions import STAGE
-from pocketrec.ncf.layout import NcfDataset
-from pocketrec.ncf.negatives import no_negatives
-from pocketrec.ncf.order import Places, by_time, leave_one_out
-from pocketrec.partitions import BadRows, IngestReport, ingest
-from pocketrec.parts import Parts
-from pocketrec.progress import SILENT, Progress
-from pocketrec.ratings import (
+from pocketrec.ingestion.ingest import BadRows, IngestReport, ingest
+from pocketrec.ingestion.parts import Parts
+from pocketrec.ingestion.ratings import (
     COUNT,
     ITEM_CODE,
     USER_CODE,
@@ -37,10 +28,20 @@ from pocketrec.ratings import (
     save_array,
     user_ids,
 )
+from pocketrec.ncf.interactions import STAGE
+from pocketrec.ncf.layout import NcfDataset
+from pocketrec.ncf.negatives import no_negatives
+from pocketrec.ncf.split import Places, by_time, leave_one_out
+from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import ITEM, Int32, Int64
-from pocketrec.sources.tabular import Columns
-from pocketrec.space import OVERHEAD, room
-from pocketrec.writers import Npy, Writer
+from pocketrec.sources.delimited import Columns
+from pocketrec.storage.files import staged_folder
+from pocketrec.storage.formats import Npy
+from pocketrec.storage.layout import Dataset
+from pocketrec.storage.lock import hold
+from pocketrec.storage.manifest import OutputFile, Record, drop_record, read_records, write_record
+from pocketrec.storage.space import OVERHEAD, room
+from pocketrec.storage.writer import Writer
 
 Split = Literal["leave-one-out", "time"]
 

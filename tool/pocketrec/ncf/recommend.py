@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 
 from pocketrec.errors import SettingsError
+from pocketrec.ingestion.ratings import code_of
 from pocketrec.ncf.interactions import prepared, read_ids, read_interactions
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.network import read_network
-from pocketrec.ratings import code_of
 from pocketrec.schema import Int32
 
 

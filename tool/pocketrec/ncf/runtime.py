@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from pocketrec.errors import ModelError
-from pocketrec.lite.plain import PlainModel
-from pocketrec.ncf.contract import KIND
+from pocketrec.lite.contract import TensorSpec
+from pocketrec.lite.frozen import PlainModel
+from pocketrec.lite.judge.frozen_checks import ANY
 from pocketrec.ncf.network import Floats, NetworkSettings
 from pocketrec.schema import Int32
 
@@ -41,3 +42,18 @@ class NcfModel(PlainModel[NetworkSettings]):
         last = self.card.settings.n_items - 1
         if not len(items) or items.min() < 0 or items.max() > last:
             raise ModelError("some item codes are none, or there are no items.", expected=f"one or more of 0 to {last}")
+
+
+KIND = "ncf"
+
+
+_ONE, _MANY, _SCALAR = TensorSpec((1,), "int32"), TensorSpec((ANY,), "int32"), TensorSpec((), "int32")
+
+
+SIGNATURES = {
+    "score": ({"user": _ONE, "items": _MANY}, {"scores": TensorSpec((ANY,))}),
+    "recommend": (
+        {"user": _ONE, "seen": _MANY, "top": _SCALAR},
+        {"items": _MANY, "scores": TensorSpec((ANY,))},
+    ),
+}

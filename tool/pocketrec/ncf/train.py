@@ -6,7 +6,6 @@ the epoch alone, and a checkpoint has all three: a run that was killed ends with
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import time
 from collections.abc import Iterator
@@ -16,25 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pocketrec.epoch_runs import Checkpoints, History, run_epochs
-from pocketrec.errors import MissingExtraError
+from pocketrec.errors import require
 from pocketrec.lite.quiet import native_stderr_closed
-from pocketrec.lock import hold
-from pocketrec.manifest import OutputFile, Record, drop_record, json_values, read_records, write_record
-from pocketrec.ncf.epochs import EvaluationRows, Producer, evaluation_rows
-from pocketrec.ncf.evaluation import Popularity, sampled
+from pocketrec.ncf.batches import read_shards
 from pocketrec.ncf.interactions import Interactions, prepared, read_interactions
 from pocketrec.ncf.layout import NcfDataset
-from pocketrec.ncf.metrics import Metrics
 from pocketrec.ncf.network import Kind, Network, NetworkSettings
-from pocketrec.ncf.shards import read_shards
-from pocketrec.ncf.training import Training
+from pocketrec.ncf.options import Training
+from pocketrec.ncf.producer import EvaluationRows, Producer, evaluation_rows
+from pocketrec.ncf.ranking import Metrics, Popularity, sampled
 from pocketrec.progress import SILENT, Progress
-from pocketrec.space import OVERHEAD, room
-from pocketrec.stored import NetworkFile
+from pocketrec.storage.lock import hold
+from pocketrec.storage.manifest import OutputFile, Record, drop_record, json_values, read_records, write_record
+from pocketrec.storage.networks import NetworkFile
+from pocketrec.storage.space import OVERHEAD, room
+from pocketrec.training.epoch_runs import Checkpoints, History, run_epochs
 
 if TYPE_CHECKING:
-    from pocketrec.models.neumf_training import Trainer
+    from pocketrec.ncf.tf.trainer import Trainer
 
 STAGE, TOP = "ncf_train", 10
 
@@ -122,8 +120,7 @@ def train(
     training.check(layers, eval_batch_size)
     record = prepared(place)
     settings = NetworkSettings(record.counts["users"], record.counts["items"], num_factors, layers, model)
-    if importlib.util.find_spec("tensorflow") is None:
-        raise MissingExtraError("tensorflow", "train", "train a network")
+    require("train a network", "tensorflow")
     needed = OVERHEAD + 4 * 5 * settings.parameters
     with hold(place.home, "ncf train"), room(place.model, "ncf train", needed):
         run = _Run(place, settings, training, record.content, progress)
@@ -154,8 +151,8 @@ class _Run:
         self.judged_on = "valid" if len(self.interactions.valid) else "test"
         source, epochs = self._source(shards), self.training.train_epochs
         with native_stderr_closed():
-            from pocketrec.models.curves import Curves
-            from pocketrec.models.neumf_training import Trainer
+            from pocketrec.ncf.tf.trainer import Trainer
+            from pocketrec.training.tf.tensorboard import Curves
 
             trainer = Trainer(self.settings, self.training)
         history = self.checkpoints.resume(trainer, epochs)

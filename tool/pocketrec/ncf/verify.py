@@ -15,13 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pocketrec.lite.ladder import Check, Fault, Rung, climb
-from pocketrec.lite.plain_checks import FIRST_RUNGS, TOLERANCE, PlainCase, difference
-from pocketrec.ncf.contract import SIGNATURES
+from pocketrec.lite.judge.frozen_checks import FIRST_RUNGS, TOLERANCE, PlainCase, difference
+from pocketrec.lite.judge.ladder import Check, Fault, Rung, climb
 from pocketrec.ncf.interactions import Interactions
 from pocketrec.ncf.network import Network
-from pocketrec.ncf.runtime import NcfModel
-from pocketrec.stored import NetworkFile
+from pocketrec.ncf.runtime import SIGNATURES, NcfModel
+from pocketrec.storage.networks import NetworkFile
 
 USERS, ITEMS, TOP = 24, 512, 20
 _RUN = (

@@ -18,8 +18,8 @@ import polars as pl
 
 from pocketrec.errors import LogError
 from pocketrec.schema import ITEM, RATING, SESSION, TIME
+from pocketrec.sources.delimited import Columns, Lines
 from pocketrec.sources.streams import Wanted
-from pocketrec.sources.tabular import Columns, Lines
 
 RATINGS = Wanted("ratings", re.compile(r"^(ratings\.(csv|dat)|u\.data|[^.].*\.inter)$", re.IGNORECASE))
 """Which member of a zip holds the ratings."""

@@ -22,8 +22,8 @@ import numpy as np
 import polars as pl
 
 from pocketrec.schema import CLICK_COLUMNS, ITEM, ROW, SESSION, TIME, Int64
-from pocketrec.sources import other_times
-from pocketrec.sources.blocks import runs
+from pocketrec.sources import timestamps
+from pocketrec.sources.block_scan import runs
 from pocketrec.sources.lines import BOM, NOT_READ, count_lines, skip_runs
 from pocketrec.sources.timestamps import parse_times
 
@@ -167,7 +167,7 @@ class Lines:
             clicks = _clicks(_read_block(text, self._columns).lazy(), self._columns).collect()
         except NOT_READ:
             return None
-        clicks = clicks.with_columns(other_times.times_of(clicks[TIME], self.timezone).alias(TIME))
+        clicks = clicks.with_columns(timestamps.times_of(clicks[TIME], self.timezone).alias(TIME))
         whole = len(clicks) == count_lines(text) and not sum(clicks.null_count().row(0))
         return clicks.select(SESSION, ITEM, TIME) if whole else None
 
@@ -181,8 +181,8 @@ class Lines:
         reasons = [_what_is_wrong(parts, self.fields) for parts in fields]
         fine = [row for row, reason in enumerate(reasons) if not reason]
         times = pl.Series([fields[row][1].decode() for row in fine], dtype=pl.String)
-        for row in np.flatnonzero(other_times.times_of(times, self.timezone).is_null().to_numpy()):
-            reasons[fine[row]] = f"Timestamp is not of the form {other_times.EXPECTED}"
+        for row in np.flatnonzero(timestamps.times_of(times, self.timezone).is_null().to_numpy()):
+            reasons[fine[row]] = f"Timestamp is not of the form {timestamps.EXPECTED}"
         return reasons
 
 

@@ -1,0 +1,216 @@
+"""Training: against the signatures that LiteRT has, killed and resumed, handed to a .tflite, measured there."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import call
+from pocketrec.errors import ModelError, SettingsError
+from pocketrec.gru4rec import train as training
+from pocketrec.gru4rec.checkpoints import Checkpoint, Position, read_checkpoint, write_checkpoint
+from pocketrec.gru4rec.evaluate import evaluate
+from pocketrec.gru4rec.export import export
+from pocketrec.lite.contract import STEP, ModelSettings
+from pocketrec.lite.judge.formulas import forward, no_masks, scores_of
+from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.lite.sampling import Sampler
+from pocketrec.sessions.prep import prep
+from pocketrec.sessions.sequences import read_sequences
+from pocketrec.sources.synth import synth
+from pocketrec.storage.layout import Dataset
+from pocketrec.storage.manifest import read_records
+from pocketrec.storage.repair import rebuild_command
+from ranking_oracle import slow_rank
+
+SMALL: dict[str, Any] = {
+    "embedding": "shared",
+    "hidden_size": 12,
+    "optimizer": "adagrad",
+    "learning_rate": 0.1,
+    "dropout_embedding": 0.1,
+    "negatives": 64,
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prepared")
+    synth(folder / "clicks.dat", clicks=6000, seed=5)
+    prep(folder / "clicks.dat", folder / "d", holdout=20 * 86400.0, batch_size=8, formats=["npy"], tail="pad")
+    return folder / "d"
+
+
+@pytest.fixture
+def where(tmp_path: Path, prepared: Path) -> Dataset:
+    shutil.copytree(prepared, tmp_path / "d")
+    return Dataset(tmp_path / "d")
+
+
+def test_steps_are_those_of_the_exported_model(where: Dataset) -> None:
+    """The same weights after the same steps: rows scattered in place here, whole tables computed anew on LiteRT."""
+    from pocketrec.gru4rec.tf.sparse_model import InPlaceGru4Rec
+    from pocketrec.lite.inputs import open_batches, read_item_list
+
+    items, rows = read_item_list(where), open_batches(where, 8).head(12)
+    for more in ({}, {"loss": "bpr-max"}, {"embedding": "none", "momentum": 0.2}, {"embedding": "separate"}):
+        settings = {**SMALL, **more}
+        exported = OnDeviceModel(export(where.root, batch_size=8, **settings).path)
+        fast = InPlaceGru4Rec(exported.settings, support=items.support)
+        drawn = Sampler(items.support).draw(12 * 64).reshape(12, 64)
+        steps = fast.prepare(rows.feats, rows.targets, rows.masks, drawn, done=0)
+        losses, state = fast.train_block(steps, exported.fresh_state())
+        there = exported.fresh_state()
+        for i in range(12):
+            reset = rows.masks[i][:, None].astype(np.float32) * there
+            loss, there = exported.train_sampled(rows.feats[i], rows.targets[i], reset, drawn[i])
+            assert losses[i] == pytest.approx(loss, rel=1e-4), (more, i)
+        np.testing.assert_allclose(state, there, atol=2e-4)
+        saved = exported.save()
+        for name, tensor in fast.tensors().items():
+            np.testing.assert_allclose(tensor, saved[name], atol=5e-4, err_msg=f"{more} {name}")
+
+
+KILLED = """
+import os, sys
+from pocketrec.gru4rec import train as training
+
+training.STEPS_A_BLOCK, training.SECONDS_A_CHECKPOINT = 16, 0.0
+saves, save = 0, training._Job._save
+
+def save_and_die(self, path, state):
+    global saves
+    save(self, path, state)
+    saves += 1
+    if saves == 5:
+        os.kill(os.getpid(), 9)
+
+training._Job._save = save_and_die
+training.train(sys.argv[1], batch_size=8, epochs=2, **eval(sys.argv[2]))
+"""
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(where: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "STEPS_A_BLOCK", 16)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(where.root), repr(SMALL)], capture_output=True, check=False)
+    assert done.returncode == -9, done.stderr
+    assert read_checkpoint(where.checkpoint(8, last=True)).position.step == 80
+    resumed = training.train(where.root, batch_size=8, epochs=2, **SMALL)
+    assert resumed.resumed
+    one = read_checkpoint(where.checkpoint(8, last=True))
+    whole = training.train(where.root, batch_size=8, epochs=2, fresh=True, **SMALL)
+    assert not whole.resumed
+    other = read_checkpoint(where.checkpoint(8, last=True))
+    assert resumed.losses == whole.losses
+    for name, tensor in one.tensors.items():
+        np.testing.assert_array_equal(tensor, other.tensors[name], err_msg=name)
+    assert one.position == other.position
+
+
+def test_training_helps_and_the_tflite_measures_the_same(where: Dataset) -> None:
+    code, out, _ = call(
+        *("train", "--dataset", where.root, "--batch-size", 8, "--epochs", 3, "--hidden-size", 12, "--negatives", 64),
+        "--json",
+    )
+    assert code == 0
+    report = json.loads(out)
+    assert report["losses"][0] > report["losses"][-1]
+    kept = read_checkpoint(Path(report["checkpoint"]))
+    assert kept.position.epoch == report["kept"] == 1 + int(np.argmax(report["validation"]))
+    here = evaluate(where.root, model=report["checkpoint"])
+    recall = {one.name: one.recall[20] for one in here.models}
+    assert here.models[0].recall[20] > recall["popularity"]
+    code, out, _ = call("export", "--dataset", where.root, "--batch-size", 8, "--from", report["checkpoint"])
+    assert code == 0
+    path = where.tflite(8)
+    there = evaluate(where.root, model=path, anchors=False)
+    assert there.events == here.events
+    assert there.models[0].recall == here.models[0].recall
+    assert there.models[0].mrr == pytest.approx(here.models[0].mrr, abs=1e-6)
+    saved = OnDeviceModel(path).save()
+    assert saved[STEP] == kept.tensors[STEP] > 0
+    for name in kept.settings.state:
+        np.testing.assert_array_equal(saved[name], kept.tensors[name], err_msg=name)
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    again = shlex.split(rebuild_command(where.root, read_records(where.model)["export_bs8"]))
+    code, _, err = call(*again[1:])
+    assert code == 0, err
+    assert path.read_bytes() == content
+
+
+def test_a_checkpoint_is_measured_as_by_a_slow_walk(where: Dataset) -> None:
+    """One session at a time in numpy, the state fresh at each: lanes, masks and padding change nothing."""
+    path = training.train(where.root, batch_size=8, epochs=1, **SMALL).checkpoint
+    found = evaluate(where.root, model=path, cutoffs=(5, 20), anchors=False)
+    kept = read_checkpoint(path)
+    tensors = {name: kept.tensors[name].astype(np.float64) for name in kept.settings.weights}
+    ranks = []
+    for items, lengths in read_sequences(where, "test"):
+        for session in np.split(items, np.cumsum(lengths)[:-1]):
+            state: Any = np.zeros((1, 12))
+            for code, target in pairwise(session):
+                step = forward(tensors, np.array([code]), state, no_masks(kept.settings, 1), kept.settings)
+                state = step.state
+                ranks.append(slow_rank(scores_of(state, tensors["output"])[0].tolist(), target, "conservative"))
+    assert found.events == len(ranks) > 100
+    for n in (5, 20):
+        assert found.models[0].recall[n] == pytest.approx(np.mean([rank <= n for rank in ranks]), abs=1.5 / len(ranks))
+        assert found.models[0].mrr[n] == pytest.approx(np.mean([(rank <= n) / rank for rank in ranks]), abs=2e-3)
+
+
+def test_on_train_full_the_last_epoch_is_kept(where: Dataset) -> None:
+    call("batches", "--dataset", where.root, "--batch-size", 8, "--formats", "npy", "--train-on", "train_full")
+    report = training.train(where.root, batch_size=8, epochs=1, **SMALL)
+    assert (report.validation, report.kept) == ((), 1)
+    again = training.train(where.root, batch_size=8, epochs=1, **SMALL)
+    assert again.resumed
+    assert again.events == 0, "nothing is left to do"
+
+
+def test_curves_for_tensorboard(where: Dataset, tmp_path: Path) -> None:
+    command = ("train", "--dataset", where.root, "--batch-size", 8, "--epochs", 1, "--hidden-size", 4, "--negatives", 8)
+    assert call(*command, "--tensorboard", tmp_path / "board")[0] == 0
+    assert list((tmp_path / "board").glob("events*"))
+
+
+def test_a_loss_that_is_no_number_stops(where: Dataset) -> None:
+    with pytest.raises(ModelError, match="no number"):
+        training.train(where.root, batch_size=8, epochs=1, **{**SMALL, "optimizer": "sgd", "learning_rate": 1e38})
+    with pytest.raises(SettingsError, match="epochs"):
+        training.train(where.root, batch_size=8, epochs=0)
+
+
+def test_a_sampler_that_skips_is_one_that_drew() -> None:
+    for count in (0, 7, 70_000, 140_000):
+        drew, skips = Sampler([3, 1, 4, 1, 5], seed=9), Sampler([3, 1, 4, 1, 5], seed=9)
+        drew.draw(count)
+        skips.skip(count)
+        np.testing.assert_array_equal(drew.draw(70_000), skips.draw(70_000))
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "other", "missing"])
+def test_a_damaged_checkpoint_is_one_message(tmp_path: Path, damage: str) -> None:
+    path, settings = tmp_path / "a.safetensors", ModelSettings(5, 2, 3, optimizer="sgd")
+    tensors = {name: np.zeros(spec.shape, spec.dtype) for name, spec in settings.state.items()}
+    write_checkpoint(path, Checkpoint(settings, "items", "batches", Position(1, losses=(2.0,)), tensors))
+    assert read_checkpoint(path).position == Position(1, losses=(2.0,))
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-3])
+    elif damage == "changed":
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    elif damage == "other":
+        write_checkpoint(path, Checkpoint(settings, "items", "batches", Position(), {"output": np.zeros(3)}))
+    else:
+        path.unlink()
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_checkpoint(path)

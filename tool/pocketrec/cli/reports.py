@@ -1,0 +1,307 @@
+"""Reports as people and programs read them: results and remarks as lines of text, everything as one JSON object."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from functools import singledispatch
+from io import StringIO
+from typing import Any
+
+from pocketrec.gru4rec.demo import DemoReport
+from pocketrec.gru4rec.evaluate import EvaluateReport
+from pocketrec.gru4rec.export import ExportReport
+from pocketrec.gru4rec.run import RunReport
+from pocketrec.gru4rec.train import TrainReport
+from pocketrec.ingestion.ingest import IngestReport
+from pocketrec.lite.inspect_model import ModelReport
+from pocketrec.lite.judge.ladder import Rung
+from pocketrec.lite.judge.verify import VerifyReport
+from pocketrec.lite.recommend import RecommendReport
+from pocketrec.sessions.batches import BatchesReport
+from pocketrec.sessions.prep import PrepReport
+from pocketrec.sessions.split import SplitReport
+from pocketrec.sources.synth import SynthReport
+from pocketrec.storage.inspect import InspectReport
+from pocketrec.storage.layout import SPLITS
+from pocketrec.storage.space import size
+from pocketrec.storage.verify_data import VerifyDataReport
+from pocketrec.training.export import PlainExportReport
+
+SET_NAMES = {"train_tr": "train", "train_valid": "valid", "test": "test"}
+
+
+def as_json(result: Any) -> str:
+    """A report as one JSON object; paths as text."""
+    return json.dumps(dataclasses.asdict(result), indent=1, default=str)
+
+
+@singledispatch
+def results(result: Any) -> Iterable[str]:
+    """What was asked for, line by line, for stdout."""
+    return [str(result)]
+
+
+@singledispatch
+def remarks(result: Any) -> Iterable[str]:  # noqa: ARG001
+    """What is worth knowing besides, for stderr."""
+    return []
+
+
+def done(reused: bool, what: str) -> str:
+    """What was done, or that it had been."""
+    return f"{what} (up to date, not made again)" if reused else what
+
+
+def _day(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+@results.register
+def _(result: SynthReport) -> Iterable[str]:
+    contents = f"{result.clicks:,} clicks, {result.sessions:,} sessions, {result.items:,} items"
+    yield f"Log: {result.path}, {contents}, {size(result.bytes)}"
+
+
+@results.register
+def _(result: IngestReport) -> Iterable[str]:
+    span = f"{_day(result.first_ms)} to {_day(result.last_ms)} UTC"
+    parts = f"{result.parts:,} part" + "s" * (result.parts != 1)
+    what = f"Parquet: {result.rows:,} clicks, {span}, in {parts}, {size(result.bytes)}"
+    yield done(result.reused, what)
+
+
+@remarks.register
+def _(result: IngestReport) -> Iterable[str]:
+    if result.member:
+        yield f"  read from the zip: {result.member}"
+    if result.header:
+        yield "  the first line names the columns; it is not counted"
+    if result.text_ids:
+        yield f"  {' and '.join(result.text_ids)} ids are not all whole numbers; the parts have codes beside them"
+    if result.rejects:
+        share = f"{result.set_aside:,} of {result.lines:,} lines are no clicks ({result.set_aside / result.lines:.3%})"
+        yield f"  {share}; they are in {result.rejects}"
+
+
+@results.register
+def _(result: SplitReport) -> Iterable[str]:
+    yield result.block()
+
+
+@remarks.register
+def _(result: SplitReport) -> Iterable[str]:
+    if result.reused:
+        yield "Split: up to date, not made again"
+
+
+@results.register
+def _(result: BatchesReport) -> Iterable[str]:
+    train = result.sets["train_tr"]
+    what = (
+        f"Batches of {result.batch_size}: {train.steps:,} steps, {train.transitions:,} transitions, {result.items:,} items"
+    )
+    yield done(result.reused, what)
+
+
+@remarks.register
+def _(result: BatchesReport) -> Iterable[str]:
+    for name in SPLITS:
+        one, title = result.sets[name], SET_NAMES[name]
+        total = one.transitions + one.dropped
+        if one.dropped:
+            yield f"  {title}: the tail dropped {one.dropped:,} of {total:,} transitions ({one.dropped / total:.3%})"
+        if one.padded:
+            contents = f"{one.transitions:,} transitions in {one.steps:,} steps"
+            yield f"  {title}: fewer sessions than lanes, so it is padded: {contents}"
+        if one.unknown:
+            yield f"  {title}: {one.unknown:,} clicks left out, their items are not in the train set"
+
+
+@results.register
+def _(result: ExportReport) -> Iterable[str]:
+    settings = result.settings
+    what = f"{settings.n_items:,} items, H={settings.hidden_size}, B={settings.batch_size}, {settings.optimizer}"
+    yield done(result.reused, f"Model: {result.path}, {size(result.bytes)} ({what})")
+
+
+def ladder(rungs: Iterable[Rung]) -> Iterator[str]:
+    """A verdict as a table."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("rung", "verdict", "what was found", box=box.SIMPLE_HEAD, pad_edge=False)
+    colour = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
+    for rung in rungs:
+        table.add_row(rung.name, f"[{colour[rung.verdict]}]{rung.verdict}[/]", rung.detail)
+    text = StringIO()
+    terminal = Console()  # writes nothing; it knows whether stdout is a terminal, and how wide
+    width = terminal.width if terminal.is_terminal else 120
+    Console(file=text, width=width, force_terminal=terminal.is_terminal).print(table)
+    yield text.getvalue().rstrip()
+
+
+@results.register
+def _(result: VerifyReport) -> Iterable[str]:
+    yield from ladder(result.rungs)
+    passed = sum(rung.verdict == "passed" for rung in result.rungs)
+    verdict = "Verified" if result.passed else f"FAILED at {', '.join(rung.name for rung in result.failed)}"
+    speed = f", {result.step_seconds * 1000:.1f} ms a step, {size(result.peak_bytes)} at most" if result.losses else ""
+    fall = (
+        f"; loss {result.losses[0]:.3f} -> {result.losses[-1]:.3f} in {len(result.losses)} steps" if result.losses else ""
+    )
+    yield f"{verdict}: {passed} of {len(result.rungs)} rungs passed{fall}{speed}"
+    yield f"Report: {result.json}" + (f", {result.picture}" if result.picture else "")
+
+
+@results.register
+def _(result: PlainExportReport) -> Iterable[str]:
+    yield done(result.reused, f"Model: {result.path}, {size(result.bytes)}, {result.parameters:,} parameters")
+    yield from ladder(result.rungs)
+    failed = [rung.name for rung in result.rungs if rung.verdict == "failed"]
+    passed = sum(rung.verdict == "passed" for rung in result.rungs)
+    yield f"{'FAILED at ' + ', '.join(failed) if failed else 'Verified'}: {passed} of {len(result.rungs)} rungs passed"
+
+
+def _setting(value: Any) -> str:
+    return ",".join(f"{key}={one}" for key, one in value.items()) if isinstance(value, dict) else str(value)
+
+
+@results.register
+def _(result: TrainReport) -> Iterable[str]:
+    judged = f", MRR@20 on train_valid {result.validation[result.kept - 1]:.4f}" if result.validation else ""
+    yield f"Checkpoint: {result.checkpoint}, epoch {result.kept} of {result.epochs}{judged}"
+    speed = f"; {result.events:,} events, {result.events_per_second:,.0f} a second" if result.events else ""
+    yield f"Loss {' -> '.join(f'{loss:.4f}' for loss in result.losses)}{speed}"
+
+
+@remarks.register
+def _(result: TrainReport) -> Iterable[str]:
+    if result.resumed:
+        yield "  went on from the last checkpoint; --fresh begins anew"
+    if not result.validation:
+        yield "  train_valid is trained on, so nothing was held out to judge by: the last epoch is kept"
+
+
+@results.register
+def _(result: EvaluateReport) -> Iterable[str]:
+    train_on, order = (result.protocol.get(name, "unknown") for name in ("train_on", "session_order"))
+    what = f"{result.events:,} events in {result.sessions:,} sessions, {result.items:,} items of {train_on}"
+    yield f"{result.dataset}, {result.on}: {what}, sessions by {order}; ties {result.ties}"
+    cutoffs = list(result.models[0].recall) if result.models else []
+    titles = [f"{what}@{n}" for what in ("Recall", "MRR") for n in cutoffs]
+    width = max((len(one.name) for one in result.models), default=0)
+    yield f"{'':<{width}}" + "".join(f"{title:>11}" for title in titles)
+    for one in result.models:
+        yield f"{one.name:<{width}}" + "".join(f"{share:>11.4f}" for share in (*one.recall.values(), *one.mrr.values()))
+
+
+@remarks.register
+def _(result: EvaluateReport) -> Iterable[str]:
+    if result.unknown:
+        yield f"  {result.unknown:,} clicks of {result.on} are left out, their items were not trained on"
+    if result.on == "train_valid" and result.protocol.get("train_on") == "train_full":
+        yield "  train_valid is part of train_full: these are figures of what was trained on"
+
+
+@results.register
+def _(result: InspectReport) -> Iterable[str]:
+    yield f"{result.dataset}:" if result.stages else f"{result.dataset}: nothing finished yet"
+    for stage in result.stages:
+        state = (
+            stage.state if stage.state == "current" else f"{stage.state.upper()}: {stage.why}; the next run makes it again"
+        )
+        settings = ", ".join(f"{name}={_setting(value)}" for name, value in stage.settings.items())
+        if aside := stage.counts.get("set_aside"):
+            settings += f", {aside:,} lines set aside"
+        yield f"  {stage.key:<14} {size(stage.bytes):>9}  {state}  [{settings}]"
+
+
+@results.register
+def _(result: ModelReport) -> Iterable[str]:
+    settings = result.settings
+    yield f"{result.model}: {size(result.bytes)}, written by pocketrec {result.version}"
+    yield f"  items      {settings.n_items:,}: {', '.join(result.first_items)}, ...; XXH3-128 {result.items}"
+    shown = {**dataclasses.asdict(settings), **{k: v for one in result.protocol.values() for k, v in one.items()}}
+    for title, names in (
+        ("settings", dataclasses.asdict(settings)),
+        ("protocol", shown.keys() - dataclasses.asdict(settings)),
+    ):
+        yield f"  {title:<10} {', '.join(f'{name}={shown[name]}' for name in sorted(names)) or 'unknown'}"
+    for name, what in result.signatures.items():
+        yield f"  {name:<13} {what if len(what) < 200 else f'{len(what.split(chr(44)))} tensors, weights, slots and step'}"
+
+
+@results.register
+def _(result: RecommendReport) -> Iterable[str]:
+    for one in result.items:
+        yield f"{one.item}\t{one.score:.6f}"
+
+
+@remarks.register
+def _(result: RecommendReport) -> Iterable[str]:
+    if result.unknown:
+        yield f"{result.model} does not know {', '.join(result.unknown)}; left out"
+
+
+@remarks.register
+def _(result: InspectReport) -> Iterable[str]:
+    for path in result.leftovers:
+        yield f"  {path}: left by a run that was killed, or is being written now"
+
+
+@results.register
+def _(result: VerifyDataReport) -> Iterable[str]:
+    if not result.stages:
+        yield f"{result.dataset}: nothing finished yet"
+    for stage in result.stages:
+        verdict = f"DAMAGED: {len(stage.damaged):,} of them" if stage.damaged else "whole"
+        yield f"  {stage.key:<14} {size(stage.bytes):>9}  {stage.files:,} files  {verdict}"
+        for file in stage.damaged:
+            yield f"    {file.path} {file.fault}"
+        if stage.damaged:
+            yield f"    To go on: {stage.rebuild}"
+
+
+def _chain(function: Any, parts: Iterable[Any]) -> Iterator[str]:
+    for part in parts:
+        yield from function(part)
+
+
+@results.register
+def _(result: PrepReport) -> Iterable[str]:
+    """Only the block of counts: what the original prints, and what scripts compare."""
+    return results(result.split)
+
+
+@remarks.register
+def _(result: PrepReport) -> Iterable[str]:
+    yield from results(result.ingest)
+    yield from remarks(result.ingest)
+    yield from remarks(result.split)
+    yield from results(result.batches)
+    yield from remarks(result.batches)
+
+
+@results.register
+def _(result: RunReport) -> Iterable[str]:
+    return _chain(results, (result.prep, result.export, result.verify))
+
+
+@remarks.register
+def _(result: RunReport) -> Iterable[str]:
+    return remarks(result.prep)
+
+
+@results.register
+def _(result: DemoReport) -> Iterable[str]:
+    yield from _chain(results, (result.log, result.run))
+    yield f"Everything is in {result.dataset}/: parquet, rsc15/*.txt, final/*.npy and *.txt, model/*.tflite and verify.png"
+
+
+@remarks.register
+def _(result: DemoReport) -> Iterable[str]:
+    return remarks(result.run)

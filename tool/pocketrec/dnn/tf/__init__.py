@@ -1,0 +1,1 @@
+"""The rating DNN in TensorFlow: the Keras model, its training, and the module that is converted to a .tflite."""

@@ -1,0 +1,148 @@
+"""The parts of an ingested log, as later stages read them.
+
+A part holds whole sessions of one range of session ids, so parts in order are sessions in order, and whatever must see a
+session whole sees one part at a time. Inside a part the rows keep the order of the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pocketrec.errors import DatasetError
+from pocketrec.ingestion.text_ids import ID
+from pocketrec.schema import ITEM, ROW, SESSION, Int64
+from pocketrec.storage.layout import Dataset
+from pocketrec.storage.manifest import read_records
+from pocketrec.storage.repair import check_files, rebuild_command, unreadable
+
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+"""What Polars raises over a file that is not what it was; it panics over some."""
+
+
+class Parts:
+    """The parts of an ingested log, in ascending order of session ids.
+
+    Attributes:
+        record: of the ingest.
+        folders: one a part, part=NNNN.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        """Find the parts through the ingest record.
+
+        Raises:
+            DatasetError: nothing was ingested, or a file is missing.
+        """
+        self.dataset = dataset
+        folder = dataset.clicks.parent
+        record = read_records(folder).get("ingest")
+        if record is None or record.missing(folder):
+            gone = f"{record.missing(folder)[0]} is missing or cut" if record else f"{dataset.clicks} has no ingested log"
+            do = rebuild_command(dataset.root, record) if record else f"pocketrec ingest CLICKS --dataset {dataset.root}"
+            raise DatasetError(f"{gone}.", do=do)
+        self.record = record
+        prefix = f"{dataset.clicks.name}/"  # rejects.csv is described there, too
+        self.folders = sorted({(folder / name).parent for name in record.files if name.startswith(prefix)})
+
+    @property
+    def names(self) -> list[str]:
+        """part=NNNN, for files beside the parts that say more about the same rows."""
+        return [folder.name for folder in self.folders]
+
+    @property
+    def text_ids(self) -> list[str]:
+        """Columns of the ids that came in, where those are text: session_id, item_id."""
+        return [ID[name] for name in (SESSION, ITEM) if name in self.record.counts.get("text_ids", ())]
+
+    def item_ids(self, items: Int64) -> pl.Series:
+        """The ids that came in of some values of the column item: Int64, or String where they are text.
+
+        Raises:
+            DatasetError: the file that has them is damaged.
+        """
+        if ID[ITEM] not in self.text_ids:
+            return pl.Series(items)
+        path = self.dataset.item_ids
+        check_files(path.parent, self.record, [path.name])
+        return pl.read_parquet(path).to_series().gather(items)
+
+    def check(self, part: Path) -> None:
+        """Compare a part with what was ingested. Parquet has no checksums of its own: a changed number is just another.
+
+        Raises:
+            DatasetError: a file of the part is missing, cut or changed.
+        """
+        check_files(part.parents[1], self.record, self._names_of(part))
+
+    def files(self, part: Path) -> list[tuple[Path, int]]:
+        """The files of a part in the order of the log, each with its rows."""
+        return [(part / Path(name).name, self.record.files[name].shape[0]) for name in self._names_of(part)]
+
+    def _names_of(self, part: Path) -> list[str]:
+        prefix = f"{part.parent.name}/{part.name}/"
+        return sorted(name for name in self.record.files if name.startswith(prefix))
+
+
+def read_columns(part: Path, columns: Iterable[str], rows: slice = slice(None)) -> list[Int64]:
+    """Columns of a part, or of one of its files, as int64 arrays of equal length, in log order.
+
+    Args:
+        part: the folder, or the file.
+        columns: their names.
+        rows: from an offset to another, or all.
+
+    Raises:
+        DatasetError: a file of the part cannot be read.
+    """
+    columns = list(columns)
+    frame = read_frame(part, columns, rows)
+    return [frame.drop_in_place(name).to_numpy() for name in columns]
+
+
+def read_frame(part: Path, columns: list[str], rows: slice = slice(None)) -> pl.DataFrame:
+    """The same as a frame, for columns of text.
+
+    Raises:
+        DatasetError: a file of the part cannot be read.
+    """
+    try:
+        scan = _scan(sorted(part.iterdir()) if part.is_dir() else [part])
+        if rows.stop is not None:
+            scan = scan.slice(rows.start, rows.stop - rows.start)
+        return scan.select(columns).collect()
+    except UNREADABLE as error:
+        raise unreadable(_first_unreadable(part, columns), error, expected="Parquet that ingest wrote") from error
+
+
+def _scan(files: list[Path]) -> pl.LazyFrame:
+    return pl.scan_parquet(files, hive_partitioning=False, glob=False)
+
+
+def _first_unreadable(part: Path, columns: list[str]) -> Path:
+    """Which file of a part to blame; Polars does not always say. The part itself where each can be read alone."""
+    for file in sorted(part.iterdir()) if part.is_dir() else []:
+        try:
+            _scan([file]).select(columns).collect()
+        except UNREADABLE:
+            return file
+    return part
+
+
+def read_column(part: Path, column: str) -> Int64:
+    """One whole column of one part. Column after column takes less memory than all at once."""
+    return read_columns(part, [column])[0]
+
+
+def read_lines(part: Path, rows: int) -> Int64:
+    """The lines of the log that a part's rows are, ascending; read only where others lie between the first and the last.
+
+    Args:
+        part: the folder.
+        rows: how many it has, 1 or more.
+    """
+    first, last = (int(read_columns(part, [ROW], slice(at, at + 1))[0][0]) for at in (0, rows - 1))
+    return np.arange(first, last + 1) if last + 1 - first == rows else read_column(part, ROW)

@@ -1,0 +1,204 @@
+"""Ingested ratings, part by part: users with enough of them, dense ids, and each user's in order of time.
+
+A part holds whole users, so nothing here sees more than one part at a time; what is kept across parts grows with the users
+and the items, not with the ratings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from pocketrec.errors import LogError, SettingsError
+from pocketrec.ingestion.parts import Parts, read_frame
+from pocketrec.ingestion.text_ids import ID
+from pocketrec.progress import Progress
+from pocketrec.schema import ITEM, RATING, ROW, SESSION, TIME, Int32, Int64
+from pocketrec.sources.delimited import Columns
+from pocketrec.sources.movielens import RATED_USAGE, RATINGS, USAGE, columns_among
+from pocketrec.sources.parquet import is_parquet
+from pocketrec.sources.streams import STDIN, check_log
+from pocketrec.storage.manifest import OutputFile
+
+Duplicates = Literal["stop", "first"]
+"""What happens when a user has an item twice: stop, or keep the earlier line of the file."""
+
+USER_CODE, ITEM_CODE, COUNT = "user_idx", "item_idx", "count"
+_BINS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Users and items that are left, by code: frames of the ingested id, the count of ratings and the first row.
+
+    Attributes:
+        users: session, count, row, user_idx.
+        items: item, count, row, item_idx.
+    """
+
+    users: pl.DataFrame
+    items: pl.DataFrame
+
+    @property
+    def rows(self) -> int:
+        """Ratings that are left."""
+        return int(self.users[COUNT].sum())
+
+
+class Ratings:
+    """The ratings of an ingest that count."""
+
+    def __init__(self, parts: Parts, min_ratings: int, duplicates: Duplicates, *, rated: bool = False) -> None:
+        """Args:
+        parts: of an ingest of ratings.
+        min_ratings: fewest of a user; users with fewer are left out.
+        duplicates: see `Duplicates`.
+        rated: whether the parts have the ratings' values, which then come along.
+        """
+        self.parts, self.min_ratings, self.duplicates = parts, min_ratings, duplicates
+        self.columns = [SESSION, ITEM, TIME, ROW, *([RATING] if rated else [])]
+
+    def frames(self, progress: Progress, what: str) -> Iterator[pl.DataFrame]:
+        """session, item, time, row (and rating) of the ratings that are left, a part at a time, in the order of the log.
+
+        Raises:
+            LogError: a user has an item twice, and duplicates are to stop at.
+            DatasetError: a part cannot be read.
+        """
+        with progress.task(what, self.parts.record.counts["rows"], "rows") as advance:
+            for folder in self.parts.folders:
+                frame = read_frame(folder, self.columns)
+                advance(len(frame))
+                once = frame.unique([SESSION, ITEM], keep="first", maintain_order=True)
+                if len(once) < len(frame) and self.duplicates == "stop":
+                    raise self._twice(folder, frame)
+                yield once.filter(pl.len().over(SESSION) >= self.min_ratings)
+
+    def _twice(self, folder: Path, frame: pl.DataFrame) -> LogError:
+        again = frame.filter(pl.struct(SESSION, ITEM).is_first_distinct().not_())
+        named = read_frame(folder, [*self.parts.text_ids, ROW]).filter(pl.col(ROW) == again[ROW][0])
+        user, item = (
+            named[name][0] if name in named else again[column][0]
+            for name, column in (("session_id", SESSION), ("item_id", ITEM))
+        )
+        return LogError(
+            f"user {user} has item {item} more than once (and so for {len(again):,} ratings or more).",
+            expected="each item once a user",
+            do="--duplicates first keeps the earlier line of each",
+        )
+
+    def vocabulary(self, progress: Progress) -> Vocabulary:
+        """Codes from 0 by first appearance in what is left.
+
+        Raises:
+            SettingsError: no user has enough ratings.
+        """
+        users, items = [], pl.DataFrame(schema={ITEM: pl.Int64, COUNT: pl.Int64, ROW: pl.Int64})
+        for frame in self.frames(progress, "users"):
+            count = pl.len().cast(pl.Int64).alias(COUNT)
+            users.append(frame.group_by(SESSION).agg(count, pl.min(ROW)))
+            here = frame.group_by(ITEM).agg(count, pl.min(ROW))
+            items = pl.concat([items, here]).group_by(ITEM).agg(pl.sum(COUNT), pl.min(ROW))
+        kept = pl.concat(users)
+        if not len(kept):
+            raise SettingsError(
+                f"no user has {self.min_ratings} ratings or more, so the split is empty.",
+                expected="one user or more with enough ratings",
+                do="lower --min-ratings",
+            )
+        return Vocabulary(coded(kept, USER_CODE), coded(items, ITEM_CODE))
+
+    def by_user(self, vocabulary: Vocabulary, progress: Progress) -> Iterator[tuple[Int64, Int64, Int32, Int64]]:
+        """A part at a time, ratings by user and time, ties in file order: users (n,), starts (n + 1,), items, times."""
+        users, items = vocabulary.users.select(SESSION, USER_CODE), vocabulary.items.select(ITEM, ITEM_CODE)
+        for frame in self.frames(progress, "split"):
+            if not len(frame):
+                continue
+            coded = frame.join(users, on=SESSION, maintain_order="left").join(items, on=ITEM, maintain_order="left")
+            coded = coded.select(USER_CODE, ITEM_CODE, TIME).sort(USER_CODE, TIME, maintain_order=True)
+            who, firsts = np.unique(coded[USER_CODE].to_numpy(), return_index=True)
+            starts = np.append(firsts, len(coded)).astype(np.int64)
+            yield who.astype(np.int64), starts, coded[ITEM_CODE].to_numpy(), coded[TIME].to_numpy()
+
+    def moment(self, share: float, rows: int, progress: Progress) -> int:
+        """The time of the rating before which that share of all ratings lies, exactly, without holding them.
+
+        Two passes: how many fall into each of `_BINS` spans, then the times of the one span that matters.
+        """
+        counts = self.parts.record.counts
+        low, width = counts["first_ms"], (counts["last_ms"] - counts["first_ms"]) // _BINS + 1
+        rank, bins = min(rows - 1, int(share * rows)), np.zeros(_BINS, np.int64)
+        for frame in self.frames(progress, "times"):
+            bins += np.bincount((frame[TIME].to_numpy() - low) // width, minlength=_BINS)
+        ends = np.cumsum(bins)
+        span = int(np.searchsorted(ends, rank, side="right"))
+        begin = low + span * width
+        inside = [frame[TIME].filter(frame[TIME].is_between(begin, begin + width, closed="left")).to_numpy()
+                  for frame in self.frames(progress, "times")]  # fmt: skip
+        return int(np.sort(np.concatenate(inside))[rank - int(ends[span] - bins[span])])
+
+
+def ratings_file(ratings: Path) -> Path:
+    """The file that holds the ratings: as given, or in a folder the one that is called so.
+
+    Raises:
+        LogError: there is none.
+    """
+    expected = "ratings: u.data, ratings.dat, ratings.csv, or their zip"
+    if ratings.is_dir():
+        found = [path for path in sorted(ratings.iterdir()) if path.is_file() and RATINGS.names.search(path.name)]
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(path.name for path in found) or "none"
+        raise LogError(f"{ratings} is a folder with {names} called ratings.", expected=expected, do="name the file")
+    check_log(ratings, expected)
+    return ratings
+
+
+def parquet_columns(ratings: Path, *, rated: bool = False) -> Columns | None:
+    """The columns of a Parquet file, which has no first line to find them by; None for any other file.
+
+    Raises:
+        LogError: their names are not known.
+    """
+    if ratings == STDIN or not is_parquet(ratings):
+        return None
+    names = list(pl.read_parquet_schema(ratings))
+    if (found := columns_among(names, rated)) is None:
+        wanted, usage = (
+            ("a user, an item, a time and a rating", RATED_USAGE) if rated else ("a user, an item and a time", USAGE)
+        )
+        raise LogError(f"{ratings} has the columns {', '.join(names)}.", expected=wanted, do=f"--columns {usage}")
+    return found
+
+
+def user_ids(parts: Parts, users: pl.DataFrame) -> pl.Series:
+    """The ids that came in of users, in the order of a frame with the column session."""
+    if ID[SESSION] not in parts.text_ids:
+        return users[SESSION]
+    named = pl.concat([read_frame(part, [SESSION, ID[SESSION]]).unique() for part in parts.folders])
+    return users.select(SESSION).join(named, on=SESSION, maintain_order="left")[ID[SESSION]]
+
+
+def code_of(ids: pl.Series, wanted: int | str) -> int | None:
+    """The position of an id, given as text or as a number, among those that came in; None where it is not there."""
+    text: int | str | None = str(wanted)
+    if ids.dtype != pl.String:
+        text = int(wanted) if str(wanted).isascii() and str(wanted).isdigit() and int(wanted) < 2**63 else None
+    return ids.index_of(text) if text is not None else None
+
+
+def save_array(path: Path, array: np.ndarray[Any, Any]) -> OutputFile:
+    """Write an array that fits into memory, and describe it."""
+    np.save(path, array)
+    return OutputFile.of(path, array.shape, str(array.dtype))
+
+
+def coded(frame: pl.DataFrame, code: str, *, first: int = 0) -> pl.DataFrame:
+    """The frame by its first rows, with codes from `first` on."""
+    return frame.sort(ROW).with_columns((pl.int_range(pl.len(), dtype=pl.Int32) + first).cast(pl.Int32).alias(code))

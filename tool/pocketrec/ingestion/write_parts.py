@@ -1,0 +1,196 @@
+"""From a log to parts: the fast way for one like the original, the careful way for any other.
+
+The fast way is one scan by Polars, straight into the parts. A log in which that meets a line it cannot read, and every
+other kind of log, is read block by block into a spool (`spool`) and goes to the parts from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial, reduce
+from operator import and_
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pocketrec.ingestion.spool import runs, sample, spool
+from pocketrec.ingestion.text_ids import code_parts
+from pocketrec.progress import SILENT, Progress
+from pocketrec.schema import CLICK_COLUMNS, RATING, SESSION
+from pocketrec.sources import polars_engine, yoochoose
+from pocketrec.sources.logs import Settings, _source, is_rated
+from pocketrec.sources.parquet import is_parquet
+from pocketrec.sources.streams import STDIN, packing_of
+from pocketrec.storage.files import remove_staged, staged_name
+from pocketrec.storage.space import OVERHEAD, is_full, room
+
+ROWS_A_PART = 1 << 19
+MAX_PARTS = polars_engine.MAX_FILES
+OPEN_ROWS = 1 << 20
+"""Rows in all open row groups together; more parts get smaller groups (powers of two), so memory stays as it is."""
+MIN_ROW_GROUP, MAX_ROW_GROUP = 1 << 12, 1 << 14
+ROW_GROUPS_A_RUN = 1 << 11
+"""What the sink knows of each row group is not freed before its end, so a very large log is ingested in several runs."""
+
+LINE_BYTES = 44
+"""Of a line of the original, about."""
+REJECTS, ITEM_IDS = "rejects.csv", "item_ids.parquet"
+
+_READABLE = reduce(and_, (pl.col(name).is_not_null() for name in CLICK_COLUMNS))
+
+
+@dataclass(frozen=True)
+class Read:
+    """How the log was read: as in `IngestReport`, and the size of its text and its hash, where that is known already."""
+
+    lines: int | None = None
+    set_aside: int = 0
+    header: bool = False
+    member: str = ""
+    text_bytes: int = 0
+    digest: str = ""
+    text_ids: tuple[str, ...] = ()
+
+
+def fill(log: Path, home: Path, staged: Path, settings: Settings, force: bool, progress: Progress) -> Read:
+    """Make the parts of a log, and beside them what was set aside (`REJECTS`) and text ids of items (`ITEM_IDS`).
+
+    Args:
+        log: a file or `STDIN`.
+        home: where the parts belong, for messages.
+        staged: an empty folder for them.
+        settings: timezone, and where they are not the usual ones bad_rows, columns and kind.
+        force: begin even where the disk seems too small for it.
+        progress: told about bytes read.
+
+    Raises:
+        LogError: the log cannot be read.
+        SpaceError: the disk is too small.
+    """
+    plain = log != STDIN and not packing_of(log)
+    if plain and not settings.keys() & {"columns", "kind"} and yoochoose.is_original(log):
+        with room(home, "ingest", ingest_bytes(log.stat().st_size), force=force), _attempt(home) as folder:
+            if _sink(log, folder, settings["timezone"], progress):
+                for path in folder.iterdir():
+                    path.rename(staged / path.name)
+                return Read(text_bytes=log.stat().st_size)
+    needed = 0 if log == STDIN else spooled_ingest_bytes(log.stat().st_size, packed=not plain or is_parquet(log))
+    with room(home, "ingest", needed, force=force):
+        try:
+            return _sink_spooled(log, staged, settings, progress)
+        finally:
+            remove_staged(_attempted(home))  # what an attempt wrote after it had been given up
+
+
+@contextlib.contextmanager
+def _attempt(home: Path) -> Iterator[Path]:
+    """A folder for parts that may come to nothing."""
+    folder = _attempted(home)
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        remove_staged(folder)
+
+
+def _attempted(home: Path) -> Path:
+    return staged_name(home.with_name("scan"))
+
+
+def _sink_spooled(log: Path, staged: Path, settings: Settings, progress: Progress) -> Read:
+    """The careful way: every line is judged, the rows are kept on the disk, and then go to the parts."""
+    folder = staged / "spool"
+    folder.mkdir()
+    source = _source(log, settings)
+    aside = settings.get("bad_rows") == "set-aside"
+    spooled = spool(source, folder, staged / REJECTS, set_aside=aside, progress=progress)
+    ids = sample(spooled)
+    cuts = _cuts(ids, spooled.rows)
+    row_group_rows = _row_group_rows(len(cuts) + 1)
+    target = folder / "parts" if spooled.text else staged
+    target.mkdir(exist_ok=True)
+    columns = [*CLICK_COLUMNS, RATING] if is_rated(settings) else CLICK_COLUMNS
+    with progress.task("parts", spooled.rows, "rows") as advance:
+        session = pl.col(SESSION) if progress is SILENT else polars_engine.counted(SESSION, advance, ids.dtype)
+        number = (
+            polars_engine.text_interval(session, cuts)
+            if SESSION in spooled.text
+            else polars_engine.interval(session, cuts.to_list())
+        )
+        for run, frame in enumerate(runs(spooled, ROW_GROUPS_A_RUN * row_group_rows)):
+            name = partial(_file_name, run)
+            polars_engine.sink_parts(frame.select(columns), target, number=number, name=name, row_group_rows=row_group_rows)
+    if spooled.text:
+        with progress.task("coding", spooled.rows, "rows") as advance:
+            parts, name_of_all = sorted(target.iterdir()), Path(_file_name(0, 0, 0)).name
+            code_parts(parts, staged, name_of_all, spooled.text, staged / ITEM_IDS, row_group_rows, advance)
+    shutil.rmtree(folder)
+    # A line of the txt files is about as long as one of the original, however short the log says it.
+    text_bytes = max(source.bytes, LINE_BYTES * spooled.rows)
+    return Read(source.lines, spooled.set_aside, source.header, source.member, text_bytes, source.digest, spooled.text)
+
+
+def _cuts(sample: pl.Series, rows: float) -> pl.Series:
+    """First session id of every part but the first, at quantiles of a sorted sample."""
+    parts = min(MAX_PARTS, max(1, round(rows / ROWS_A_PART)))
+    return sample.gather(np.arange(1, parts) * len(sample) // parts).unique().sort()
+
+
+def _row_group_rows(parts: int) -> int:
+    return int(np.clip(1 << (OPEN_ROWS // parts).bit_length() - 1, MIN_ROW_GROUP, MAX_ROW_GROUP))
+
+
+def _sink(log: Path, folder: Path, timezone: str, progress: Progress) -> bool:
+    """The fast way: scan the log as it is. False where a line is not as in the original; the folder is spoiled then."""
+    size = log.stat().st_size
+    ids, line_bytes = yoochoose.sample(log)
+    if not len(ids):
+        return False
+    rows = size / line_bytes
+    cuts = _cuts(pl.Series(ids), rows).to_list()
+    row_group_rows = _row_group_rows(len(cuts) + 1)
+    rows_a_run = ROW_GROUPS_A_RUN * row_group_rows
+    with progress.task("ingest", size) as advance:
+        counted = polars_engine.counted(SESSION, lambda rows: advance(round(rows * line_bytes)))
+        session = pl.col(SESSION) if progress is SILENT else counted
+        number = pl.when(_READABLE).then(polars_engine.interval(session, cuts)).otherwise(polars_engine.BAD)
+        try:
+            several = rows > rows_a_run
+            scans = yoochoose.scan_in_runs(log, timezone, rows_a_run) if several else [yoochoose.scan(log, timezone)]
+            for run, scan in enumerate(scans):
+                polars_engine.sink_parts(
+                    scan, folder, number=number, name=partial(_file_name, run), row_group_rows=row_group_rows
+                )
+        except (pl.exceptions.ComputeError, pl.exceptions.SchemaError, pl.exceptions.NoDataError) as error:
+            if is_full(error):  # Polars says so in the words it has for a bad line
+                raise
+            return False
+    return not (folder / _file_name(0, polars_engine.BAD, 0)).parent.exists()
+
+
+def _file_name(run: int, part: int, file: int) -> str:
+    """The rows of a part are in the order of its files' names."""
+    return f"part={part:04d}/clicks-{run:03d}-{file:03d}.parquet"
+
+
+PARQUET_A_LOG_BYTE = 0.45
+"""Measured 0.33 for a log grouped by session; more where its rows are shuffled, since neighbours then differ."""
+
+
+UNPACKED_A_PACKED_BYTE = 5
+"""Click logs in archives unpack to 4 to 6 times their size."""
+
+
+def ingest_bytes(log_bytes: int) -> int:
+    """What the Parquet parts of a log of so many bytes take."""
+    return OVERHEAD + math.ceil(PARQUET_A_LOG_BYTE * log_bytes)
+
+
+def spooled_ingest_bytes(log_bytes: int, *, packed: bool) -> int:
+    """What ingest takes for a log that it cannot read twice: besides the parts the same rows in the order of the log."""
+    return 2 * ingest_bytes(log_bytes * (UNPACKED_A_PACKED_BYTE if packed else 1))

@@ -1,0 +1,148 @@
+"""The rungs that all models of `lite.plain` are asked, and what a case of them is.
+
+| rung | what holds |
+|---|---|
+| file | the flatbuffer is whole |
+| operators | TensorFlow Lite builtins only |
+| signatures | those of the contract, with names, ranks and dtypes |
+| card | it is for this split and these weights' settings |
+| load | LiteRT runs it, in a process of its own, which survives |
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrec import version
+from pocketrec.lite.contract import TensorSpec
+from pocketrec.lite.flatbuffer import ModelFile, read_model
+from pocketrec.lite.frozen import PlainCard
+from pocketrec.lite.judge.ladder import Check, Fault
+from pocketrec.storage.networks import NetworkFile, NetworkT
+
+ANY = -1
+"""A length that the app chooses."""
+Signatures = Mapping[str, tuple[Mapping[str, TensorSpec], Mapping[str, TensorSpec]]]
+"""Signature name -> (inputs, outputs) by name."""
+TOLERANCE = 2e-5
+"""Of a number, beside its own size: float32 sums of a few hundred terms in another order."""
+SECONDS = 120
+
+
+@dataclass
+class PlainCase(Generic[NetworkT]):
+    """One exported network on trial.
+
+    Attributes:
+        path: the file.
+        trained: what it was exported from.
+        signatures: that it must have.
+        card: reads the file's card, with LiteRT at hand.
+        once: a program that runs the file of its first argument.
+        file: what the flatbuffer says; set by the rung `file`.
+    """
+
+    path: Path
+    trained: NetworkFile[NetworkT]
+    signatures: Signatures
+    card: Callable[[Path], PlainCard[Any]]
+    once: str
+    file: ModelFile | None = None
+
+    def read(self) -> ModelFile:
+        """The flatbuffer, once the rung `file` has read it."""
+        if self.file is None:
+            raise Fault("the file was not read")
+        return self.file
+
+
+def _check_file(case: PlainCase[Any]) -> str:
+    case.file = read_model(case.path)
+    return f"{case.file.size:,} bytes"
+
+
+def _check_operators(case: PlainCase[Any]) -> str:
+    model = case.read()
+    if model.foreign_operators:
+        raise Fault(", ".join(model.foreign_operators))
+    return f"{len(model.operators)} kinds of builtin operators"
+
+
+def _check_signatures(case: PlainCase[Any]) -> str:
+    found, faults = case.read().signatures, []
+    for name, sides in case.signatures.items():
+        if name not in found:
+            faults.append(f"no signature {name!r}")
+            continue
+        for side, needed, has in zip(("input", "output"), sides, (found[name].inputs, found[name].outputs), strict=True):
+            if set(needed) != set(has):
+                faults.append(f"{name}: {side}s are {', '.join(sorted(has))}, not {', '.join(sorted(needed))}")
+            faults += [
+                f"{name}: {side} {tensor} is {has[tensor]}, not {spec}"
+                for tensor, spec in needed.items()
+                if tensor in has and not _fits(spec, str(has[tensor]))
+            ]
+    if faults:
+        raise Fault("\n".join(faults))
+    return ", ".join(case.signatures)
+
+
+def _fits(spec: TensorSpec, found: str) -> bool:
+    """Whether a tensor is as it should be; the flatbuffer writes a length that may be any as 1 or -1, or leaves it out."""
+    shapes = ([length if length != ANY else one for length in spec.shape] for one in (ANY, 1))
+    forms = {str(TensorSpec(tuple(shape), spec.dtype)) for shape in shapes}
+    return found in forms | ({f"{spec.dtype}[]"} if ANY in spec.shape else set())
+
+
+def _check_card(case: PlainCase[Any]) -> str:
+    card, settings = case.card(case.path), case.trained.network.settings
+    if card.settings != settings or card.split != case.trained.split:
+        raise Fault(f"it is of {card.settings}, split {card.split}, not of {settings}, {case.trained.split}")
+    return f"codes of {settings.n_users:,} users and {settings.n_items:,} items, split {card.split}"
+
+
+def _check_load(case: PlainCase[Any]) -> str:
+    paths = os.pathsep.join(filter(None, [str(Path(version.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]))
+    command = [sys.executable, "-c", case.once, str(case.path.absolute())]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=SECONDS, check=False, env={**os.environ, "PYTHONPATH": paths}
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Fault(f"the process that ran the model took more than {SECONDS} s") from error
+    if done.returncode:
+        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it said nothing")
+        raise Fault(f"the process that ran the model ended with status {done.returncode}: {last}")
+    return "in a process of its own"
+
+
+def difference(what: str, found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
+    """The largest difference, as a share of the size of a number where that is above 1.
+
+    Raises:
+        Fault: it is above the tolerance.
+    """
+    if found.shape != expected.shape:
+        raise Fault(f"{what}: {found.shape} numbers, not {expected.shape}")
+    worst = float(np.max(np.abs(found - expected) / np.maximum(1, np.abs(expected))))
+    if not worst <= TOLERANCE:
+        raise Fault(f"{what}: they differ by {worst:.1e} (allowed {TOLERANCE:.0e})")
+    return worst
+
+
+FIRST_RUNGS: tuple[Check[Any], ...] = (
+    Check("file", _check_file),
+    Check("operators", _check_operators, needs=("file",)),
+    Check("signatures", _check_signatures, needs=("file",)),
+    Check("card", _check_card, needs=("file",)),
+    Check("load", _check_load, needs=("operators", "signatures", "card")),
+)

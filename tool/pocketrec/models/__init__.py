@@ -1,1 +1,0 @@
-"""Networks, one a file, and what needs TensorFlow beside them. Only this folder imports it."""

@@ -1,0 +1,263 @@
+"""Training epochs: every train positive once, with k fresh negatives of its user, in one random order.
+
+With a seed they are those of TensorFlow's official NCF (models r2.1.0), bit for bit, in its draw order from numpy's legacy
+generator: a number a epoch that seeds its shuffle; the negatives of epoch 0; the evaluation set; the negatives of later
+epochs. Any epoch can be asked for at any time: what lies before it is drawn and thrown away, which takes a few nanoseconds
+a number.
+
+Beside the thresholds of the negatives (8 bytes a positive) and the positives (8 bytes), an epoch holds its permutation, 4
+bytes an example; the examples themselves are made a block at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrec.errors import SettingsError
+from pocketrec.ncf.interactions import Interactions, Positives
+from pocketrec.ncf.negatives import Negatives, UInt64, draw
+from pocketrec.parallel import ahead
+from pocketrec.schema import Bool, Int32
+
+MOST = np.iinfo(np.int32).max
+EXAMPLES_A_BLOCK = 1 << 19
+_DRAWS_A_CALL = 1 << 20
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Some batches of B examples, one after the other, (n,) each, n a multiple of B.
+
+    Attributes:
+        users: int32.
+        items: int32.
+        labels: whether the item is a positive.
+        valid: False for what fills the last batch.
+    """
+
+    users: Int32
+    items: Int32
+    labels: Bool
+    valid: Bool
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def batches(self, batch_size: int) -> Iterator[Examples]:
+        """One batch at a time, as views."""
+        for first in range(0, len(self), batch_size):
+            part = slice(first, first + batch_size)
+            yield Examples(self.users[part], self.items[part], self.labels[part], self.valid[part])
+
+
+@dataclass(frozen=True)
+class EvaluationRows:
+    """A positive and its sampled negatives for some users.
+
+    Attributes:
+        users: int32 (n,).
+        items: int32 (n, N + 1); the positive is last, so that it loses ties.
+        duplicates: bool (n, N + 1), whether the same item came before, the positive being first of all.
+    """
+
+    users: Int32
+    items: Int32
+    duplicates: Bool
+
+
+@dataclass(frozen=True)
+class EvaluationBatch:
+    """Some users' rows one after the other, (n,) each, n the evaluation batch size.
+
+    Attributes:
+        users: int32, each user N + 1 times.
+        items: int32, the positive last of each N + 1.
+        duplicates: bool; in the rows that fill the last batch all but one of each N + 1.
+    """
+
+    users: Int32
+    items: Int32
+    duplicates: Bool
+
+
+class Producer:
+    """Makes the epochs and the evaluation set of one run."""
+
+    def __init__(
+        self,
+        interactions: Interactions,
+        *,
+        batch_size: int,
+        epochs: int,
+        num_neg: int = 4,
+        eval_negatives: int = 999,
+        rng: np.random.RandomState,
+    ) -> None:
+        """Args:
+            interactions: the positives.
+            batch_size: B.
+            epochs: how many there will be; it is part of what the seed determines.
+            num_neg: k, negatives a positive.
+            eval_negatives: N, negatives a test positive.
+            rng: in the state in which the original's global generator would be.
+
+        Raises:
+            SettingsError: more examples than an int32 can number, or a user without a negative.
+        """
+        check_producer(batch_size, epochs, num_neg, eval_negatives)
+        self.interactions, self.batch_size, self.num_neg = interactions, batch_size, num_neg
+        self.epochs, self.eval_negatives = epochs, eval_negatives
+        self.positives = len(interactions.items)
+        if self.examples > MOST:
+            raise SettingsError(
+                f"an epoch has {self.examples:,} examples.", expected=f"{MOST:,} at most", do="lower --num-neg"
+            )
+        self.negatives = Negatives(interactions)
+        self._users = interactions.users()
+        self._seeds = [rng.randint(0, MOST, dtype=np.int32) for _ in range(epochs)]
+        self._states = {0: rng.get_state(legacy=False)}  # segment of the stream -> the generator at its beginning
+
+    @property
+    def examples(self) -> int:
+        """Of an epoch, without those that fill the last batch."""
+        return (1 + self.num_neg) * self.positives
+
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch."""
+        return -(-self.examples // self.batch_size)
+
+    def epoch(self, number: int) -> Iterator[Examples]:
+        """The batches of an epoch in order, a few at a time.
+
+        Args:
+            number: from 0.
+        """
+        rng = self._at(0 if number == 0 else number + 1)
+        order = np.arange(self.examples, dtype=np.int32)
+        np.random.RandomState(self._seeds[number]).shuffle(order)
+        block = max(1, EXAMPLES_A_BLOCK // self.batch_size) * self.batch_size
+
+        def pieces() -> Iterator[tuple[Int32, UInt64]]:
+            for first in range(0, len(order), block):
+                rows = order[first : first + block]
+                yield rows, draw(rng, int((rows >= self.positives).sum()))
+
+        yield from ahead(lambda piece: self._examples(*piece), pieces())
+
+    def _examples(self, rows: Int32, draws: UInt64) -> Examples:
+        labels = rows < self.positives
+        rows = np.where(labels, rows, rows % self.positives) if self.num_neg else rows
+        users, items = self._users[rows], self.interactions.items[rows]
+        items[~labels] = self.negatives.at(users[~labels], draws)
+        missing = -len(rows) % self.batch_size
+        if not missing:
+            return Examples(users, items, labels, np.ones(len(rows), bool))
+        filler = np.arange(missing, dtype=np.int32)
+        return Examples(
+            np.concatenate([users, filler % self.interactions.n_users]),
+            np.concatenate([items, filler % self.interactions.n_items]),
+            np.concatenate([labels, np.zeros(missing, bool)]),
+            np.concatenate([np.ones(len(rows), bool), np.zeros(missing, bool)]),
+        )
+
+    def evaluation(self) -> Iterator[EvaluationRows]:
+        """The test positives with their negatives, some users at a time."""
+        yield from evaluation_rows(self.interactions.test, self.negatives, self.eval_negatives, self._at(1))
+
+    def evaluation_batches(self, size: int) -> Iterator[EvaluationBatch]:
+        """The same as the original's batches; what fills the last one has user 0 and item 0.
+
+        Args:
+            size: rows of a batch, a multiple of N + 1.
+
+        Raises:
+            SettingsError: it is none.
+        """
+        users = check_evaluation_batch(size, self.eval_negatives)
+        for rows in evaluation_rows(self.interactions.test, self.negatives, self.eval_negatives, self._at(1), users):
+            missing = -len(rows.users) % users
+            who = np.append(rows.users, np.zeros(missing, np.int32))
+            items = np.pad(rows.items, ((0, missing), (0, 0)))
+            duplicates = np.pad(rows.duplicates, ((0, missing), (0, 0)), constant_values=True)
+            duplicates[len(rows.users) :, -1] = False
+            for first in range(0, len(who), users):
+                part = slice(first, first + users)
+                repeated = np.repeat(who[part], self.eval_negatives + 1)
+                yield EvaluationBatch(repeated, items[part].reshape(-1), duplicates[part].reshape(-1))
+
+    def _at(self, segment: int) -> np.random.RandomState:
+        """The generator at the beginning of a segment of the stream: epoch 0, the evaluation set, epoch 1, 2, ..."""
+        known = max(one for one in self._states if one <= segment)
+        rng = np.random.RandomState()
+        rng.set_state(self._states[known])
+        for passed in range(known, segment):
+            left = self.eval_negatives * len(self.interactions.test) if passed == 1 else self.num_neg * self.positives
+            while left:
+                count = min(left, _DRAWS_A_CALL)
+                draw(rng, count)
+                left -= count
+            self._states[passed + 1] = rng.get_state(legacy=False)
+        return rng
+
+
+def evaluation_rows(
+    positives: Positives, negatives: Negatives, count: int, rng: np.random.RandomState, multiple: int = 1
+) -> Iterator[EvaluationRows]:
+    """Positives with `count` sampled negatives each, some users at a time: a multiple of `multiple`, but for the last.
+
+    The held-out item is not excluded from the draw, as in the original; where it is drawn it is a duplicate.
+    """
+    block = max(1, EXAMPLES_A_BLOCK // (count + 1) // multiple) * multiple
+    for first in range(0, len(positives), block):
+        users = positives.users[first : first + block]
+        drawn = negatives.at(np.repeat(users, count), draw(rng, count * len(users)))
+        items = np.concatenate([positives.items[first : first + block, None], drawn.reshape(-1, count)], axis=1)
+        duplicates = mask_duplicates(items)
+        for rows in (items, duplicates):
+            rows[:, [0, count]] = rows[:, [count, 0]]
+        yield EvaluationRows(users, items, duplicates)
+
+
+def mask_duplicates(items: Int32) -> npt.NDArray[np.bool_]:
+    """Where the same number stood earlier in its row; the shape of `items`."""
+    order = np.argsort(items, axis=1, kind="stable")
+    ordered = np.take_along_axis(items, order, axis=1)
+    again = np.zeros(items.shape, bool)
+    again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    mask = np.empty(items.shape, bool)
+    np.put_along_axis(mask, order, again, axis=1)
+    return mask
+
+
+def check_evaluation_batch(size: int, negatives: int) -> int:
+    """How many users an evaluation batch of so many rows has.
+
+    Raises:
+        SettingsError: it does not hold whole users.
+    """
+    row = negatives + 1
+    if size < row or size % row:
+        near = max(1, size // row) * row
+        raise SettingsError(
+            f"an evaluation batch of {size:,} does not hold whole users: each has {row:,} rows, a positive and "
+            f"{negatives:,} negatives.",
+            expected=f"a multiple of {row:,}, such as {near:,} or {near + row:,}",
+        )
+    return size // row
+
+
+def check_producer(batch_size: int, epochs: int, num_neg: int, eval_negatives: int) -> None:
+    """Raises: SettingsError: a setting no producer can have."""
+    for name, value, least in (
+        ("batch_size", batch_size, 1),
+        ("epochs", epochs, 1),
+        ("num_neg", num_neg, 0),
+        ("eval_negatives", eval_negatives, 1),
+    ):
+        if value < least:
+            raise SettingsError(f"{name} is {value}.", expected=f"{least} or more")

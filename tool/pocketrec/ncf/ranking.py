@@ -1,0 +1,143 @@
+"""Ranking a held-out positive: among sampled negatives, as the original does it, and among all unseen items.
+
+A sampled metric can put models in another order than the full one (Krichene & Rendle 2020, "On Sampled Metrics for Item
+Recommendation"), so both are always shown, with popularity beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrec.ncf.interactions import Interactions, Positives, popularity
+from pocketrec.ncf.producer import EvaluationRows
+from pocketrec.schema import Bool, Int32, Int64
+
+SCORES_A_BLOCK = 1 << 22
+
+
+class Scorer(Protocol):
+    """Anything that scores items for users, higher being better."""
+
+    def pairs(self, users: Int32, items: Int32) -> npt.NDArray[Any]:
+        """(n,) scores of users and items side by side."""
+
+    def all_items(self, users: Int32) -> npt.NDArray[Any]:
+        """(n, I) scores of every item for some users."""
+
+
+class Popularity:
+    """Scores an item by its train rows, whoever asks."""
+
+    def __init__(self, interactions: Interactions) -> None:
+        self.support = popularity(interactions)
+
+    def pairs(self, users: Int32, items: Int32) -> Int64:  # noqa: ARG002
+        """(n,) train rows of each item."""
+        return self.support[items]
+
+    def all_items(self, users: Int32) -> Int64:
+        """(n, I) train rows of every item."""
+        return np.broadcast_to(self.support, (len(users), len(self.support)))
+
+
+def sampled(
+    scorer: Scorer,
+    rows: Iterable[EvaluationRows],
+    top: int,
+    *,
+    ml_perf: bool,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Metrics:
+    """Among the sampled negatives.
+
+    Args:
+        scorer: what is judged.
+        rows: the positives with their negatives.
+        top: k.
+        ml_perf: leave out negatives that were drawn twice; without it they count each time.
+        advance: told about users.
+    """
+    found = [np.empty(0, np.int64)]
+    for some in rows:
+        width = some.items.shape[1]
+        scores = scorer.pairs(np.repeat(some.users, width), some.items.reshape(-1)).reshape(-1, width)
+        found.append(ranks(scores, some.duplicates if ml_perf else None))
+        advance(len(some.users))
+    return metrics(np.concatenate(found), top)
+
+
+def full(
+    scorer: Scorer, interactions: Interactions, name: str, top: int, *, advance: Callable[[int], None] = lambda _: None
+) -> Metrics:
+    """Among all items that the user has not in the train set, nor, for the test, as validation positive.
+
+    Args:
+        scorer: what is judged.
+        interactions: the split.
+        name: test or valid.
+        top: k.
+        advance: told about users.
+    """
+    positives = interactions.positives(name)
+    known = dict(zip(interactions.valid.users.tolist(), interactions.valid.items.tolist(), strict=True))
+    block, found = max(1, SCORES_A_BLOCK // interactions.n_items), []
+    for first in range(0, len(positives), block):
+        some = Positives(positives.users[first : first + block], positives.items[first : first + block])
+        found.append(_full_ranks(scorer, interactions, some, known if name == "test" else {}))
+        advance(len(some))
+    return metrics(np.concatenate(found), top)
+
+
+def _full_ranks(scorer: Scorer, interactions: Interactions, positives: Positives, known: dict[int, int]) -> Int64:
+    scores = scorer.all_items(positives.users)
+    own = scores[np.arange(len(positives)), positives.items]
+    ahead = ~(scores < own[:, None])
+    for row, user in enumerate(positives.users.tolist()):
+        ahead[row, interactions.of(user)] = False
+        if user in known:
+            ahead[row, known[user]] = False
+    ahead[np.arange(len(positives)), positives.items] = False
+    counted: Int64 = ahead.sum(axis=1)
+    return counted
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Means over users.
+
+    Attributes:
+        hr: HR@k.
+        ndcg: NDCG@k.
+        users: how many.
+    """
+
+    hr: float
+    ndcg: float
+    users: int
+
+
+def ranks(scores: npt.NDArray[Any], left_out: Bool | None = None) -> Int64:
+    """The rank of the last column among the others, (n,) from 0.
+
+    Args:
+        scores: (n, N + 1), the positive last. A score that is no number counts as a better one.
+        left_out: (n, N + 1), others that do not count.
+    """
+    ahead = ~(scores[:, :-1] < scores[:, -1:])
+    if left_out is not None:
+        ahead &= ~left_out[:, :-1]
+    counted: Int64 = ahead.sum(axis=1)
+    return counted
+
+
+def metrics(found: Int64, top: int) -> Metrics:
+    """HR and NDCG at `top` of some ranks."""
+    if not len(found):
+        return Metrics(0.0, 0.0, 0)
+    gains = np.where(found < top, np.log(2) / np.log(found + 2.0), 0.0)
+    return Metrics(float((found < top).mean()), float(gains.mean()), len(found))

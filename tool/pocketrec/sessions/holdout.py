@@ -1,0 +1,228 @@
+"""Split: the support filters and the time hold-out of the rsc15 protocol, part by part.
+
+The protocol (facts of the original GRU4Rec preparation), one pass each, not iterated:
+
+1. keep sessions of at least `min_session_length` clicks;
+2. keep items of at least `min_item_support` clicks, counted on what 1 left;
+3. keep sessions of at least `min_session_length` clicks, counted on what 2 left;
+4. tmax = the latest time left; a session whose own latest time is < tmax - holdout is train_full, else test;
+5. test keeps the items of train_full, then sessions of at least `min_session_length` clicks;
+6. 4 and 5 again inside train_full with its own tmax: train_tr and train_valid.
+
+Read as data flow this needs three passes over the parts, and between them only one number a time and one row an item:
+`count` feeds 2; `survey` does 3 and learns tmax and, for every item, the earliest end of a session that has it, which
+decides 5 without looking at train_full again; `assign` gives every row its role. No pass holds a table of sessions.
+
+(The design calls this module `split`; the name belongs to the function, `pocketrec.split`.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from pathlib import Path
+
+import numpy as np
+
+from pocketrec.ingestion.parts import Parts, read_column
+from pocketrec.parallel import ahead
+from pocketrec.schema import ITEM, MS, SESSION, TIME, Bool, Int32, Int64, UInt8
+from pocketrec.sessions.item_codes import MISSING, ItemCodes, ItemCounts
+
+TRAIN_FULL, TEST, TRAIN_TR, TRAIN_VALID = 1, 2, 4, 8
+ROLE_OF = {"train_full": TRAIN_FULL, "test": TEST, "train_tr": TRAIN_TR, "train_valid": TRAIN_VALID}
+"""The bit of each set in a row's role. A row of train_tr is also one of train_full: 5."""
+
+NEVER = np.iinfo(np.int64).max
+LONG_AGO = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The settings of the protocol; holdout in seconds."""
+
+    holdout: float = 86400.0
+    min_session_length: int = 2
+    min_item_support: int = 5
+
+
+@dataclass
+class SetCounts:
+    """Size of one set. known: for each item code, whether the set has the item."""
+
+    events: int
+    sessions: int
+    known: Bool
+
+    @property
+    def items(self) -> int:
+        """Number of different items."""
+        return int(np.count_nonzero(self.known))
+
+
+@dataclass
+class Tally:
+    """Sizes of the four sets, and what orders the vocabulary of train_tr, over some parts.
+
+    support and first_row are of train_tr: for each item code, its clicks and the first line of the log that has it (`NEVER`
+    where there is none).
+    """
+
+    sets: dict[str, SetCounts]
+    support: Int64
+    first_row: Int64
+
+    @classmethod
+    def empty(cls, items: int) -> Tally:
+        """Nothing counted yet, for a vocabulary of `items` codes."""
+        sets = {name: SetCounts(0, 0, np.zeros(items, bool)) for name in ROLE_OF}
+        return cls(sets, np.zeros(items, np.int64), np.full(items, NEVER))
+
+    def add(self, other: Tally) -> None:
+        """Count other parts in."""
+        for name, total in self.sets.items():
+            more = other.sets[name]
+            total.events += more.events
+            total.sessions += more.sessions
+            total.known |= more.known
+        self.support += other.support
+        np.minimum(self.first_row, other.first_row, out=self.first_row)
+
+
+@dataclass
+class Survey:
+    """What the second pass learned. Times are in ms.
+
+    first_end[code] is the earliest end of a session that still has the item: the item is in train_full exactly if that
+    session is.
+    """
+
+    items: ItemCodes
+    tmax: int
+    first_end: Int64
+    scratch: Path
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """The two moments of the hold-out, in seconds: sessions that end before them are train."""
+
+    test: float
+    valid: float
+
+
+def session_codes(session: Int64) -> tuple[Int64, int]:
+    """Sessions of one part numbered 0.. in ascending order of id: the number of each row's session, and how many."""
+    if not len(session):
+        return np.empty(0, np.int64), 0
+    if (session[1:] >= session[:-1]).all():  # a log grouped by ascending session
+        codes = np.zeros(len(session), np.int64)
+        codes[1:] = session[1:] != session[:-1]
+        np.cumsum(codes, out=codes)
+        return codes, int(codes[-1]) + 1
+    low, high = int(session.min()), int(session.max())
+    if high - low < 8 * len(session):  # ids close together: a table is faster than sorting
+        numbers = np.zeros(high - low + 1, np.int64)
+        numbers[session - low] = 1
+        np.cumsum(numbers, out=numbers)
+        return numbers[session - low] - 1, int(numbers[-1])
+    ids, codes = np.unique(session, return_inverse=True)
+    return codes, len(ids)
+
+
+def count(parts: Parts, rules: Rules) -> ItemCounts:
+    """First pass: clicks of each item in sessions that are long enough."""
+
+    def items_that_count(path: Path) -> Int64:
+        parts.check(path)  # in the first pass; the later ones read the same files
+        codes, sessions = session_codes(read_column(path, SESSION))
+        return read_column(path, ITEM)[_long_enough(codes, sessions, rules)]
+
+    counts = ItemCounts()
+    for items in ahead(items_that_count, parts.folders, threads=3):
+        counts.add(items)
+    return counts
+
+
+def survey(parts: Parts, rules: Rules, items: ItemCodes, scratch: Path) -> Survey:
+    """Second pass: which rows survive the filters, and when their sessions end.
+
+    Writes two arrays a part to `scratch`: kept_NAME.npy, the item code of each row (MISSING where it was dropped), and
+    ends_NAME.npy, the end of each session in ms (LONG_AGO where nothing is left of it).
+    """
+
+    def what_is_left(path: Path) -> tuple[Int32, Int64]:
+        codes, sessions = session_codes(read_column(path, SESSION))
+        kept = items.of(read_column(path, ITEM))
+        kept[~_long_enough(codes, sessions, rules)] = MISSING
+        kept[~_long_enough(codes, sessions, rules, kept != MISSING)] = MISSING
+        left = np.flatnonzero(kept != MISSING)
+        ends = np.full(sessions, LONG_AGO)
+        np.maximum.at(ends, codes[left], read_column(path, TIME)[left])
+        np.save(scratch / f"kept_{path.name}.npy", kept)
+        np.save(scratch / f"ends_{path.name}.npy", ends)
+        return kept[left], ends[codes[left]]
+
+    found = Survey(items, LONG_AGO, np.full(len(items), NEVER), scratch)
+    for left, ends in ahead(what_is_left, parts.folders, threads=3):
+        np.minimum.at(found.first_end, left, ends)
+        found.tmax = max(found.tmax, int(ends.max(initial=LONG_AGO)))
+    return found
+
+
+def cuts(parts: Parts, rules: Rules, found: Survey) -> Cuts:
+    """Where train ends and test begins, and the same inside train_full; compared as float seconds, as the original did."""
+    test = found.tmax / MS - rules.holdout
+    latest = LONG_AGO
+    for name in parts.names:
+        ends = np.load(found.scratch / f"ends_{name}.npy", allow_pickle=False)
+        latest = max(latest, int(ends.max(where=ends / MS < test, initial=LONG_AGO)))
+    return Cuts(test, latest / MS - rules.holdout)
+
+
+def assign(kept: Int32, ends: Int64, codes: Int64, found: Survey, cut: Cuts, rules: Rules) -> dict[str, Bool]:
+    """Third pass, one part: for each set of `ROLE_OF`, which of the part's rows are in it."""
+    left = kept != MISSING
+    in_full, in_tr = ends / MS < cut.test, ends / MS < cut.valid  # by session
+    full = left & in_full[codes]
+    tr = left & in_tr[codes]
+    test = _known(left & ~full, kept, codes, len(ends), found.first_end / MS < cut.test, rules)
+    valid = _known(full & ~tr, kept, codes, len(ends), found.first_end / MS < cut.valid, rules)
+    return {"train_full": full, "test": test, "train_tr": tr, "train_valid": valid}
+
+
+def roles(members: dict[str, Bool]) -> UInt8:
+    """The role of each row, an OR of the bits in `ROLE_OF`; 0 for a row that is in no set."""
+    bits = [rows.view(np.uint8) * np.uint8(ROLE_OF[name]) for name, rows in members.items()]
+    return reduce(or_, bits)
+
+
+def _known(rows: Bool, kept: Int32, codes: Int64, sessions: int, known: Bool, rules: Rules) -> Bool:
+    """Of some rows, those with a known item whose sessions stay long enough."""
+    if not rows.any():
+        return rows
+    rows = rows & known[kept]
+    return rows & _long_enough(codes, sessions, rules, rows)
+
+
+def _long_enough(codes: Int64, sessions: int, rules: Rules, rows: Bool | None = None) -> Bool:
+    """For each row, whether its session has enough clicks among `rows` (all rows if None)."""
+    lengths = np.bincount(codes if rows is None else codes[rows], minlength=sessions)
+    return (lengths >= rules.min_session_length)[codes]
+
+
+def tally(members: dict[str, Bool], kept: Int32, codes: Int64, sessions: int, row: Int64, items: int) -> Tally:
+    """Count one part; `items` is the size of the vocabulary that `kept` refers to."""
+    counted = Tally.empty(items)
+    for name, chosen in members.items():
+        rows, here = np.flatnonzero(chosen), np.zeros(sessions, bool)
+        here[codes[rows]] = True
+        size, item = counted.sets[name], kept[rows]
+        size.events, size.sessions = len(rows), int(np.count_nonzero(here))
+        support = np.bincount(item, minlength=items)
+        np.greater(support, 0, out=size.known)
+        if name == "train_tr":
+            counted.support += support
+            counted.first_row[item[::-1]] = row[rows[::-1]]  # rows ascend, so the last to be written is the first to occur
+    return counted

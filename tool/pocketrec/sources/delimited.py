@@ -1,0 +1,200 @@
+"""Any click log of named columns: csv and its kin, with a header, whichever columns it has besides session, item and time.
+
+The separator is the one by which the header has all the names asked for: comma, tab, semicolon or bar. A field may be
+quoted as in RFC 4180, but a line is a line: a line feed inside quotes is not understood. Every line must have as many
+fields as the header. Ids are text as they stand here; whether those of a column are whole numbers is known when all were
+seen (`is_whole`). A time may have any form that `times_of` knows.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+
+import polars as pl
+
+from pocketrec.errors import LogError, SettingsError
+from pocketrec.schema import ITEM, RATING, SESSION, TIME
+from pocketrec.sources import timestamps
+from pocketrec.sources.lines import BOM, NOT_READ, count_lines
+
+NAMES = (SESSION, ITEM, TIME)
+USAGE = "session=NAME,item=NAME,time=NAME, such as session=SessionId,item=ItemId,time=Timestamp"
+UNFIT = "[\t\n\r]"
+"""What an id cannot have, since the txt files are separated by it."""
+_ODD_STARTS = (BOM, b"x\x01")
+"""What Polars would drop, or unpack, at the start of a block. (Other archives are not UTF-8.)"""
+_SEPARATORS = (",", "\t", ";", "|")
+_WHOLE = "^(?:0|[1-9][0-9]{0,18})$"
+
+Columns = Mapping[str, str]
+"""The log's own names of `session`, `item` and `time`, and of `rating` where that is wanted."""
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """`session=A,item=B,time=C` as a mapping.
+
+    Raises:
+        SettingsError: it is not of that form.
+    """
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    columns = {name.strip(): own for name, _, own in pairs}
+    return check_columns(columns if len(columns) == len(pairs) else {}, text)
+
+
+def check_columns(columns: Columns, shown: str = "", names: tuple[str, ...] = NAMES) -> dict[str, str]:
+    """The columns in their order, which is that of `names`.
+
+    Raises:
+        SettingsError: one is missing, or there are others.
+    """
+    if set(columns) != set(names) or not all(columns.values()):
+        raise SettingsError(f"{shown or dict(columns)!r} does not name the columns of a log.", expected=USAGE)
+    return {name: columns[name] for name in names}
+
+
+def missing_columns(name: str, columns: Columns, found: list[str]) -> LogError:
+    """The error for a log without some of the columns."""
+    gone = [own for own in dict.fromkeys(columns.values()) if found.count(own) != 1]
+    what = " and ".join(repr(own) for own in gone) or "them"
+    has = ", ".join(repr(one) for one in found[:20])
+    return LogError(f"{name} has no column, or more than one, called {what}; it has {has}.", expected=USAGE)
+
+
+def is_whole(ids: pl.Series) -> bool:
+    """Whether every id is written as whole numbers are, 0 to 2^63-1, so that as a number it is the same id."""
+    return bool(ids.str.contains(_WHOLE).all()) and not ids.cast(pl.Int64, strict=False).null_count()
+
+
+def fit_ratings(ratings: pl.Series) -> pl.Series:
+    """Ratings as float32; null where one is no finite number."""
+    numbers = ratings.cast(pl.Float32, strict=False)
+    return numbers.set(numbers.is_finite().not_(), None)
+
+
+def fit_ids(ids: pl.Expr) -> pl.Expr:
+    """Text ids; null where one cannot be used."""
+    return pl.when((ids.str.len_bytes() > 0) & ~ids.str.contains(UNFIT)).then(ids)
+
+
+class Lines:
+    """The lines of a log of named columns."""
+
+    def __init__(self, header: list[str], separator: str, columns: Columns, timezone: str) -> None:
+        self.fields, self.separator, self.timezone = len(header), separator, timezone
+        self.places = [header.index(columns[name]) for name in NAMES]
+        self.rating = header.index(columns[RATING]) if RATING in columns else None
+        self.schema = pl.Schema({SESSION: pl.String(), ITEM: pl.String(), TIME: pl.Int64()})
+        if self.rating is not None:
+            self.schema[RATING] = pl.Float32()
+        self.expected = f"{self.fields} fields, {', '.join(f'{columns[name]} the {name}' for name in self.schema)}"
+        self._columns = pl.Schema({str(place): pl.String() for place in range(self.fields)})
+        apart = re.escape(separator)
+        field = rf'(?:[^"{apart}\n]*+|"(?:[^"\n]|"")*+")'
+        line = rf"{field}(?:{apart}{field}){{{self.fields - 1}}}"
+        self._line, self._lines = re.compile(line.encode()), re.compile(rf"(?:{line}\n)*+(?:{line})?".encode())
+
+    @classmethod
+    def of(cls, head: bytes, name: str, columns: Columns, timezone: str) -> tuple[Lines, bool]:
+        """The form of a log by its first line, which is its header.
+
+        Raises:
+            LogError: it does not name the columns.
+        """
+        line = head.split(b"\n", 1)[0].removesuffix(b"\r").decode("utf-8", "replace")
+        headers = {separator: _fields(line, separator) for separator in _SEPARATORS}
+        for separator, header in headers.items():
+            if all(header.count(own) == 1 for own in columns.values()):
+                return cls(header, separator, columns, timezone), True
+        raise missing_columns(name, columns, max(headers.values(), key=len))
+
+    def parse(self, text: bytes) -> pl.DataFrame | None:
+        """Clicks of some lines: session and item as text, time. None where a line is none."""
+        text = text.replace(b"\r\n", b"\n").removesuffix(b"\r")
+        odd = (b"\r", b"\x00", *(b"\n" + start for start in _ODD_STARTS))
+        if any(one in text for one in odd) or text.startswith(_ODD_STARTS) or not _is_utf8(text):
+            return None
+        if b'"' in text:
+            if not self._lines.fullmatch(text):
+                return None
+        elif text.count(self.separator.encode()) != count_lines(text) * (self.fields - 1):
+            return None
+        try:  # it stops at a line with too many fields, so none has too few
+            text = text if text.endswith(b"\n") else text + b"\n"  # Polars overlooks a separator at the very end
+            frame = pl.read_csv(text, has_header=False, schema=self._columns, separator=self.separator, quote_char='"')
+        except NOT_READ:
+            return None
+        session, item, time = (frame[str(place)] for place in self.places)
+        times = timestamps.times_of(time, self.timezone)
+        clicks = pl.DataFrame({SESSION: session, ITEM: item, TIME: times}).with_columns(fit_ids(pl.col(SESSION, ITEM)))
+        if self.rating is not None:
+            clicks = clicks.with_columns(fit_ratings(frame[str(self.rating)]).alias(RATING))
+        whole = len(clicks) == count_lines(text) and not sum(clicks.null_count().row(0))
+        return clicks if whole else None
+
+    def doubtful(self, text: bytes) -> Iterator[tuple[int, int]]:
+        """Begin and end of every line: nothing is plain here."""
+        start = 0
+        while start < len(text):
+            end = text.find(b"\n", start) + 1 or len(text)
+            yield start, end
+            start = end
+
+    def judge(self, lines: list[bytes]) -> list[str]:
+        """Why each line is no click."""
+        whole = [line.removesuffix(b"\r") for line in lines]
+        reasons = [self._what_is_wrong(line) for line in whole]
+        fine = [row for row, reason in enumerate(reasons) if not reason]
+        if self.rating is not None:
+            given = pl.Series([_fields(whole[row].decode(), self.separator)[self.rating] for row in fine], dtype=pl.String)
+            for row in fit_ratings(given).is_null().arg_true().to_list():
+                reasons[fine[row]] = "the rating is no number"
+            fine = [row for row in fine if not reasons[row]]
+        times = [_fields(whole[row].decode(), self.separator)[self.places[2]] for row in fine]
+        nulls = timestamps.times_of(pl.Series(times, dtype=pl.String), self.timezone).is_null()
+        for row in nulls.arg_true().to_list():
+            reasons[fine[row]] = f"the time is not of the form {timestamps.EXPECTED}"
+        return reasons
+
+    def _what_is_wrong(self, line: bytes) -> str:
+        """Why a line is no click, but for its time."""
+        if not line:
+            return "a blank line"
+        if b"\x00" in line:
+            return "a NUL byte"
+        if b"\r" in line:
+            return "a carriage return inside the line"
+        if line.startswith(_ODD_STARTS):
+            return "a byte-order mark, or bytes as an archive has, at its beginning"
+        if not _is_utf8(line):
+            return "bytes that are not UTF-8"
+        if not self._line.fullmatch(line):
+            text = line.decode()
+            if '"' in text and len(_fields(text, self.separator)) == self.fields:
+                return "quotes inside a field"
+            found = len(_fields(text, self.separator))
+            return f"{found} field{'s' * (found != 1)} instead of {self.fields}"
+        fields = _fields(line.decode(), self.separator)
+        for name, place in zip(NAMES[:2], self.places[:2], strict=True):
+            if not fields[place]:
+                return f"the {name} is empty"
+            if "\t" in fields[place]:
+                return f"the {name} has a tab in it"
+        return ""
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        return text.isascii() or bool(text.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    if '"' not in line:
+        return line.split(separator)
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:  # a field of more than 128 kB
+        return line.split(separator)

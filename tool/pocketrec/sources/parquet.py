@@ -1,0 +1,116 @@
+"""A click log as a Parquet file: session, item and time among its columns, read some hundred thousand rows at a time.
+
+Ids may be integers or text. A time may be text or a whole number in any form that `times_of` knows, a datetime (one without
+a zone is the wall clock of the log's), or seconds since the epoch as floats, rounded to milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+import polars as pl
+
+from pocketrec.errors import LogError
+from pocketrec.parallel import ahead
+from pocketrec.progress import Progress
+from pocketrec.schema import ITEM, MS, RATING, SESSION, TIME
+from pocketrec.sources import timestamps
+from pocketrec.sources.delimited import Columns, fit_ids, fit_ratings, missing_columns
+from pocketrec.sources.lines import NOT_READ, BadLine, Clicks, reject_row
+from pocketrec.sources.timestamps import from_wall_clock
+
+ROWS_A_READ = 1 << 17
+
+
+def is_parquet(log: Path) -> bool:
+    """By its first bytes."""
+    with log.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+class TableLog:
+    """A Parquet file as `spool.spool` reads a log; its rows are counted as lines, from 1."""
+
+    header, member, digest = False, "", ""
+
+    def __init__(self, log: Path, columns: Columns, timezone: str) -> None:
+        self.log, self.timezone, self.columns = log, timezone, columns
+        self.name, self.lines, self.bytes = str(log), 0, 0
+        self.expected = ", ".join(f"{own} the {name}" for name, own in columns.items())
+
+    def clicks(self, progress: Progress) -> Generator[Clicks, None, None]:
+        """The rows in their order.
+
+        Raises:
+            LogError: a column is missing or of a dtype that it cannot have, or the file is damaged.
+        """
+        try:
+            schema = pl.read_parquet_schema(self.log)
+            if any(own not in schema for own in self.columns.values()):
+                raise missing_columns(self.name, self.columns, list(schema))
+            self._check(schema)
+            self.lines = pl.scan_parquet(self.log, glob=False).select(pl.len()).collect().item()
+            with progress.task("ingest", self.lines, "rows") as advance:
+                for clicks in ahead(self._read, range(0, self.lines, ROWS_A_READ)):
+                    yield clicks
+                    advance(len(clicks.frame) + clicks.set_aside)
+        except (*NOT_READ, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            why = str(error).split("\n", 1)[0]
+            raise LogError(f"{self.name} is cut or damaged ({why}).", expected="Parquet", do="copy it again") from error
+
+    def _check(self, schema: pl.Schema | dict[str, pl.DataType]) -> None:
+        for name, own in self.columns.items():
+            dtype = schema[own]
+            fit = dtype.is_integer() or isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
+            fit = dtype.is_numeric() if name == RATING else fit
+            if not (fit or (name == TIME and (dtype in (pl.Datetime, pl.Date) or dtype.is_float()))):
+                wanted = {TIME: "integers, text, datetimes or float seconds", RATING: "numbers"}
+                what = wanted.get(name, "integers or text")
+                raise LogError(f"{self.name} has the {name} column {own!r} of {dtype}.", expected=what)
+
+    def _read(self, offset: int) -> Clicks:
+        raw = pl.scan_parquet(self.log, glob=False).slice(offset, ROWS_A_READ)
+        given = raw.select(**{name: pl.col(own) for name, own in self.columns.items()}).collect()
+        times = _times(given[TIME], self.timezone)
+        rows = given.select(_ids(given, SESSION), _ids(given, ITEM)).with_columns(times.alias(TIME))
+        if RATING in given.columns:
+            rows = rows.with_columns(fit_ratings(given[RATING]).alias(RATING))
+        whole = rows.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
+        bad = whole.not_().arg_true().to_list()
+        lines = [_bad_line(given.row(row), rows.row(row, named=True), offset + row + 1) for row in bad]
+        rejects = b"".join(map(reject_row, lines))
+        return Clicks(rows.filter(whole) if bad else rows, len(bad), rejects, lines[0] if lines else None)
+
+
+def _ids(given: pl.DataFrame, name: str) -> pl.Expr:
+    ids = pl.col(name)
+    if not given.schema[name].is_integer():
+        return fit_ids(ids.cast(pl.String))
+    number = ids.cast(pl.Int64, strict=False)
+    return pl.when(number >= 0).then(number).alias(name)
+
+
+def _times(given: pl.Series, timezone: str) -> pl.Series:
+    dtype = given.dtype
+    if isinstance(dtype, pl.Datetime | pl.Date):
+        ms = given.cast(pl.Datetime("us", getattr(dtype, "time_zone", None))).dt.epoch("ms")
+        if getattr(dtype, "time_zone", None) is None and timezone != "UTC":
+            return pl.select(from_wall_clock(pl.lit(ms), timezone)).to_series()
+        return ms
+    if dtype.is_float():
+        whole = pl.when(given.is_finite() & (given >= 0) & (given < timestamps.FIRST_MILLISECONDS)).then(given * MS)
+        return pl.select(whole.round().cast(pl.Int64)).to_series()
+    return timestamps.times_of(given.cast(pl.String), timezone)
+
+
+def _bad_line(given: tuple[object, ...], read: dict[str, object], number: int) -> BadLine:
+    name = next(name for name, value in read.items() if value is None)
+    what = {
+        TIME: f"the time is missing or not of the form {timestamps.EXPECTED}",
+        RATING: "the rating is missing or no number",
+    }.get(name, f"the {name} is missing, empty, negative, larger than 2^63-1, or has a tab or a line end in it")
+    text = ",".join("" if value is None else str(value) for value in given)
+    return BadLine(number, text.encode("utf-8", "backslashreplace"), what)

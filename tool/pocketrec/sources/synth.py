@@ -1,0 +1,148 @@
+"""A click log of YooChoose's shape and format, of any size, in bounded memory, the same bytes for the same seed.
+
+In the order of session ids a block of rows goes straight to the file. The other orders take a second pass: rows are
+scattered into temporary buckets (by time, or by lot), and each bucket is put in order on its own. Sorted buckets one after
+the other are a sort; shuffled buckets, with rows assigned by lot, are a uniform shuffle.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal, get_args
+
+import numpy as np
+import polars as pl
+
+from pocketrec.errors import SettingsError
+from pocketrec.progress import SILENT, Progress
+from pocketrec.sources._synthetic_rows import BLOCK_ROWS, BUCKET, ROW, SCATTER, Maker, Rows
+from pocketrec.sources._synthetic_shop import CATEGORIES, FIRST_MS, LAST_MS, Ints, Shop
+from pocketrec.storage.files import STAGED_SUFFIX, staged_file
+from pocketrec.storage.space import room
+
+Order = Literal["grouped", "interleaved", "shuffled"]
+
+
+@dataclass(frozen=True)
+class SynthReport:
+    """What `synth` wrote.
+
+    Attributes:
+        path: the log.
+        clicks: its rows.
+        sessions: distinct sessions.
+        items: distinct items.
+        bytes: its size.
+        first: the earliest time, as it is written in the log.
+        last: the latest time.
+    """
+
+    path: Path
+    clicks: int
+    sessions: int
+    items: int
+    bytes: int
+    first: str
+    last: str
+
+
+def synth(
+    out: Path | str, *, clicks: int, seed: int = 0, order: Order = "grouped", progress: Progress = SILENT
+) -> SynthReport:
+    """Write a synthetic click log: SessionId,Timestamp,ItemId,Category without a header.
+
+    The same clicks and seed give the same rows, and the same order gives the same bytes.
+
+    Args:
+        out: the file to write; it appears whole or not at all.
+        clicks: rows to write, at least 1.
+        seed: any non-negative integer.
+        order: of the rows: by session id as in the real log, by time, or at random. Within a session of the real log,
+            the order is nearly that of time.
+        progress: watches the rows.
+
+    Raises:
+        SettingsError: clicks, seed or order is out of range, or `out` is a folder.
+        SpaceError: the disk became full; an earlier file of that name is as it was.
+        FolderError: the folder cannot be written.
+    """
+    path = Path(out)
+    _check(path, clicks, seed, order)
+    maker = Maker(clicks, seed)
+    with room(path.parent, "synth"), staged_file(path) as staged, staged.open("wb") as file:
+        if order == "grouped":
+            with progress.task("making", clicks, "clicks") as advance:
+                for rows in maker.blocks():
+                    _write(rows, maker.shop, file)
+                    advance(len(rows))
+        else:
+            _write_ordered(maker, order, file, progress)
+    return SynthReport(path, clicks, maker.sessions, int(maker.seen.sum()), path.stat().st_size, *maker.span())
+
+
+def _check(path: Path, clicks: int, seed: int, order: str) -> None:
+    if clicks < 1:
+        raise SettingsError(f"{clicks} clicks were asked for.", expected="at least 1", do="pass a larger --clicks")
+    if seed < 0:
+        raise SettingsError(f"The seed is {seed}.", expected="0 or more", do="pass a non-negative --seed")
+    if order not in get_args(Order):
+        raise SettingsError(f"There is no order {order!r}.", expected=f"one of {', '.join(get_args(Order))}")
+    if path.is_dir():
+        raise SettingsError(f"{path} is a folder.", expected="the name of a file to write", do=f"try {path}/clicks.dat")
+
+
+def _write(rows: Rows, shop: Shop, file: IO[bytes]) -> None:
+    """Append rows as text. Polars formats half a million of them in well under a tenth of a second."""
+    frame = pl.DataFrame(
+        {
+            "session": rows["session"].copy(),
+            "time": pl.Series(rows["time"].copy()).cast(pl.Datetime("ms")),
+            "item": shop.ids[rows["item"]],
+            "category": pl.Series(CATEGORIES).gather(rows["category"].astype(np.uint32)),
+        }
+    )
+    frame.write_csv(file, include_header=False, quote_style="never", datetime_format="%Y-%m-%dT%H:%M:%S%.3fZ")
+
+
+def _write_ordered(maker: Maker, order: Order, file: IO[bytes], progress: Progress) -> None:
+    """Two passes: scatter into buckets, put each bucket in order."""
+    count = -(-maker.clicks // BLOCK_ROWS)
+    with tempfile.TemporaryDirectory(dir=Path(file.name).parent, prefix=".buckets-", suffix=STAGED_SUFFIX) as name:
+        with progress.task("making", maker.clicks, "clicks") as advance:
+            for number, rows in enumerate(maker.blocks()):
+                by_lot = maker.rng(SCATTER, number).integers(0, count, len(rows))
+                _scatter(rows, by_lot if order == "shuffled" else _time_bucket(rows, count), Path(name))
+                advance(len(rows))
+        with progress.task("ordering", maker.clicks, "clicks") as advance:
+            for number in range(count):
+                rows = _take_bucket(Path(name) / str(number))
+                by_lot = maker.rng(BUCKET, number).permutation(len(rows))
+                rows = rows[by_lot if order == "shuffled" else np.argsort(rows["time"], kind="stable")]
+                _write(rows, maker.shop, file)
+                advance(len(rows))
+
+
+def _time_bucket(rows: Rows, count: int) -> Ints:
+    """0 to `count` - 1 for each row: equal stretches of the log's time."""
+    buckets: Ints = (rows["time"] - FIRST_MS) * count // (LAST_MS - FIRST_MS + 1)
+    return buckets
+
+
+def _scatter(rows: Rows, bucket: Ints, folder: Path) -> None:
+    """Append each row to the file of its bucket, in unchanged order. Opened anew each time: there can be thousands."""
+    ordered = rows[np.argsort(bucket, kind="stable")]
+    edges = np.concatenate([[0], np.cumsum(np.bincount(bucket))])
+    for number in np.flatnonzero(np.diff(edges)):
+        with (folder / str(number)).open("ab") as file:
+            ordered[edges[number] : edges[number + 1]].tofile(file)
+
+
+def _take_bucket(path: Path) -> Rows:
+    """Read a bucket and remove it; one that no row fell into is empty."""
+    if not path.exists():
+        return np.empty(0, dtype=ROW)
+    rows = np.fromfile(path, dtype=ROW)
+    path.unlink()
+    return rows

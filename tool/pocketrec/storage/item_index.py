@@ -1,0 +1,41 @@
+"""The item index of a dataset as a file: which id has which code, and how often it was clicked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pocketrec.errors import DatasetError
+from pocketrec.schema import Int64
+from pocketrec.storage.files import staged_file
+from pocketrec.storage.repair import rebuild_command_of, unreadable
+
+
+def write_items(path: Path, ids: Int64 | pl.Series, support: Int64) -> None:
+    """Write an item index as Parquet: item_id (as it came in), item_idx (int32, 0.. by row), support (int64, clicks)."""
+    frame = pl.DataFrame({"item_id": ids, "item_idx": np.arange(len(ids), dtype=np.int32), "support": support})
+    with staged_file(path) as staged:
+        frame.write_parquet(staged)
+
+
+def read_items(path: Path, columns: Sequence[str] = ("item_id", "item_idx", "support"), do: str = "") -> pl.DataFrame:
+    """Columns of an item index as `write_items` wrote it, or of the vocabulary of the split, which has no item_idx.
+
+    Args:
+        path: the Parquet file, one row an item.
+        columns: their names; support is int64, item_idx is int32, and item_id int64 or String, as the ids came in.
+        do: the command that makes the file, for one that no manifest describes; `pocketrec batches` if empty.
+
+    Raises:
+        DatasetError: the file is missing, cut, or has other columns.
+    """
+    do = do or f"pocketrec batches --dataset {path.parent.parent}"
+    if not path.is_file():
+        raise DatasetError(f"{path} is missing.", expected="an item index", do=rebuild_command_of(path) or do)
+    try:
+        return pl.read_parquet(path, columns=list(columns), glob=False)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise unreadable(path, error, expected=f"Parquet with {', '.join(columns)}", do=do) from error

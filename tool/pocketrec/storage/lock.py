@@ -1,0 +1,108 @@
+"""One process at a time writes into a dataset folder.
+
+The lock is the kernel's, on DIR/.pocketrec.lock: it ends with the process that holds it, however that dies, so there is no
+stale lock to remove by hand. DIR/.pocketrec.holder says for people who holds it. Both are gone when the work is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pocketrec.errors import BusyError
+from pocketrec.storage.files import parents_of, remove_leftovers
+from pocketrec.storage.layout import Dataset
+from pocketrec.storage.space import room
+
+LOCK, HOLDER = ".pocketrec.lock", ".pocketrec.holder"
+
+PATIENCE = 0.3
+"""Seconds to wait for a lock; one that is just being given back is no reason to refuse."""
+
+_held: dict[Path, tuple[int, int]] = {}
+"""Folder -> process and thread that hold it. A fork inherits the table, not the right to write."""
+
+
+@contextlib.contextmanager
+def hold(folder: Path | str, command: str) -> Iterator[None]:
+    """Hold a dataset folder while the `with` block writes into it; made if need be, removed if it fails and is empty.
+
+    A thread that holds the folder may take it again: `prep` holds it for all its stages, and each holds it for itself.
+    The outermost holder removes what a killed run left staged; nobody else can be at work on it then.
+
+    Args:
+        folder: the dataset folder.
+        command: what is going on, for the message that others get.
+
+    Raises:
+        BusyError: another process, or another thread of this one, holds it.
+        SpaceError: the disk has no room for the lock.
+        FolderError: the folder cannot be made or written.
+    """
+    home, me = Path(folder).resolve(), (os.getpid(), threading.get_ident())
+    if _held.get(home) == me:
+        yield
+        return
+    shown = Path(folder)
+    with contextlib.ExitStack() as stack:
+        with room(shown, command):
+            stack.enter_context(parents_of(home / LOCK))
+            stack.enter_context(_locked(home, shown))
+            stack.callback(_held.pop, home, None)
+            _held[home] = me
+            (home / HOLDER).write_text(json.dumps(_about_me(command)), encoding="utf-8")
+            _tidy(home)
+        try:
+            yield
+        except BaseException:
+            _tidy(home)  # a signal may have come between the making of a file and the block that would remove it
+            raise
+
+
+def _tidy(home: Path) -> None:
+    for place in Dataset(home).homes:
+        remove_leftovers(place)
+
+
+@contextlib.contextmanager
+def _locked(home: Path, shown: Path) -> Iterator[None]:
+    lock = FileLock(home / LOCK)
+    try:
+        lock.acquire(timeout=PATIENCE, poll_interval=PATIENCE / 10)
+    except Timeout as error:
+        raise BusyError(
+            f"{shown} is in use by {_holder(home)}.",
+            expected="one process at a time in a dataset folder",
+            do="wait until it is done or stop it, or name another folder with --dataset",
+        ) from error
+    try:
+        yield
+    finally:
+        # Removed while still held: whoever waits for this very file sees that it has no name any more, and asks again.
+        for name in (HOLDER, LOCK):
+            with contextlib.suppress(OSError):
+                (home / name).unlink()
+        lock.release()
+
+
+def _about_me(command: str) -> dict[str, str | int]:
+    since = datetime.now().astimezone().isoformat(" ", "seconds")
+    return {"pid": os.getpid(), "command": command, "since": since, "host": socket.gethostname()}
+
+
+def _holder(home: Path) -> str:
+    """Who holds it, as it says itself; a holder that has just begun, or is from another pocketrec, says nothing."""
+    try:
+        who = json.loads((home / HOLDER).read_text(encoding="utf-8"))
+        where = "" if who["host"] == socket.gethostname() else f" on {who['host']}"
+        return f"process {who['pid']}{where} (pocketrec {who['command']}), since {who['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
