@@ -24,7 +24,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pocketrec.lite.contract import ModelSettings
+from pocketrec.lite.contract import ModelSpec
 from rows import put
 
 HERE = Path(__file__).parent
@@ -147,7 +147,7 @@ def main(
             "storage": storage,
         }
         names = signatures.split(",") + (["recommend", "train_one"] if single and size == sizes[0] else [])
-        has = ModelSettings(**settings).signatures
+        has = ModelSpec(**settings).signatures
         for row in measure(settings, [name for name in names if name in has], steps, repeats):
             put(out, [row], KEY)
             typer.echo(

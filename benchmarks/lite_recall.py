@@ -27,7 +27,7 @@ from pocketrec.gru4rec.evaluate import sequences_record
 from pocketrec.gru4rec.export import convert_model
 from pocketrec.gru4rec.ranking import Ranking
 from pocketrec.gru4rec.scoring import Scorer, rank
-from pocketrec.lite.contract import ModelSettings
+from pocketrec.lite.contract import ModelSpec
 from pocketrec.lite.inputs import read_item_list
 from pocketrec.lite.runtime import LiteScorer, OnDeviceModel
 from pocketrec.storage.layout import Dataset
@@ -93,7 +93,7 @@ def rows_of(task: Task, signature: str, settings: dict[str, Any], steps: int, fo
     from pocketrec.gru4rec.tf.model import Gru4Rec
 
     path = folder / "model.tflite"
-    made = ModelSettings(len(task.items.ids), task.batch_size, **settings)
+    made = ModelSpec(n_items=len(task.items.ids), batch_size=task.batch_size, **settings)
     path.write_bytes(convert_model(Gru4Rec(made, support=task.items.support), task.items))
     model, name = OnDeviceModel(path), ", ".join(f"{key}={value}" for key, value in settings.items())
     yield Row(f"{name}, untrained", signature, 0, task.batch_size, task.transitions, *task.measure(LiteScorer(model)), 0.0)
@@ -105,7 +105,7 @@ def rows_of(task: Task, signature: str, settings: dict[str, Any], steps: int, fo
     )
     weights = {weight: model.save()[weight] for weight in made.weights}
     for storage in ("float16", "int8") if small else ():
-        smaller = ModelSettings(len(task.items.ids), task.batch_size, **settings, storage=storage)
+        smaller = ModelSpec(n_items=len(task.items.ids), batch_size=task.batch_size, **settings, storage=storage)
         path.write_bytes(convert_model(Gru4Rec(smaller, weights, task.items.support), task.items))
         found = task.measure(LiteScorer(OnDeviceModel(path)))
         yield Row(f"{name}, stored as {storage}", signature, steps, task.batch_size, task.transitions, *found, 0.0)

@@ -23,12 +23,12 @@ from pocketrec.gru4rec.tf import model as gru4rec
 from pocketrec.gru4rec.tf.model import Gru4Rec
 from pocketrec.gru4rec.tf.updates import Rows
 from pocketrec.lite.catalogue import Catalogue
-from pocketrec.lite.contract import STEP, Card, ModelSettings, digest
+from pocketrec.lite.contract import STEP, Card, ModelSpec, digest
 from pocketrec.lite.inputs import read_item_list
 from pocketrec.storage.layout import Dataset
 from pocketrec.training.tf.convert import finish
 
-SMALL = ModelSettings(n_items=40, batch_size=4, hidden_size=8, embedding="shared", negatives=16)
+SMALL = ModelSpec(n_items=40, batch_size=4, hidden_size=8, embedding="shared", negatives=16)
 
 
 @contextlib.contextmanager

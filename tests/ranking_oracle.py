@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pocketrec.gru4rec.ranking import Ties
+from pocketrec.gru4rec.options import Ties
 
 
 def slow_rank(scores: list[float], target: int, ties: Ties) -> float:

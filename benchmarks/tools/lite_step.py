@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pocketrec.lite.catalogue import Catalogue
-from pocketrec.lite.contract import ModelSettings
+from pocketrec.lite.contract import ModelSpec
 from pocketrec.lite.judge.memory import peak_memory
 from pocketrec.lite.sampling import Sampler
 
@@ -24,13 +24,13 @@ SKIPPED = 2
 """Steps before the clock: memory is allocated, graphs are optimised."""
 
 
-def items_of(settings: ModelSettings) -> Catalogue:
+def items_of(settings: ModelSpec) -> Catalogue:
     """As many items, clicked as in a shop: support falls with the rank."""
     ranks = np.arange(1, settings.n_items + 1)
     return Catalogue.of(ranks * 17 + 214_000_000, (1e6 / ranks**0.9).astype(np.int64) + 5)
 
 
-def inputs_of(settings: ModelSettings, signature: str, steps: int) -> list[dict[str, Any]]:
+def inputs_of(settings: ModelSpec, signature: str, steps: int) -> list[dict[str, Any]]:
     """Arguments of each step."""
     rng, one = np.random.default_rng(7), signature in ("train_one", "recommend")
     sampler = Sampler(items_of(settings).support, settings.sample_alpha)
@@ -55,7 +55,7 @@ def clock(step: Callable[[dict[str, Any]], Any], inputs: list[dict[str, Any]]) -
     return seconds[SKIPPED:]
 
 
-def litert(settings: ModelSettings, given: dict[str, Any]) -> dict[str, Any]:
+def litert(settings: ModelSpec, given: dict[str, Any]) -> dict[str, Any]:
     """The signature on plain LiteRT."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -64,7 +64,7 @@ def litert(settings: ModelSettings, given: dict[str, Any]) -> dict[str, Any]:
     return {"seconds": seconds, "peak_bytes": peak_memory()}
 
 
-def tensorflow(settings: ModelSettings, given: dict[str, Any]) -> dict[str, Any]:
+def tensorflow(settings: ModelSpec, given: dict[str, Any]) -> dict[str, Any]:
     """The very functions that were lowered, run by TensorFlow; `chunk` items at a time in the full softmax."""
     import tensorflow as tf
 
@@ -80,7 +80,7 @@ def tensorflow(settings: ModelSettings, given: dict[str, Any]) -> dict[str, Any]
     return {"seconds": clock(lambda step: function(**step), tensors), "peak_bytes": peak_memory()}
 
 
-def export(settings: ModelSettings, given: dict[str, Any]) -> dict[str, Any]:
+def export(settings: ModelSpec, given: dict[str, Any]) -> dict[str, Any]:
     """Write the model file."""
     from pocketrec.gru4rec.export import model_bytes
 
@@ -92,7 +92,7 @@ def export(settings: ModelSettings, given: dict[str, Any]) -> dict[str, Any]:
 def main(job: str, arguments: Path) -> None:
     """Do a cell and print what it took."""
     given = json.loads(arguments.read_text())
-    settings = ModelSettings(**given["settings"])
+    settings = ModelSpec(**given["settings"])
     print(json.dumps({"export": export, "litert": litert, "tensorflow": tensorflow}[job](settings, given)))
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from oracle import batches, item_index, npy_bytes, prepare, txt_bytes
-from pocketrec.sources.synth import Order, synth
+from pocketrec.sources.options import Order
+from pocketrec.sources.synth import synth
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = {

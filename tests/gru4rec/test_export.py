@@ -15,7 +15,7 @@ import pytest
 from lite_support import MATRIX, error_without, fresh, make_dataset, models
 from pocketrec.errors import DatasetError, ModelError, SettingsError
 from pocketrec.gru4rec.export import export
-from pocketrec.lite.contract import Card, ModelSettings, digest
+from pocketrec.lite.contract import Card, ModelSpec, digest
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.runtime import OnDeviceModel
 from pocketrec.storage.files import content_hash
@@ -38,7 +38,10 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process_which_says_nothin
     dataset = make_dataset(tmp_path / "again")
     done = subprocess.run([sys.executable, "-c", EXPORT, str(dataset.root)], capture_output=True, text=True, check=True)
     assert dataset.tflite(4).read_bytes() == exported("adam").read_bytes()
-    assert done.stdout.split() == [content_hash(exported("adam")), str(ModelSettings(40, 4, 8).parameters)]
+    assert done.stdout.split() == [
+        content_hash(exported("adam")),
+        str(ModelSpec(n_items=40, batch_size=4, hidden_size=8).parameters),
+    ]
     assert done.stderr == ""
 
 
@@ -99,7 +102,7 @@ def test_manifest_says_what_was_written_from_what() -> None:
     assert record.files[path.name].xxh3 == content_hash(path)
     assert record.inputs["items"] == content_hash(dataset.items)
     assert record.inputs["checkpoint"] == ""
-    settings = ModelSettings(40, 4, 8, optimizer="adagrad", learning_rate=0.05, negatives=16)
+    settings = ModelSpec(n_items=40, batch_size=4, hidden_size=8, optimizer="adagrad", learning_rate=0.05, negatives=16)
     assert record.settings == asdict(settings)
 
 

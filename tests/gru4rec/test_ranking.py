@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pocketrec.errors import ModelError, SettingsError
-from pocketrec.gru4rec.ranking import Floats, Ranking, Ties, ranks_of
+from pocketrec.gru4rec.options import Ties
+from pocketrec.gru4rec.ranking import Floats, Ranking, ranks_of
 from ranking_oracle import slow_rank
 
 MODES: tuple[Ties, ...] = ("standard", "median", "conservative")

@@ -20,7 +20,7 @@ from pocketrec.gru4rec import train as training
 from pocketrec.gru4rec.checkpoints import Checkpoint, Position, read_checkpoint, write_checkpoint
 from pocketrec.gru4rec.evaluate import evaluate
 from pocketrec.gru4rec.export import export
-from pocketrec.lite.contract import STEP, ModelSettings
+from pocketrec.lite.contract import STEP, ModelSpec
 from pocketrec.lite.judge.formulas import forward, no_masks, scores_of
 from pocketrec.lite.runtime import OnDeviceModel
 from pocketrec.lite.sampling import Sampler
@@ -200,7 +200,7 @@ def test_a_sampler_that_skips_is_one_that_drew() -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "other", "missing"])
 def test_a_damaged_checkpoint_is_one_message(tmp_path: Path, damage: str) -> None:
-    path, settings = tmp_path / "a.safetensors", ModelSettings(5, 2, 3, optimizer="sgd")
+    path, settings = tmp_path / "a.safetensors", ModelSpec(n_items=5, batch_size=2, hidden_size=3, optimizer="sgd")
     tensors = {name: np.zeros(spec.shape, spec.dtype) for name, spec in settings.state.items()}
     write_checkpoint(path, Checkpoint(settings, "items", "batches", Position(1, losses=(2.0,)), tensors))
     assert read_checkpoint(path).position == Position(1, losses=(2.0,))

@@ -30,9 +30,9 @@ from pocketrec.ingestion.ingest import BadRows, ingest
 from pocketrec.ingestion.spool import spool
 from pocketrec.progress import SILENT
 from pocketrec.sources import delimited, yoochoose
-from pocketrec.sources.delimited import Columns
 from pocketrec.sources.lines import original
 from pocketrec.sources.logs import Begin, LineLog
+from pocketrec.sources.options import Columns
 from pocketrec.storage.files import STAGED_SUFFIX
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.manifest import MANIFEST

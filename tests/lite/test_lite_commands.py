@@ -11,7 +11,7 @@ import pytest
 from conftest import call
 from lite_support import models
 from pocketrec.cli.options import Modelling
-from pocketrec.lite.contract import ModelSettings
+from pocketrec.lite.contract import ModelSpec
 from pocketrec.storage.layout import Dataset
 
 
@@ -20,9 +20,9 @@ def path_of(name: str = "shared") -> Path:
 
 
 def test_every_setting_of_a_model_is_an_option_with_the_same_default() -> None:
-    names = {one.name for one in fields(ModelSettings)} - {"n_items", "batch_size"}
+    names = {one.name for one in fields(ModelSpec)} - {"n_items", "batch_size"}
     assert set(Modelling().settings()) == names
-    default = ModelSettings(1)
+    default = ModelSpec(n_items=1)
     assert Modelling().settings() == {name: getattr(default, name) for name in names}
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pocketrec.schema import Int32
 from pocketrec.sessions import session_parallel
-from pocketrec.sessions.session_parallel import IDLE_FEAT, IDLE_MASK, IDLE_TARGET, Blocks, Lanes, Resets, Tail
+from pocketrec.sessions.options import Resets, Tail
+from pocketrec.sessions.session_parallel import IDLE_FEAT, IDLE_MASK, IDLE_TARGET, Blocks, Lanes
 
 Sessions = list[list[int]]
 

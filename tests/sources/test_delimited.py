@@ -24,7 +24,8 @@ from pocketrec.ingestion.ingest import ingest
 from pocketrec.ingestion.parts import Parts, read_frame
 from pocketrec.sessions.batches import batches
 from pocketrec.sessions.split import split
-from pocketrec.sources.delimited import Lines, check_columns, parse_columns
+from pocketrec.sources.delimited import Lines
+from pocketrec.sources.options import check_columns, parse_columns
 from pocketrec.storage.item_index import read_items
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.manifest import read_records

@@ -18,7 +18,8 @@ from pocketrec.errors import SettingsError
 from pocketrec.progress import Advance
 from pocketrec.sources import _synthetic_rows
 from pocketrec.sources import synth as synthetic
-from pocketrec.sources.synth import Order, synth
+from pocketrec.sources.options import Order
+from pocketrec.sources.synth import synth
 
 ORDERS: tuple[Order, ...] = ("grouped", "interleaved", "shuffled")
 LINE = re.compile(

@@ -20,6 +20,14 @@ def parse_duration(text: str) -> float:
     return float(number) * SECONDS[unit or "s"]
 
 
+def exact_duration(seconds: float) -> str:
+    """That time, exactly, in the largest unit that goes into it without a rest: 1d for 86400.0."""
+    units = [(name, size) for name, size in SECONDS.items() if name != "w" and seconds >= size and seconds % size == 0]
+    name, size = max(units, key=lambda unit: unit[1], default=("s", 1))
+    number = seconds / size
+    return f"{int(number) if number.is_integer() else repr(number)}{name}"
+
+
 def round_duration(seconds: float) -> str:
     """About that time, 1 s or more, as whole hours, minutes or seconds."""
     unit = next((unit for unit in "hm" if seconds >= SECONDS[unit]), "s")

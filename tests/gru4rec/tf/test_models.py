@@ -15,7 +15,7 @@ from pocketrec.gru4rec.tf import dropout, losses  # noqa: E402
 from pocketrec.gru4rec.tf.model import Gru4Rec  # noqa: E402
 from pocketrec.gru4rec.tf.optimizers import make_rule  # noqa: E402
 from pocketrec.gru4rec.tf.sparse_model import InPlaceGru4Rec  # noqa: E402
-from pocketrec.lite.contract import ModelSettings  # noqa: E402
+from pocketrec.lite.contract import ModelSpec  # noqa: E402
 from pocketrec.lite.judge import formulas  # noqa: E402
 
 Array = npt.NDArray[np.float64]
@@ -23,7 +23,15 @@ LANES, EXTRA, H, ITEMS = 5, 7, 4, 11
 TARGETS = [[3, 0, 3, 10, 1], [3, -1, -1, 10, 1], [-1, 4, -1, -1, -1], [-1] * 5]
 """An item twice, a padded tail, one lane left, none left."""
 
-SETTINGS = ModelSettings(ITEMS, LANES, H, embedding="shared", optimizer="adagrad", learning_rate=0.1, negatives=EXTRA)
+SETTINGS = ModelSpec(
+    n_items=ITEMS,
+    batch_size=LANES,
+    hidden_size=H,
+    embedding="shared",
+    optimizer="adagrad",
+    learning_rate=0.1,
+    negatives=EXTRA,
+)
 SUPPORT = np.arange(1, ITEMS + 1) ** 2
 
 

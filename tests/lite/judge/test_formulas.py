@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pocketrec.lite.contract import ModelSettings
+from pocketrec.lite.contract import ModelSpec
 from pocketrec.lite.judge.formulas import (
     Masks,
     adagrad,
@@ -25,11 +25,11 @@ from pocketrec.lite.judge.formulas import (
 from pocketrec.lite.judge.reference import Reference
 
 Array = npt.NDArray[np.float64]
-SMALL = ModelSettings(6, 4, 3, embedding="shared", negatives=5)
+SMALL = ModelSpec(n_items=6, batch_size=4, hidden_size=3, embedding="shared", negatives=5)
 FEAT, TARGET = np.array([2, 2, 5, 0], np.int32), np.array([1, 3, -1, 3], np.int32)
 
 
-def draw(settings: ModelSettings) -> tuple[dict[str, Array], Array, Masks]:
+def draw(settings: ModelSpec) -> tuple[dict[str, Array], Array, Masks]:
     rng = np.random.default_rng(1)
     tensors = {name: rng.standard_normal(shape) for name, shape in settings.weights.items()}
     width = len(settings.tables) * settings.hidden_size
@@ -116,7 +116,9 @@ def test_adagrad_with_momentum_by_hand() -> None:
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
 def test_dropout_has_its_rate_and_knows_no_pattern(rate: float) -> None:
     """Shares and correlations within 5 standard errors: along lanes, units, steps, layers and seeds."""
-    settings = ModelSettings(9, 64, 50, embedding="separate", dropout_embedding=rate, dropout_hidden=rate)
+    settings = ModelSpec(
+        n_items=9, batch_size=64, hidden_size=50, embedding="separate", dropout_embedding=rate, dropout_hidden=rate
+    )
     steps = [dropout_masks(settings, 64, step) for step in range(8)]
     kept = np.stack([masks.vectors for masks in steps]) > 0
     assert np.unique(steps[0].vectors).tolist() == pytest.approx([0, 1 / (1 - rate)])
@@ -138,7 +140,7 @@ def test_dropout_has_its_rate_and_knows_no_pattern(rate: float) -> None:
 
 @given(step=st.integers(0, 2**31 - 1), seed=st.integers(0, 2**63 - 1))
 def test_masks_are_a_function_of_seed_and_step(step: int, seed: int) -> None:
-    settings = ModelSettings(9, 4, 5, dropout_hidden=0.5, seed=seed)
+    settings = ModelSpec(n_items=9, batch_size=4, hidden_size=5, dropout_hidden=0.5, seed=seed)
     first, again = (dropout_masks(settings, 4, step) for _ in range(2))
     np.testing.assert_array_equal(first.state, again.state)
     np.testing.assert_array_equal(first.state[:2], dropout_masks(settings, 2, step).state)  # a lane has its own

@@ -15,26 +15,22 @@ from typer.core import TyperGroup
 
 import pocketrec
 from pocketrec.cli import dnn, ncf, signals
-from pocketrec.cli.choices import Order, Set
 from pocketrec.cli.malloc import keep_freed_memory
-from pocketrec.cli.options import (
-    Again,
-    Batching,
-    BatchSize,
-    Clicks,
-    DatasetOption,
-    Group,
-    Measuring,
-    Modelling,
-    Output,
-    Reading,
-    Seed,
-    Splitting,
-    Training,
-    grouped,
-)
+from pocketrec.cli.options import Again, Clicks, DatasetOption, Output, fail_unless, with_options
 from pocketrec.errors import PocketrecError
+from pocketrec.gru4rec.options import DemoSettings, RankSettings, TrainSettings
+from pocketrec.lite.options import ModelSettings, VerifySettings
+from pocketrec.sessions.options import BatchSettings, SplitSettings
+from pocketrec.sources.options import ReadSettings, SynthSettings
 from pocketrec.storage.space import is_full, unusable
+
+SourceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        help="Go on from these weights: a checkpoint of train, or what a device has learned (OnDeviceModel.save_to).",
+    ),
+]
 
 
 class Commands(TyperGroup):
@@ -62,7 +58,6 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Click logs that do not fit in memory, into training batches, into recommenders that keep learning on a phone.",
@@ -80,167 +75,157 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 @app.command()
-@grouped
+@with_options
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where the demo's files go.")] = Path("pocketrec-demo"),
-    clicks: Annotated[int, typer.Option("--clicks", min=20_000, help="Rows of the synthetic log.")] = 100_000,
-    seed: Seed = 0,
     *,
+    settings: DemoSettings,
     output: Output,
 ) -> None:
     """A synthetic log through every stage, in under a minute; nothing is downloaded."""
-    output.show(pocketrec.demo(folder, clicks=clicks, seed=seed, progress=output.progress))
+    output.show(pocketrec.demo(folder, settings, progress=output.progress))
 
 
 @app.command()
-@grouped
+@with_options
 def run(
     clicks: Clicks,
     dataset: DatasetOption = Path("dataset"),
     *,
-    batching: Batching,
-    splitting: Splitting,
-    reading: Reading,
-    modelling: Modelling,
+    batching: BatchSettings,
+    splitting: SplitSettings,
+    reading: ReadSettings,
+    model: ModelSettings,
     again: Again,
     output: Output,
 ) -> None:
     """prep, export and verify: from a click log to a model that is known to train."""
-    groups = (batching, splitting, reading, modelling, again)
-    result = pocketrec.run(clicks, dataset, **_settings(*groups), progress=output.progress)
+    result = pocketrec.run(
+        clicks, dataset, batching=batching, splitting=splitting, reading=reading, model=model,
+        fresh=again.fresh, force=again.force, progress=output.progress,
+    )  # fmt: skip
     output.show(result)
-    _fail_unless(result.verify.passed)
+    fail_unless(result.verify.passed)
 
 
 @app.command()
-@grouped
+@with_options
 def prep(
     clicks: Clicks,
     dataset: DatasetOption = Path("dataset"),
     *,
-    batching: Batching,
-    splitting: Splitting,
-    reading: Reading,
+    batching: BatchSettings,
+    splitting: SplitSettings,
+    reading: ReadSettings,
     again: Again,
     output: Output,
 ) -> None:
     """ingest, split and batches; what is up to date is not run again."""
-    groups = (batching, splitting, reading, again)
-    output.show(pocketrec.prep(clicks, dataset, **_settings(*groups), progress=output.progress))
+    result = pocketrec.prep(
+        clicks, dataset, batching=batching, splitting=splitting, reading=reading,
+        fresh=again.fresh, force=again.force, progress=output.progress,
+    )  # fmt: skip
+    output.show(result)
 
 
 @app.command()
-@grouped
+@with_options
 def synth(
     out: Annotated[Path, typer.Argument(help="The log to write.", show_default=False)],
-    clicks: Annotated[int, typer.Option("--clicks", min=1, help="Rows.")] = 1_000_000,
-    seed: Seed = 0,
-    order: Annotated[
-        Order, typer.Option("--order", help="By session as the real log, by time, or at random.")
-    ] = Order.grouped,
     *,
+    settings: SynthSettings,
     output: Output,
 ) -> None:
     """Write a log of YooChoose's shape and format, any size in bounded memory."""
-    output.show(pocketrec.synth(out, clicks=clicks, seed=seed, order=order.value, progress=output.progress))
+    output.show(pocketrec.synth(out, settings, progress=output.progress))
 
 
 @app.command()
-@grouped
+@with_options
 def ingest(
-    clicks: Clicks, dataset: DatasetOption = Path("dataset"), *, reading: Reading, again: Again, output: Output
+    clicks: Clicks, dataset: DatasetOption = Path("dataset"), *, reading: ReadSettings, again: Again, output: Output
 ) -> None:
     """Stream a click log into Parquet parts of whole sessions."""
-    output.show(pocketrec.ingest(clicks, dataset, **_settings(reading, again), progress=output.progress))
+    output.show(pocketrec.ingest(clicks, dataset, reading, **vars(again), progress=output.progress))
 
 
 @app.command()
-@grouped
-def split(dataset: DatasetOption = Path("dataset"), *, splitting: Splitting, again: Again, output: Output) -> None:
+@with_options
+def split(dataset: DatasetOption = Path("dataset"), *, splitting: SplitSettings, again: Again, output: Output) -> None:
     """Filter, hold out the last sessions, and write the four rsc15 txt files."""
-    output.show(pocketrec.split(dataset, **_settings(splitting, again), progress=output.progress))
+    output.show(pocketrec.split(dataset, splitting, **vars(again), progress=output.progress))
 
 
 @app.command()
-@grouped
-def batches(dataset: DatasetOption = Path("dataset"), *, batching: Batching, again: Again, output: Output) -> None:
+@with_options
+def batches(dataset: DatasetOption = Path("dataset"), *, batching: BatchSettings, again: Again, output: Output) -> None:
     """Write session-parallel mini-batches and the item index."""
-    output.show(pocketrec.batches(dataset, **_settings(batching, again), progress=output.progress))
+    output.show(pocketrec.batches(dataset, batching, **vars(again), progress=output.progress))
 
 
 @app.command()
-@grouped
+@with_options
 def train(
     dataset: DatasetOption = Path("dataset"),
-    batch_size: BatchSize = 32,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the batches, earlier ones included.")] = 5,
+    source: SourceOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, not from the last checkpoint.")] = False,
     tensorboard: Annotated[Path | None, typer.Option("--tensorboard", help="Folder for TensorBoard's files.")] = None,
     *,
-    training: Training,
+    training: TrainSettings,
     output: Output,
 ) -> None:
     """Train a GRU4Rec on the npy batches; a training that was stopped goes on where it was."""
-    settings = {"epochs": epochs, "fresh": fresh, "tensorboard": tensorboard, **_settings(training)}
-    output.show(pocketrec.train(dataset, batch_size=batch_size, **settings, progress=output.progress))
+    result = pocketrec.train(
+        dataset, training, source=source, fresh=fresh, tensorboard=tensorboard, progress=output.progress
+    )
+    output.show(result)
 
 
 @app.command()
-@grouped
+@with_options
 def export(
-    dataset: DatasetOption = Path("dataset"),
-    batch_size: BatchSize = 512,
-    source: Annotated[
-        Path | None, typer.Option("--from", help="A checkpoint of train: its settings, weights and optimizer state.")
-    ] = None,
-    *,
-    modelling: Modelling,
-    output: Output,
+    dataset: DatasetOption = Path("dataset"), source: SourceOption = None, *, model: ModelSettings, output: Output
 ) -> None:
     """Write a GRU4Rec as a .tflite that trains on plain LiteRT."""
-    settings = {"batch_size": batch_size, "source": source, **_settings(modelling)}
-    output.show(pocketrec.export(dataset, **settings, progress=output.progress))
+    output.show(pocketrec.export(dataset, model, source=source, progress=output.progress))
 
 
 @app.command()
-@grouped
+@with_options
 def verify(
     dataset: DatasetOption = Path("dataset"),
-    batch_size: BatchSize = 512,
-    steps: Annotated[int, typer.Option("--steps", help="Training steps for the loss curve.")] = 40,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the interpreter.")] = 2,
-    model: Annotated[Path | None, typer.Option("--model", help="Another model than the dataset's own.")] = None,
+    model: Annotated[Path | None, typer.Option("--model", help="Another file than the dataset's own model.")] = None,
     *,
+    settings: VerifySettings,
     output: Output,
 ) -> None:
     """Judge the exported model on plain LiteRT, rung by rung; exit 1 if one fails."""
-    result = pocketrec.verify(
-        dataset, batch_size=batch_size, steps=steps, threads=threads, model=model, progress=output.progress
-    )
+    result = pocketrec.verify(dataset, settings, model=model, progress=output.progress)
     output.show(result)
-    _fail_unless(result.passed)
+    fail_unless(result.passed)
 
 
 @app.command()
-@grouped
+@with_options
 def evaluate(
     model: Annotated[
-        Path | None, typer.Argument(help="A checkpoint of train, or a .tflite; none: anchors only.", show_default=False)
+        Path | None,
+        typer.Argument(
+            help="A checkpoint of train, what a device has learned (both .safetensors), or a .tflite; none: baselines only.",
+            show_default=False,
+        ),
     ] = None,
     dataset: DatasetOption = Path("dataset"),
-    on: Annotated[Set, typer.Option("--on", help="The set to measure on.")] = Set.test,
-    anchors: Annotated[bool, typer.Option(help="Measure popularity, the last item and co-occurrence, too.")] = True,
     *,
-    measuring: Measuring,
+    settings: RankSettings,
     output: Output,
 ) -> None:
     """Recall@N and MRR@N of the next item among all items, over every event of a set."""
-    settings = {"on": on.value, "anchors": anchors, **_settings(measuring)}
-    output.show(pocketrec.evaluate(dataset, model=model, **settings, progress=output.progress))
+    output.show(pocketrec.evaluate(dataset, settings, model=model, progress=output.progress))
 
 
 @app.command()
-@grouped
+@with_options
 def inspect(
     model: Annotated[
         Path | None,
@@ -255,7 +240,7 @@ def inspect(
 
 
 @app.command()
-@grouped
+@with_options
 def recommend(
     model: Annotated[Path, typer.Option("--model", help="A .tflite of export.")],
     session: Annotated[str, typer.Option("--session", metavar="ID,ID,...", help="Item ids so far, in order.")],
@@ -269,22 +254,12 @@ def recommend(
 
 
 @app.command()
-@grouped
+@with_options
 def verify_data(dataset: DatasetOption = Path("dataset"), *, output: Output) -> None:
     """Read every file of a dataset and compare it with its checksum; exit 1 if one is damaged."""
     result = pocketrec.verify_data(dataset, progress=output.progress)
     output.show(result)
-    _fail_unless(result.passed)
-
-
-def _settings(*groups: Group) -> dict[str, Any]:
-    """The keyword arguments that groups of options stand for."""
-    return {name: value for group in groups for name, value in group.settings().items()}
-
-
-def _fail_unless(passed: bool) -> None:
-    if not passed:
-        raise typer.Exit(1)
+    fail_unless(result.passed)
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ from pocketrec.ingestion.ratings import (
 )
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import ITEM, RATING, ROW, SESSION, Float32, UInt8
-from pocketrec.sources.delimited import Columns
+from pocketrec.sources.options import Columns
 from pocketrec.storage.files import staged_folder
 from pocketrec.storage.formats import Npy
 from pocketrec.storage.layout import Dataset

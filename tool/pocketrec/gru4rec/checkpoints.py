@@ -17,7 +17,7 @@ import numpy.typing as npt
 import xxhash
 
 from pocketrec.errors import ModelError
-from pocketrec.lite.contract import ModelSettings
+from pocketrec.lite.contract import ModelSpec
 from pocketrec.storage.files import staged_file
 
 FORMAT = 2
@@ -53,10 +53,10 @@ class Checkpoint:
         items: XXH3-128 of its item ids, `Catalogue.hash`.
         batches: the content of the batches that it is trained on.
         position: how far it is.
-        tensors: `ModelSettings.state`, and `STATE`.
+        tensors: `ModelSpec.state`, and `STATE`.
     """
 
-    settings: ModelSettings
+    settings: ModelSpec
     items: str
     batches: str
     position: Position = Position()
@@ -107,7 +107,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if about["format"] != FORMAT:
             raise ValueError(f"format {about['format']}, not {FORMAT}")
-        settings, position = ModelSettings(**about["settings"]), about["position"]
+        settings, position = ModelSpec(**about["settings"]), about["position"]
         shapes = {name: spec.shape for name, spec in settings.state.items()}
         if shapes != {name: tensor.shape for name, tensor in tensors.items() if name != STATE}:
             raise ValueError("its tensors are not those of its settings")

@@ -13,7 +13,8 @@ from typing import Any
 
 from pocketrec.errors import DatasetError, SettingsError, require
 from pocketrec.gru4rec.baselines import CoOccurrence, LastItem, Popularity
-from pocketrec.gru4rec.ranking import Accuracy, Ranking, Ties
+from pocketrec.gru4rec.options import Ties
+from pocketrec.gru4rec.ranking import Accuracy, Ranking
 from pocketrec.gru4rec.scoring import Scorer, rank
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.inputs import read_item_list

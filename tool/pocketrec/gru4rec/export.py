@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pocketrec.errors import ModelError, require
 from pocketrec.gru4rec.checkpoints import Checkpoint, read_checkpoint
 from pocketrec.lite.catalogue import Catalogue
-from pocketrec.lite.contract import METADATA, Card, ModelSettings, digest
+from pocketrec.lite.contract import METADATA, Card, ModelSpec, digest
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.inputs import read_item_list
 from pocketrec.lite.quiet import native_stderr_closed
@@ -58,7 +58,7 @@ class ExportReport:
     bytes: int
     xxh3: str
     parameters: int
-    settings: ModelSettings
+    settings: ModelSpec
     reused: bool
     seconds: float
 
@@ -87,7 +87,7 @@ def export(
         source: a checkpoint of `train`: its weights, and the optimizer's slots, go into the file. Its settings are the
             file's, except `batch_size`, `top_k` and `storage`.
         progress: who watches.
-        **model: further settings of `pocketrec.lite.contract.ModelSettings`, by name: embedding, momentum, dropout, loss,
+        **model: further settings of `pocketrec.lite.contract.ModelSpec`, by name: embedding, momentum, dropout, loss,
             negatives, storage, ...
 
     Raises:
@@ -105,7 +105,7 @@ def export(
         trained = None if source is None else _read(Path(source), items)
         if trained:
             chosen = _trained_settings(trained, chosen)
-        settings = ModelSettings(len(items.ids), batch_size, **chosen)
+        settings = ModelSpec(len(items.ids), batch_size, **chosen)
         path, protocol = place.tflite(batch_size), _protocol(place, batch_size)
         inputs = {
             "items": content_hash(place.items),
@@ -149,7 +149,7 @@ def _commit(
     content: bytes,
     path: Path,
     place: Dataset,
-    settings: ModelSettings,
+    settings: ModelSpec,
     inputs: Mapping[str, str],
     source: Path | str | None,
 ) -> OutputFile:
@@ -172,7 +172,7 @@ def record_key(batch_size: int) -> str:
 
 
 def model_bytes(
-    settings: ModelSettings,
+    settings: ModelSpec,
     items: Catalogue,
     protocol: Mapping[str, Any] | None = None,
     progress: Progress = SILENT,

@@ -12,16 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from pocketrec.errors import ModelError, SettingsError
+from pocketrec.gru4rec.options import Ties
 from pocketrec.schema import Bool, Int32
 
 Floats = npt.NDArray[np.float32]
-Ties = Literal["standard", "conservative", "median"]
 TIED_SHARE: Mapping[str, float] = {"standard": 0.0, "conservative": 1.0, "median": 0.5}
 """How much of an item with the same score counts as one with a higher score."""
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from pocketrec.errors import require
 from pocketrec.gru4rec.export import ExportReport, export
-from pocketrec.lite.contract import ModelSettings
+from pocketrec.lite.contract import ModelSpec
 from pocketrec.lite.judge.verify import VerifyReport, verify
 from pocketrec.progress import SILENT, Progress
 from pocketrec.sessions.prep import PrepReport, prep
 from pocketrec.storage.lock import hold
 
-MODELLING = tuple(one.name for one in fields(ModelSettings) if one.name not in ("n_items", "batch_size"))
+MODELLING = tuple(one.name for one in fields(ModelSpec) if one.name not in ("n_items", "batch_size"))
 """What `export` takes and no other stage."""
 
 

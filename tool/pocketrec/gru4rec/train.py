@@ -20,7 +20,7 @@ from pocketrec.errors import DatasetError, ModelError, SettingsError, require
 from pocketrec.gru4rec.checkpoints import STATE, Checkpoint, Position, read_checkpoint, write_checkpoint
 from pocketrec.gru4rec.ranking import Accuracy, Ranking
 from pocketrec.gru4rec.scoring import rank
-from pocketrec.lite.contract import ModelSettings
+from pocketrec.lite.contract import ModelSpec
 from pocketrec.lite.inputs import check_codes, open_batches, read_item_list
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.lite.sampling import Sampler
@@ -92,7 +92,7 @@ def train(
         fresh: begin anew even where a checkpoint of the same training is there.
         tensorboard: a folder for its event files; TensorBoard itself need not be installed.
         progress: who watches.
-        **model: settings of `pocketrec.lite.contract.ModelSettings`, by name.
+        **model: settings of `pocketrec.lite.contract.ModelSpec`, by name.
 
     Raises:
         DatasetError: the batches are missing or damaged.
@@ -127,7 +127,7 @@ class _Job:
         self.where, self.record = where, _batches_record(where, batch_size)
         self.items, self.batches = read_item_list(where), open_batches(where, batch_size)
         check_codes(self.batches, len(self.items.ids), where)
-        self.settings = ModelSettings(len(self.items.ids), batch_size, **model)
+        self.settings = ModelSpec(len(self.items.ids), batch_size, **model)
         self.now = Checkpoint(self.settings, self.items.hash, self.record.content)
         self.kept, self.last = where.checkpoint(batch_size), where.checkpoint(batch_size, last=True)
         self.transitions = self.record.counts["sets"]["train_tr"]["transitions"]

@@ -1,43 +1,36 @@
-"""Ingest: a click log into session-range Parquet parts, streamed.
+"""`pocketrec ingest`: a click log into Parquet parts of whole sessions, streamed.
 
 A part holds whole sessions of one range of session ids, so parts in order are sessions in order, and whatever must see
 a session whole sees one part at a time. Inside a part the rows keep the order of the log. The ranges are cut at
 quantiles of a sample, so that parts come out about equally large whatever the ids look like.
 
-How they are made, `filling` knows; here is what it is made from, whether it must be, and what is said of it.
-
-(The design calls this module `ingest`; the name belongs to the function, `pocketrec.ingest`.)
+How the parts are made is in `write_parts`; here is what they are made from, whether they must be made, and what is said of
+them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 
-from pocketrec.errors import LogError, SettingsError
-from pocketrec.ingestion.write_parts import ITEM_IDS, REJECTS, Read, fill
+from pocketrec.errors import LogError
+from pocketrec.ingestion.write_parts import ITEM_IDS, REJECTS, Read, write_parts
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import CLICK_COLUMNS, ITEM, TIME
-from pocketrec.sources.delimited import USAGE, Columns, check_columns
-from pocketrec.sources.logs import Settings, is_rated
+from pocketrec.settings import options_for
 from pocketrec.sources.movielens import columns_wanted
+from pocketrec.sources.options import USAGE, Kind, ReadSettings, check_columns
 from pocketrec.sources.parquet import is_parquet
 from pocketrec.sources.streams import STDIN, check_log
-from pocketrec.storage.files import commit, content_hash, staged_folder
+from pocketrec.storage.files import commit, content_hash
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.lock import hold
-from pocketrec.storage.manifest import OutputFile, Record, drop_record, read_records, same_log, write_record
-from pocketrec.storage.space import room
-
-Kind = Literal["clicks", "ratings", "rated"]
-"""What the log holds; rated: ratings with their values, a column more."""
-BadRows = Literal["stop", "set-aside"]
-"""What happens at a line that is no click."""
+from pocketrec.storage.manifest import OutputFile, Record, read_records, same_log
+from pocketrec.storage.stage import Draft, Stage
 
 
 @dataclass(frozen=True)
@@ -76,11 +69,8 @@ class IngestReport:
 def ingest(
     clicks: Path | str,
     dataset: Path | str = "dataset",
+    reading: ReadSettings = ReadSettings(),
     *,
-    timezone: str = "UTC",
-    bad_rows: BadRows = "stop",
-    columns: Columns | None = None,
-    kind: Kind = "clicks",
     fresh: bool = False,
     force: bool = False,
     progress: Progress = SILENT,
@@ -88,14 +78,10 @@ def ingest(
     """Stream a click log into DIR/parquet/clicks/part=NNNN/*.parquet.
 
     Args:
-        clicks: a log in YooChoose's format, or with `columns` any csv, tsv or Parquet file; its rows may be in any order.
-            Text may be packed as gzip, zstd or zip, and "-" is standard input, which is ingested again each time.
+        clicks: a log in YooChoose's format, or with `reading.columns` any csv, tsv or Parquet file; its rows may be in any
+            order. Text may be packed as gzip, zstd or zip, and "-" is standard input, which is ingested again each time.
         dataset: the dataset folder; made if need be.
-        timezone: zone of the log's wall clock, see `sources.timestamps.parse_times`.
-        bad_rows: stop at the first line that is no click, or set such lines aside in DIR/rejects.csv (line, reason, text;
-            see `sources.lines`).
-        columns: the log's own names for session, item and time, if it has a header with such.
-        kind: what the log holds; with ratings a user is a session, see `sources.movielens`.
+        reading: how the log is read.
         fresh: ingest again even where the same log was ingested with the same settings.
         force: begin even where the disk seems too small for it.
         progress: told about bytes read.
@@ -106,51 +92,65 @@ def ingest(
         FolderError: the dataset folder cannot be written.
         LogError: the log is missing, empty, cut, or has a line that is not a click. Nothing is left behind then.
     """
-    log, where = Path(clicks), Dataset(Path(dataset))
-    settings: Settings = {"timezone": timezone}
-    settings |= {} if kind == "clicks" else {"kind": kind}
-    settings |= {} if columns is None else {"columns": check_columns(columns, names=columns_wanted(is_rated(settings)))}
-    _check(log, timezone, bad_rows, columns)
-    settings |= {} if bad_rows == "stop" else {"bad_rows": bad_rows}
+    argv = ("ingest", log_argument(clicks), *options_for(reading), "--fresh")
+    return ingest_kind("clicks", clicks, dataset, reading, argv, fresh=fresh, force=force, progress=progress)
+
+
+def ingest_kind(
+    kind: Kind,
+    log: Path | str,
+    dataset: Path | str,
+    reading: ReadSettings,
+    argv: Sequence[str],
+    *,
+    fresh: bool,
+    force: bool,
+    progress: Progress,
+) -> IngestReport:
+    """`ingest` for any kind of log: the preparations of ratings have commands of their own.
+
+    Args:
+        kind: what the log holds.
+        log: as `ingest` has it, and so are the others.
+        dataset: the dataset folder, or the side of it that the ratings are for.
+        reading: how the log is read.
+        argv: the command that makes the same files again.
+        fresh: ingest again even where it is up to date.
+        force: begin even where the disk seems too small for it.
+        progress: told about bytes read.
+    """
+    log, where = Path(log), Dataset(Path(dataset))
+    if reading.columns is not None:
+        reading = replace(reading, columns=check_columns(reading.columns, names=columns_wanted(kind == "rated")))
+    check_log(log)
+    if reading.columns is None and log != STDIN and is_parquet(log):
+        raise LogError(f"{log} is a Parquet file.", expected="the names of its columns", do=f"add --columns {USAGE}")
     with hold(dataset, "ingest"):
-        return _ingest(log, where, settings, fresh, force, progress)
-
-
-def _ingest(log: Path, where: Dataset, settings: Settings, fresh: bool, force: bool, progress: Progress) -> IngestReport:
-    home = where.clicks
-    found = read_records(home.parent).get("ingest")
-    if found and not fresh and found.is_current(home.parent, settings, found.inputs) and same_log(log, found):
-        return _report(where, found, reused=True)
-    with room(home, "ingest"):
-        with staged_folder(home) as staged:
-            read = fill(log, home, staged, settings, force, progress)
-            record = _describe(log, staged, where, settings, read)
-            drop_record(home.parent, "ingest")  # only now: a log that cannot be read leaves the earlier one usable
+        found = read_records(where.clicks.parent).get("ingest")
+        inputs = found.inputs if found and same_log(log, found) else {}
+        stage = Stage(where.clicks.parent, "ingest", reading.recorded(kind), inputs, argv)
+        if inputs and not fresh and (found := stage.current()):
+            return _report(where, found, reused=True)
+        with stage.replacing(into=where.clicks) as draft:
+            read = write_parts(log, where.clicks, draft.folder, reading, kind, force=force, progress=progress)
+            _describe(draft, log, kind, read)
+            stage.forget()  # only now: a log that cannot be read leaves the earlier one usable
             for path in (where.rejects, where.item_ids):
-                if (staged / path.name).exists():
-                    commit(staged / path.name, path)
+                if (draft.folder / path.name).exists():
+                    commit(draft.folder / path.name, path)
                 else:
                     path.unlink(missing_ok=True)
-        write_record(home.parent, "ingest", record)
-    return _report(where, record, reused=False)
+    return _report(where, draft.record, reused=False)
 
 
-def _check(log: Path, timezone: str, bad_rows: str, columns: Columns | None) -> None:
-    try:
-        ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise SettingsError(
-            f"{timezone!r} is not a time zone.", expected="an IANA name such as UTC or Asia/Shanghai"
-        ) from error
-    if bad_rows not in get_args(BadRows):
-        raise SettingsError(f"bad rows cannot be treated as {bad_rows!r}.", expected=" or ".join(get_args(BadRows)))
-    check_log(log)
-    if columns is None and log != STDIN and is_parquet(log):
-        raise LogError(f"{log} is a Parquet file.", expected="the names of its columns", do=f"add --columns {USAGE}")
+def log_argument(log: Path | str) -> str:
+    """A log as a command names it from any folder: its whole path; "-" for standard input."""
+    return str(log) if Path(log) == STDIN else str(Path(log).absolute())
 
 
-def _describe(log: Path, staged: Path, where: Dataset, settings: Settings, read: Read) -> Record:
-    columns = len(CLICK_COLUMNS) + is_rated(settings) + len(read.text_ids)
+def _describe(draft: Draft, log: Path, kind: Kind, read: Read) -> None:
+    """What was written into the staged folder, and from what."""
+    staged, columns = draft.folder, len(CLICK_COLUMNS) + (kind == "rated") + len(read.text_ids)
     summary = pl.len().alias("rows"), pl.min(TIME).alias("first_ms"), pl.max(TIME).alias("last_ms")
 
     def describe(path: Path) -> tuple[OutputFile, dict[str, int]]:
@@ -162,15 +162,14 @@ def _describe(log: Path, staged: Path, where: Dataset, settings: Settings, read:
     with ThreadPoolExecutor(1) as beside:
         log_hash = beside.submit(lambda: read.digest or content_hash(log))
         described = [describe(path) for path in paths]
-    files = {
-        str(where.clicks.name / path.relative_to(staged)): file for path, (file, _) in zip(paths, described, strict=True)
-    }
+    draft.inputs = {"log": log_hash.result()}
+    draft.files = {str(path.relative_to(staged)): file for path, (file, _) in zip(paths, described, strict=True)}
     if read.set_aside:
-        files[f"../{REJECTS}"] = OutputFile.of(staged / REJECTS, (read.set_aside, 3))
+        draft.beside[f"../{REJECTS}"] = OutputFile.of(staged / REJECTS, (read.set_aside, 3))
     if ITEM in read.text_ids:
-        files[ITEM_IDS] = OutputFile.of(staged / ITEM_IDS)
+        draft.beside[ITEM_IDS] = OutputFile.of(staged / ITEM_IDS)
     rows = sum(found["rows"] for _, found in described)
-    counts = {
+    draft.counts = {
         "rows": rows,
         "first_ms": min(found["first_ms"] for _, found in described),
         "last_ms": max(found["last_ms"] for _, found in described),
@@ -184,7 +183,6 @@ def _describe(log: Path, staged: Path, where: Dataset, settings: Settings, read:
         "log_mtime_ns": stat.st_mtime_ns if stat else 0,
         "text_bytes": read.text_bytes,
     }
-    return Record("ingest", settings, {"log": log_hash.result()}, files, counts)
 
 
 def _report(where: Dataset, record: Record, *, reused: bool) -> IngestReport:

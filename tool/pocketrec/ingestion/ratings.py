@@ -19,8 +19,8 @@ from pocketrec.ingestion.parts import Parts, read_frame
 from pocketrec.ingestion.text_ids import ID
 from pocketrec.progress import Progress
 from pocketrec.schema import ITEM, RATING, ROW, SESSION, TIME, Int32, Int64
-from pocketrec.sources.delimited import Columns
 from pocketrec.sources.movielens import RATED_USAGE, RATINGS, USAGE, columns_among
+from pocketrec.sources.options import Columns
 from pocketrec.sources.parquet import is_parquet
 from pocketrec.sources.streams import STDIN, check_log
 from pocketrec.storage.manifest import OutputFile

@@ -23,22 +23,29 @@ from pocketrec.ingestion.text_ids import code_parts
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import CLICK_COLUMNS, RATING, SESSION
 from pocketrec.sources import polars_engine, yoochoose
-from pocketrec.sources.logs import Settings, _source, is_rated
+from pocketrec.sources.logs import open_source
+from pocketrec.sources.options import Kind, ReadSettings
 from pocketrec.sources.parquet import is_parquet
 from pocketrec.sources.streams import STDIN, packing_of
 from pocketrec.storage.files import remove_staged, staged_name
 from pocketrec.storage.space import OVERHEAD, is_full, room
 
-ROWS_A_PART = 1 << 19
+ROWS_PER_PART = 1 << 19
 MAX_PARTS = polars_engine.MAX_FILES
 OPEN_ROWS = 1 << 20
 """Rows in all open row groups together; more parts get smaller groups (powers of two), so memory stays as it is."""
 MIN_ROW_GROUP, MAX_ROW_GROUP = 1 << 12, 1 << 14
-ROW_GROUPS_A_RUN = 1 << 11
+ROW_GROUPS_PER_RUN = 1 << 11
 """What the sink knows of each row group is not freed before its end, so a very large log is ingested in several runs."""
 
 LINE_BYTES = 44
-"""Of a line of the original, about."""
+"""Length of a line of YooChoose's log, about."""
+PARQUET_PER_LOG_BYTE = 0.45
+"""Measured 0.33 for a log grouped by session; more where its rows are shuffled, since neighbours then differ."""
+
+UNPACKED_PER_PACKED_BYTE = 5
+"""Click logs in archives unpack to 4 to 6 times their size."""
+
 REJECTS, ITEM_IDS = "rejects.csv", "item_ids.parquet"
 
 _READABLE = reduce(and_, (pl.col(name).is_not_null() for name in CLICK_COLUMNS))
@@ -57,14 +64,17 @@ class Read:
     text_ids: tuple[str, ...] = ()
 
 
-def fill(log: Path, home: Path, staged: Path, settings: Settings, force: bool, progress: Progress) -> Read:
+def write_parts(
+    log: Path, home: Path, staged: Path, reading: ReadSettings, kind: Kind, *, force: bool, progress: Progress
+) -> Read:
     """Make the parts of a log, and beside them what was set aside (`REJECTS`) and text ids of items (`ITEM_IDS`).
 
     Args:
         log: a file or `STDIN`.
         home: where the parts belong, for messages.
         staged: an empty folder for them.
-        settings: timezone, and where they are not the usual ones bad_rows, columns and kind.
+        reading: how the log is read.
+        kind: what it holds.
         force: begin even where the disk seems too small for it.
         progress: told about bytes read.
 
@@ -73,16 +83,16 @@ def fill(log: Path, home: Path, staged: Path, settings: Settings, force: bool, p
         SpaceError: the disk is too small.
     """
     plain = log != STDIN and not packing_of(log)
-    if plain and not settings.keys() & {"columns", "kind"} and yoochoose.is_original(log):
+    if plain and kind == "clicks" and reading.columns is None and yoochoose.is_original(log):
         with room(home, "ingest", ingest_bytes(log.stat().st_size), force=force), _attempt(home) as folder:
-            if _sink(log, folder, settings["timezone"], progress):
+            if _sink(log, folder, reading.timezone, progress):
                 for path in folder.iterdir():
                     path.rename(staged / path.name)
                 return Read(text_bytes=log.stat().st_size)
     needed = 0 if log == STDIN else spooled_ingest_bytes(log.stat().st_size, packed=not plain or is_parquet(log))
     with room(home, "ingest", needed, force=force):
         try:
-            return _sink_spooled(log, staged, settings, progress)
+            return _sink_spooled(log, staged, reading, kind, progress)
         finally:
             remove_staged(_attempted(home))  # what an attempt wrote after it had been given up
 
@@ -102,19 +112,19 @@ def _attempted(home: Path) -> Path:
     return staged_name(home.with_name("scan"))
 
 
-def _sink_spooled(log: Path, staged: Path, settings: Settings, progress: Progress) -> Read:
+def _sink_spooled(log: Path, staged: Path, reading: ReadSettings, kind: Kind, progress: Progress) -> Read:
     """The careful way: every line is judged, the rows are kept on the disk, and then go to the parts."""
     folder = staged / "spool"
     folder.mkdir()
-    source = _source(log, settings)
-    aside = settings.get("bad_rows") == "set-aside"
+    source = open_source(log, reading, kind)
+    aside = reading.bad_rows == "set-aside"
     spooled = spool(source, folder, staged / REJECTS, set_aside=aside, progress=progress)
     ids = sample(spooled)
     cuts = _cuts(ids, spooled.rows)
     row_group_rows = _row_group_rows(len(cuts) + 1)
     target = folder / "parts" if spooled.text else staged
     target.mkdir(exist_ok=True)
-    columns = [*CLICK_COLUMNS, RATING] if is_rated(settings) else CLICK_COLUMNS
+    columns = [*CLICK_COLUMNS, RATING] if kind == "rated" else CLICK_COLUMNS
     with progress.task("parts", spooled.rows, "rows") as advance:
         session = pl.col(SESSION) if progress is SILENT else polars_engine.counted(SESSION, advance, ids.dtype)
         number = (
@@ -122,7 +132,7 @@ def _sink_spooled(log: Path, staged: Path, settings: Settings, progress: Progres
             if SESSION in spooled.text
             else polars_engine.interval(session, cuts.to_list())
         )
-        for run, frame in enumerate(runs(spooled, ROW_GROUPS_A_RUN * row_group_rows)):
+        for run, frame in enumerate(runs(spooled, ROW_GROUPS_PER_RUN * row_group_rows)):
             name = partial(_file_name, run)
             polars_engine.sink_parts(frame.select(columns), target, number=number, name=name, row_group_rows=row_group_rows)
     if spooled.text:
@@ -137,7 +147,7 @@ def _sink_spooled(log: Path, staged: Path, settings: Settings, progress: Progres
 
 def _cuts(sample: pl.Series, rows: float) -> pl.Series:
     """First session id of every part but the first, at quantiles of a sorted sample."""
-    parts = min(MAX_PARTS, max(1, round(rows / ROWS_A_PART)))
+    parts = min(MAX_PARTS, max(1, round(rows / ROWS_PER_PART)))
     return sample.gather(np.arange(1, parts) * len(sample) // parts).unique().sort()
 
 
@@ -154,7 +164,7 @@ def _sink(log: Path, folder: Path, timezone: str, progress: Progress) -> bool:
     rows = size / line_bytes
     cuts = _cuts(pl.Series(ids), rows).to_list()
     row_group_rows = _row_group_rows(len(cuts) + 1)
-    rows_a_run = ROW_GROUPS_A_RUN * row_group_rows
+    rows_a_run = ROW_GROUPS_PER_RUN * row_group_rows
     with progress.task("ingest", size) as advance:
         counted = polars_engine.counted(SESSION, lambda rows: advance(round(rows * line_bytes)))
         session = pl.col(SESSION) if progress is SILENT else counted
@@ -178,19 +188,11 @@ def _file_name(run: int, part: int, file: int) -> str:
     return f"part={part:04d}/clicks-{run:03d}-{file:03d}.parquet"
 
 
-PARQUET_A_LOG_BYTE = 0.45
-"""Measured 0.33 for a log grouped by session; more where its rows are shuffled, since neighbours then differ."""
-
-
-UNPACKED_A_PACKED_BYTE = 5
-"""Click logs in archives unpack to 4 to 6 times their size."""
-
-
 def ingest_bytes(log_bytes: int) -> int:
     """What the Parquet parts of a log of so many bytes take."""
-    return OVERHEAD + math.ceil(PARQUET_A_LOG_BYTE * log_bytes)
+    return OVERHEAD + math.ceil(PARQUET_PER_LOG_BYTE * log_bytes)
 
 
 def spooled_ingest_bytes(log_bytes: int, *, packed: bool) -> int:
     """What ingest takes for a log that it cannot read twice: besides the parts the same rows in the order of the log."""
-    return 2 * ingest_bytes(log_bytes * (UNPACKED_A_PACKED_BYTE if packed else 1))
+    return 2 * ingest_bytes(log_bytes * (UNPACKED_PER_PACKED_BYTE if packed else 1))

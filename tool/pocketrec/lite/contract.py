@@ -1,6 +1,6 @@
 """What export and verify agree on: names, shapes and dtypes of a GRU4Rec .tflite, and the settings it carries in itself.
 
-This is the interface, not the arithmetic: the maker (`models/gru4rec.py`) and the judge (`verify.py`, `reference.py`) each
+This is the interface, not the arithmetic: the maker (`gru4rec/tf/model.py`) and the judge (`judge/reference.py`) each
 write down the arithmetic for themselves and share nothing but this page.
 
 The settings travel inside the file as the metadata entry `pocketrec`, a JSON object, together with a digest of each initial
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ import numpy.typing as npt
 import xxhash
 
 from pocketrec.errors import ModelError, SettingsError
+from pocketrec.lite.options import Gru4RecSettings, ModelSettings
+from pocketrec.settings import Rule, rules_of
 
 METADATA = "pocketrec"
 """Name of the metadata entry in the flatbuffer."""
@@ -28,10 +30,6 @@ METADATA = "pocketrec"
 FORMAT = 3
 """Raised when an older file can no longer be judged by the rules below."""
 
-EMBEDDINGS = ("none", "separate", "shared")
-LOSSES = ("cross-entropy", "bpr-max")
-STORAGES = ("float32", "float16", "int8")
-OPTIMIZERS = ("adam", "adagrad", "sgd")
 
 STEP = "step"
 """int32 scalar beside the weights: optimizer steps done. It also numbers the dropout masks."""
@@ -54,66 +52,23 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
-class ModelSettings:
-    """What a GRU4Rec was made with.
+class ModelSpec(ModelSettings):
+    """A model's settings and the number of its items: together they fix every tensor and every signature.
 
     Attributes:
         n_items: items of the index, and so classes of the softmax.
-        batch_size: B, lanes of a session-parallel batch.
-        hidden_size: H, units of the GRU.
-        embedding: none: one-hot items into the GRU; separate: a table of H numbers an item; shared: that table is the
-            output layer's.
-        optimizer: one of `OPTIMIZERS`.
-        learning_rate: of that optimizer.
-        momentum: of adagrad, 0 for none.
-        dropout_embedding: share of the looked-up numbers of an item that a training step leaves out.
-        dropout_hidden: share of the hidden state that a training step leaves out of the scores (not out of the state).
-        loss: of train_sampled; train always has the cross-entropy over all items.
-        negatives: S, items that the caller of train_sampled draws beside the batch's own targets.
-        sample_alpha: the caller draws an item with a probability proportional to its support to this power.
-        logq: share of the logQ correction in train_sampled's cross-entropy, 0 for none.
-        bpreg: weight of the score regularisation in BPR-max.
-        elu: BPR-max takes elu(score) with this alpha; 0: the score itself.
-        top_k: items that recommend returns.
-        storage: of the weights in the file: float32, float16, or int8, which cannot be trained.
-        seed: of the initial weights and the dropout masks.
 
     Raises:
-        SettingsError: a setting no model can have.
+        SettingsError: a setting that no model can have.
     """
 
-    n_items: int
-    batch_size: int = 512
-    hidden_size: int = 100
-    embedding: str = "none"
-    optimizer: str = "adam"
-    learning_rate: float = 0.001
-    momentum: float = 0.0
-    dropout_embedding: float = 0.0
-    dropout_hidden: float = 0.0
-    loss: str = "cross-entropy"
-    negatives: int = 2048
-    sample_alpha: float = 0.75
-    logq: float = 1.0
-    bpreg: float = 1.0
-    elu: float = 0.5
-    top_k: int = 20
-    storage: str = "float32"
-    seed: int = 42
+    n_items: int = field(kw_only=True, metadata={"rule": Rule("Items of the index.", least=1)})
 
-    def __post_init__(self) -> None:
-        for name in ("n_items", "batch_size", "hidden_size", "negatives", "top_k"):
-            _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
-        choices = {"embedding": EMBEDDINGS, "optimizer": OPTIMIZERS, "loss": LOSSES, "storage": STORAGES}
-        for name, known in choices.items():
-            _check(name, getattr(self, name), getattr(self, name) in known, f"one of {', '.join(known)}")
-        _check("learning_rate", self.learning_rate, 0 < self.learning_rate < math.inf, "a finite number above 0")
-        for name in ("momentum", "dropout_embedding", "dropout_hidden"):
-            _check(name, getattr(self, name), 0 <= getattr(self, name) < 1, "0 or more and less than 1")
-        for name in ("sample_alpha", "logq", "bpreg", "elu"):
-            _check(name, getattr(self, name), 0 <= getattr(self, name) < math.inf, "a finite number, 0 or more")
-        _check("momentum", self.momentum, not self.momentum or self.optimizer == "adagrad", "0 with adam and sgd")
-        _check("seed", self.seed, 0 <= self.seed < 2**63, "from 0 to 2**63 - 1")
+    @classmethod
+    def of(cls, settings: Gru4RecSettings, n_items: int) -> ModelSpec:
+        """Settings for so many items; what they do not say of a file is as usual."""
+        given = {name: getattr(settings, name) for name in rules_of(ModelSettings) if hasattr(settings, name)}
+        return cls(n_items=n_items, **given)
 
     @property
     def k(self) -> int:
@@ -200,11 +155,6 @@ def _only(specs: Mapping[str, TensorSpec], *names: str) -> dict[str, TensorSpec]
     return {name: specs[name] for name in names}
 
 
-def _check(name: str, value: object, holds: bool, expected: str) -> None:
-    if not holds:
-        raise SettingsError(f"{name} is {value!r}.", expected=expected)
-
-
 @dataclass(frozen=True)
 class Card:
     """The metadata entry of a model file.
@@ -217,7 +167,7 @@ class Card:
         version: of the pocketrec that wrote it.
     """
 
-    settings: ModelSettings
+    settings: ModelSpec
     digests: Mapping[str, str]
     items: str
     protocol: Mapping[str, Any]
@@ -239,7 +189,7 @@ class Card:
             document: dict[str, Any] = json.loads(text)
             if document["format"] != FORMAT:
                 raise ValueError(f"format {document['format']}, not {FORMAT}")
-            settings = ModelSettings(**document["settings"])
+            settings = ModelSpec(**document["settings"])
             digests = {name: str(document["digests"][name]) for name in settings.weights}
             protocol, texts = dict(document["protocol"]), (str(document[name]) for name in ("items", "version"))
             return cls(settings, digests, next(texts), protocol, next(texts))

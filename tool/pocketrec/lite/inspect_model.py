@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pocketrec.lite.contract import ModelSettings
+from pocketrec.lite.contract import ModelSpec
 from pocketrec.lite.runtime import read_bundle
 
 
@@ -29,7 +29,7 @@ class ModelReport:
     model: Path
     bytes: int
     version: str
-    settings: ModelSettings
+    settings: ModelSpec
     protocol: Mapping[str, Any]
     items: str
     first_items: tuple[str, ...]

@@ -34,7 +34,7 @@ from pocketrec.ncf.negatives import no_negatives
 from pocketrec.ncf.split import Places, by_time, leave_one_out
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import ITEM, Int32, Int64
-from pocketrec.sources.delimited import Columns
+from pocketrec.sources.options import Columns
 from pocketrec.storage.files import staged_folder
 from pocketrec.storage.formats import Npy
 from pocketrec.storage.layout import Dataset

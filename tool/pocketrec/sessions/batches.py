@@ -11,23 +11,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pocketrec.errors import DatasetError, SettingsError
 from pocketrec.ingestion.parts import Parts
 from pocketrec.parallel import ahead
 from pocketrec.progress import SILENT, Progress
-from pocketrec.sessions.sequences import Choice, SessionOrder, TrainOn, read_sequences, sequences
-from pocketrec.sessions.session_parallel import Block, Blocks, Resets, Tail
+from pocketrec.sessions.options import BatchSettings
+from pocketrec.sessions.sequences import Choice, read_sequences, sequences
+from pocketrec.sessions.session_parallel import Block, Blocks
 from pocketrec.sessions.vocabulary import training_items
+from pocketrec.settings import options_for
 from pocketrec.storage.files import parents_of
 from pocketrec.storage.formats import FORMATS
 from pocketrec.storage.item_index import write_items
 from pocketrec.storage.layout import SPLITS, Dataset
 from pocketrec.storage.lock import hold
-from pocketrec.storage.manifest import OutputFile, Record, drop_record, read_records, write_record
+from pocketrec.storage.manifest import OutputFile, Record, drop_record, read_records
 from pocketrec.storage.repair import check_files, rebuild_command
-from pocketrec.storage.space import OVERHEAD, room
+from pocketrec.storage.space import OVERHEAD
+from pocketrec.storage.stage import Stage
 from pocketrec.storage.writer import Writer
 
 ARRAYS = ("feats", "targets", "masks")
@@ -66,13 +68,8 @@ class BatchesReport:
 
 def batches(
     dataset: Path | str = "dataset",
+    settings: BatchSettings = BatchSettings(),
     *,
-    batch_size: int = 512,
-    formats: Sequence[str] = ("txt", "npy"),
-    resets: Resets = "once",
-    tail: Tail = "drop",
-    session_order: SessionOrder = "id",
-    train_on: TrainOn = "train_tr",
     fresh: bool = False,
     force: bool = False,
     progress: Progress = SILENT,
@@ -83,14 +80,7 @@ def batches(
 
     Args:
         dataset: a folder that `split` has filled.
-        batch_size: lanes, B. Every array is int32 of shape (steps, B).
-        formats: "npy", "txt" or both.
-        resets: "once": a mask is 0 on the step that starts a session; "repeated": the original's masks, which repeat a
-            row on each step until some lane ends and so reset states that should live on.
-        tail: "drop": stop when a lane finds no session, as the original; "pad": go on until all lanes are done.
-        session_order: "id", as the original; "time": by their first click, as the official GRU4Rec.
-        train_on: "train_full": the train batches and the item index are those of train_full, under the same names, and
-            train_valid is no longer held out.
+        settings: of the batches; every array is int32 of shape (steps, settings.batch_size).
         fresh: do it again even where nothing has changed.
         force: begin even where the disk seems too small for it.
         progress: told about rows read.
@@ -102,72 +92,49 @@ def batches(
         DatasetError: nothing was split, or a part is damaged.
         SettingsError: train_tr has fewer sessions than lanes, and `tail` is "drop".
     """
-    where = Dataset(Path(dataset))
-    check_batch_settings(batch_size, formats)
-    settings = {
-        "batch_size": batch_size,
-        "formats": sorted(set(formats)),
-        "resets": resets,
-        "tail": tail,
-        "session_order": session_order,
-        "train_on": train_on,
-    }
     with hold(dataset, "batches"):
-        return _batches(where, settings, fresh, force, progress)
+        return _batches(Dataset(Path(dataset)), settings, fresh, force, progress)
 
 
-def _batches(where: Dataset, settings: dict[str, Any], fresh: bool, force: bool, progress: Progress) -> BatchesReport:
-    batch_size, forms, tail = settings["batch_size"], settings["formats"], settings["tail"]
-    choice = Choice(settings["train_on"], settings["session_order"])
+def _batches(where: Dataset, settings: BatchSettings, fresh: bool, force: bool, progress: Progress) -> BatchesReport:
     parts = Parts(where)
     roles = _roles(where, parts)
     inputs = {"clicks": parts.record.content, "roles": roles.content}
-    key = f"batches_bs{batch_size}"
-    found = read_records(where.final).get(key)
-    if found and not fresh and found.is_current(where.final, settings, inputs):
+    recorded = {**asdict(settings), "formats": sorted(set(settings.formats))}
+    argv = ("batches", *options_for(settings), "--fresh")
+    stage = Stage(where.final, "batches", recorded, inputs, argv, key=f"batches_bs{settings.batch_size}")
+    if not fresh and (found := stage.current()):
         return _report(found, reused=True)
     sizes = roles.counts["sets"]
-    sizes = {**sizes, "train_tr": sizes[choice.train_on]}
-    _check_sessions(choice.train_on, sizes["train_tr"]["sessions"], batch_size, tail)
+    sizes = {**sizes, "train_tr": sizes[settings.train_on]}
+    _check_sessions(settings, sizes["train_tr"]["sessions"])
     check_files(where.roles.parent, roles)
-    index, support = training_items(where, parts, choice.train_on)
+    index, support = training_items(where, parts, settings.train_on)
     clicks, sessions = (sum(sizes[name][what] for name in SPLITS) for what in ("events", "sessions"))
-    with (
-        room(where.sequences, "batches", sequences_bytes(clicks, sessions, choice.session_order), force=force),
-        progress.task("sessions", parts.record.counts["rows"], "rows") as advance,
-    ):
-        unknown = sequences(where, parts, roles, index, choice, advance, fresh=fresh).counts["unknown"]
-    sets = {name: Blocks(batch_size, resets=settings["resets"], tail=tail) for name in SPLITS}
-    with room(where.final, "batches", batches_bytes(clicks - sessions, len(index), forms), force=force):
+    choice = Choice(settings.train_on, settings.session_order)
+    needed = sequences_bytes(clicks, sessions, settings.session_order)
+    with progress.task("sessions", parts.record.counts["rows"], "rows") as advance:
+        in_order = sequences(where, parts, roles, index, choice, argv, advance, needed=needed, fresh=fresh, force=force)
+    sets = {name: Blocks(settings.batch_size, resets=settings.resets, tail=settings.tail) for name in SPLITS}
+    with stage.replacing(batches_bytes(clicks - sessions, len(index), settings.formats), force=force) as draft:
         with progress.task("batches", clicks, "clicks") as advance:
-            files = _write(where, sets, settings, key, inputs, advance)
+            draft.files = _write(where, sets, settings, stage, advance)
         write_items(where.items, parts.item_ids(index.ids), support)
-        files[where.items.name] = OutputFile.of(where.items, (len(index),))
-        counts = {
+        draft.files[where.items.name] = OutputFile.of(where.items, (len(index),))
+        unknown = in_order.counts["unknown"]
+        counted = {
             name: asdict(BatchCounts(one.steps, one.transitions, one.dropped, one.padded, unknown[name]))
             for name, one in sets.items()
         }
-        record = Record("batches", settings, inputs, files, {"items": len(index), "sets": counts})
-        write_record(where.final, key, record)
-    return _report(record, reused=False)
+        draft.counts = {"items": len(index), "sets": counted}
+    return _report(draft.record, reused=False)
 
 
-def check_batch_settings(batch_size: int, formats: Sequence[str]) -> None:
-    """Refuse settings that no dataset can satisfy.
-
-    Raises:
-        SettingsError: they are such.
-    """
-    if batch_size < 1:
-        raise SettingsError(f"a batch size of {batch_size} has no lanes.", expected="--batch-size 1 or more")
-    if not formats or not set(formats) <= set(FORMATS):
-        raise SettingsError(f"unknown batch formats {','.join(formats)!r}.", expected=f"some of {', '.join(FORMATS)}")
-
-
-def _check_sessions(name: str, sessions: int, batch_size: int, tail: Tail) -> None:
-    if sessions < batch_size and tail == "drop":
+def _check_sessions(settings: BatchSettings, sessions: int) -> None:
+    lanes = settings.batch_size
+    if sessions < lanes and settings.tail == "drop":
         raise SettingsError(
-            f"{name} has {sessions} sessions, fewer than the {batch_size} lanes of --batch-size {batch_size}.",
+            f"{settings.train_on} has {sessions} sessions, fewer than the {lanes} lanes of --batch-size {lanes}.",
             expected="a session for every lane",
             do=f"--batch-size {sessions} or less, or --tail pad to leave lanes empty",
         )
@@ -187,20 +154,15 @@ def _roles(where: Dataset, parts: Parts) -> Record:
 
 
 def _write(
-    where: Dataset,
-    sets: Mapping[str, Blocks],
-    settings: Mapping[str, Any],
-    key: str,
-    inputs: Mapping[str, str],
-    advance: Callable[[int], None],
+    where: Dataset, sets: Mapping[str, Blocks], settings: BatchSettings, stage: Stage, advance: Callable[[int], None]
 ) -> dict[str, OutputFile]:
     """Write all files of all sets, and only when all are whole give them their names."""
-    batch_size, formats = settings["batch_size"], settings["formats"]
+    lanes, formats = settings.batch_size, tuple(dict.fromkeys(settings.formats))
     with contextlib.ExitStack() as stack:
         stack.enter_context(parents_of(where.items))
-        writers = {
+        writers: dict[tuple[str, str, str], Writer] = {
             (name, array, form): stack.enter_context(
-                Writer(where.batches(array, batch_size, split=name, form=form), FORMATS[form](batch_size))
+                Writer(where.batches(array, lanes, split=name, form=form), FORMATS[form](lanes))
             )
             for name in sets
             for array in ARRAYS
@@ -211,19 +173,20 @@ def _write(
                 writers[name, array, form].write_bytes(text, steps)
         for _ in ahead(Writer.finish, writers.values()):
             pass
-        _forget(where, key, inputs, settings["train_on"])
+        _forget(where, stage)
         return {writer.path.name: writer.commit() for writer in writers.values()}
 
 
-def _forget(where: Dataset, key: str, inputs: Mapping[str, str], train_on: str) -> None:
+def _forget(where: Dataset, stage: Stage) -> None:
     """Drop the record of what is about to be replaced, and the batches of other sizes whose item index goes with it.
 
     Records of other sizes made from the same set keep the same index. The codes in those from another set would mean other
     items, and nobody could see it: their files are removed, also where an earlier run dropped the record and died.
     """
+    roles, train_on = stage.inputs["roles"], stage.settings["train_on"]
     for other, record in read_records(where.final).items():
-        same_items = record.inputs.get("roles") == inputs["roles"] and record.settings.get("train_on") == train_on
-        if other == key or not same_items:
+        same_items = record.inputs.get("roles") == roles and record.settings.get("train_on") == train_on
+        if other == stage.record_key or not same_items:
             drop_record(where.final, other)
     described = {name for record in read_records(where.final).values() for name in record.files}
     for path in where.final.glob("*_bs*"):

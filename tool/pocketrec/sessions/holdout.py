@@ -12,8 +12,6 @@ The protocol (facts of the original GRU4Rec preparation), one pass each, not ite
 Read as data flow this needs three passes over the parts, and between them only one number a time and one row an item:
 `count` feeds 2; `survey` does 3 and learns tmax and, for every item, the earliest end of a session that has it, which
 decides 5 without looking at train_full again; `assign` gives every row its role. No pass holds a table of sessions.
-
-(The design calls this module `split`; the name belongs to the function, `pocketrec.split`.)
 """
 
 from __future__ import annotations
@@ -29,6 +27,7 @@ from pocketrec.ingestion.parts import Parts, read_column
 from pocketrec.parallel import ahead
 from pocketrec.schema import ITEM, MS, SESSION, TIME, Bool, Int32, Int64, UInt8
 from pocketrec.sessions.item_codes import MISSING, ItemCodes, ItemCounts
+from pocketrec.sessions.options import SplitSettings
 
 TRAIN_FULL, TEST, TRAIN_TR, TRAIN_VALID = 1, 2, 4, 8
 ROLE_OF = {"train_full": TRAIN_FULL, "test": TEST, "train_tr": TRAIN_TR, "train_valid": TRAIN_VALID}
@@ -36,15 +35,6 @@ ROLE_OF = {"train_full": TRAIN_FULL, "test": TEST, "train_tr": TRAIN_TR, "train_
 
 NEVER = np.iinfo(np.int64).max
 LONG_AGO = np.iinfo(np.int64).min
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The settings of the protocol; holdout in seconds."""
-
-    holdout: float = 86400.0
-    min_session_length: int = 2
-    min_item_support: int = 5
 
 
 @dataclass
@@ -131,7 +121,7 @@ def session_codes(session: Int64) -> tuple[Int64, int]:
     return codes, len(ids)
 
 
-def count(parts: Parts, rules: Rules) -> ItemCounts:
+def count(parts: Parts, rules: SplitSettings) -> ItemCounts:
     """First pass: clicks of each item in sessions that are long enough."""
 
     def items_that_count(path: Path) -> Int64:
@@ -145,7 +135,7 @@ def count(parts: Parts, rules: Rules) -> ItemCounts:
     return counts
 
 
-def survey(parts: Parts, rules: Rules, items: ItemCodes, scratch: Path) -> Survey:
+def survey(parts: Parts, rules: SplitSettings, items: ItemCodes, scratch: Path) -> Survey:
     """Second pass: which rows survive the filters, and when their sessions end.
 
     Writes two arrays a part to `scratch`: kept_NAME.npy, the item code of each row (MISSING where it was dropped), and
@@ -171,7 +161,7 @@ def survey(parts: Parts, rules: Rules, items: ItemCodes, scratch: Path) -> Surve
     return found
 
 
-def cuts(parts: Parts, rules: Rules, found: Survey) -> Cuts:
+def cuts(parts: Parts, rules: SplitSettings, found: Survey) -> Cuts:
     """Where train ends and test begins, and the same inside train_full; compared as float seconds, as the original did."""
     test = found.tmax / MS - rules.holdout
     latest = LONG_AGO
@@ -181,7 +171,7 @@ def cuts(parts: Parts, rules: Rules, found: Survey) -> Cuts:
     return Cuts(test, latest / MS - rules.holdout)
 
 
-def assign(kept: Int32, ends: Int64, codes: Int64, found: Survey, cut: Cuts, rules: Rules) -> dict[str, Bool]:
+def assign(kept: Int32, ends: Int64, codes: Int64, found: Survey, cut: Cuts, rules: SplitSettings) -> dict[str, Bool]:
     """Third pass, one part: for each set of `ROLE_OF`, which of the part's rows are in it."""
     left = kept != MISSING
     in_full, in_tr = ends / MS < cut.test, ends / MS < cut.valid  # by session
@@ -198,7 +188,7 @@ def roles(members: dict[str, Bool]) -> UInt8:
     return reduce(or_, bits)
 
 
-def _known(rows: Bool, kept: Int32, codes: Int64, sessions: int, known: Bool, rules: Rules) -> Bool:
+def _known(rows: Bool, kept: Int32, codes: Int64, sessions: int, known: Bool, rules: SplitSettings) -> Bool:
     """Of some rows, those with a known item whose sessions stay long enough."""
     if not rows.any():
         return rows
@@ -206,7 +196,7 @@ def _known(rows: Bool, kept: Int32, codes: Int64, sessions: int, known: Bool, ru
     return rows & _long_enough(codes, sessions, rules, rows)
 
 
-def _long_enough(codes: Int64, sessions: int, rules: Rules, rows: Bool | None = None) -> Bool:
+def _long_enough(codes: Int64, sessions: int, rules: SplitSettings, rows: Bool | None = None) -> Bool:
     """For each row, whether its session has enough clicks among `rows` (all rows if None)."""
     lengths = np.bincount(codes if rows is None else codes[rows], minlength=sessions)
     return (lengths >= rules.min_session_length)[codes]

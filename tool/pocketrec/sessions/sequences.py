@@ -10,10 +10,10 @@ their first click (`time_sort`): the starts of all sessions are then kept, 8 byt
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
 
@@ -22,18 +22,16 @@ from pocketrec.parallel import ahead
 from pocketrec.schema import ITEM, SESSION, TIME, Bool, Int32, Int64
 from pocketrec.sessions.holdout import ROLE_OF
 from pocketrec.sessions.item_codes import MISSING, ItemCodes
-from pocketrec.storage.files import staged_folder
+from pocketrec.sessions.options import SessionOrder, TrainOn
 from pocketrec.storage.formats import Npy
 from pocketrec.storage.layout import SPLITS, Dataset
-from pocketrec.storage.manifest import OutputFile, Record, drop_record, read_records, write_record
+from pocketrec.storage.manifest import OutputFile, Record
 from pocketrec.storage.npy import open_array
 from pocketrec.storage.repair import check_files
+from pocketrec.storage.stage import Stage
 from pocketrec.storage.writer import Writer
 
 SESSIONS_A_READ = 1 << 16
-
-TrainOn = Literal["train_tr", "train_full"]
-SessionOrder = Literal["id", "time"]
 
 
 @dataclass(frozen=True)
@@ -72,9 +70,12 @@ def sequences(
     roles: Record,
     index: ItemCodes,
     choice: Choice,
+    argv: Sequence[str],
     advance: Callable[[int], None],
     *,
+    needed: int = 0,
     fresh: bool = False,
+    force: bool = False,
 ) -> Record:
     """The record of the sequences, made now unless it is current. Its counts are the unknown clicks of each set.
 
@@ -84,24 +85,41 @@ def sequences(
         roles: record of which row is in which set.
         index: the vocabulary of what is trained on.
         choice: of the sets and their order.
+        argv: the command that makes them again.
         advance: told about rows read.
+        needed: bytes that they take, about.
         fresh: make them again even where nothing has changed.
+        force: begin even where less is free.
     """
-    folder = where.sequences.parent
     inputs, settings = {"clicks": parts.record.content, "roles": roles.content}, asdict(choice)
-    found = read_records(folder).get("sequences")
-    if found and not fresh and found.is_current(folder, settings, inputs):
-        check_files(folder, found)
+    stage = Stage(where.sequences.parent, "sequences", settings, inputs, argv)
+    if not fresh and (found := stage.current()):
+        check_files(stage.folder, found)
         return found
-    with staged_folder(where.sequences) as staged, contextlib.ExitStack() as stack:
+    with stage.replacing(needed, force=force, into=where.sequences) as draft:
+        draft.files, draft.counts["unknown"] = _write(where, parts, roles, index, choice, draft.folder, advance)
+    return draft.record
+
+
+def _write(
+    where: Dataset,
+    parts: Parts,
+    roles: Record,
+    index: ItemCodes,
+    choice: Choice,
+    folder: Path,
+    advance: Callable[[int], None],
+) -> tuple[dict[str, OutputFile], dict[str, int]]:
+    """The files by name, and the unknown clicks of each set."""
+    unknown = dict.fromkeys(SPLITS, 0)
+    starts: dict[str, list[Int64]] = {name: [] for name in SPLITS}
+    in_pieces = all(rows == last + 1 - first for rows, first, last in roles.counts["lines"].values())
+    with contextlib.ExitStack() as stack:
         writers = {
-            (name, what): stack.enter_context(Writer(_path(staged, name, what), Npy(1)))
+            (name, what): stack.enter_context(Writer(_path(folder, name, what), Npy(1)))
             for name in SPLITS
             for what in ("items", "lengths")
         }
-        unknown = dict.fromkeys(SPLITS, 0)
-        starts: dict[str, list[Int64]] = {name: [] for name in SPLITS}
-        in_pieces = all(rows == last + 1 - first for rows, first, last in roles.counts["lines"].values())
         for rows, found_here in _sessions_of_parts(where, parts, index, choice, in_pieces):
             for name, sessions in found_here.items():
                 writers[name, "items"].write(sessions.items.reshape(-1, 1))
@@ -111,13 +129,9 @@ def sequences(
                     starts[name].append(sessions.starts)
             advance(rows)
         files = {writer.path.name: writer.commit() for writer in writers.values()}
-        for name in (name for name in SPLITS if starts[name]):
-            files |= _in_order_of_time(staged, name, np.concatenate(starts.pop(name)))
-        drop_record(folder, "sequences")
-    files = {f"{where.sequences.name}/{name}": file for name, file in files.items()}
-    record = Record("sequences", settings, inputs, files, {"unknown": unknown})
-    write_record(folder, "sequences", record)
-    return record
+    for name in (name for name in SPLITS if starts[name]):
+        files |= _in_order_of_time(folder, name, np.concatenate(starts.pop(name)))
+    return files, unknown
 
 
 def _in_order_of_time(folder: Path, name: str, starts: Int64) -> dict[str, OutputFile]:

@@ -16,14 +16,11 @@ from functools import cached_property
 from heapq import heapify, heapreplace
 from itertools import repeat
 from operator import add, itemgetter
-from typing import Literal
 
 import numpy as np
 
 from pocketrec.schema import Bool, Int32, Int64
-
-Resets = Literal["once", "repeated"]
-Tail = Literal["drop", "pad"]
+from pocketrec.sessions.options import Resets, Tail
 
 IDLE_FEAT, IDLE_TARGET, IDLE_MASK = 0, -1, 0
 """What a lane without a session emits (`tail="pad"`)."""

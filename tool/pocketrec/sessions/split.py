@@ -1,4 +1,4 @@
-"""The split stage: runs the passes of `holdout` over the parts, then has `rsc15` write the txt files.
+"""`pocketrec split`: runs the passes of `holdout` over the parts, then has `rsc15` write the txt files.
 
 It leaves, besides the four txt files, DIR/parquet/roles: for each part one byte a row that says which sets the row is in,
 and the vocabulary of train_tr with its support. Batches are made from that; nobody reads the text.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,15 +22,18 @@ from pocketrec.parallel import ahead
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import MS, SESSION
 from pocketrec.sessions import holdout
-from pocketrec.sessions.holdout import ROLE_OF, Rules, Survey, Tally
+from pocketrec.sessions.holdout import ROLE_OF, Survey, Tally
 from pocketrec.sessions.item_codes import ItemCodes
+from pocketrec.sessions.options import SplitSettings
 from pocketrec.sessions.rsc15 import Part, write_sets
-from pocketrec.storage.files import parents_of, staged_folder
+from pocketrec.settings import options_for
+from pocketrec.storage.files import parents_of
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.lock import hold
-from pocketrec.storage.manifest import OutputFile, Record, drop_record, read_records, write_record
+from pocketrec.storage.manifest import OutputFile, Record
 from pocketrec.storage.repair import check_files
 from pocketrec.storage.space import OVERHEAD, room
+from pocketrec.storage.stage import Draft, Stage
 from pocketrec.storage.writer import Writer
 
 TITLES = {
@@ -39,6 +42,9 @@ TITLES = {
     "train_tr": "Train set",
     "train_valid": "Validation set",
 }
+
+ROLES_PER_ROW = 7
+"""Measured 6: a byte a row of roles, and 5 of scratch that are gone before the txt files begin."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +74,8 @@ class SplitReport:
 
 def split(
     dataset: Path | str = "dataset",
+    settings: SplitSettings = SplitSettings(),
     *,
-    holdout: float = 86400.0,
-    min_session_length: int = 2,
-    min_item_support: int = 5,
     fresh: bool = False,
     force: bool = False,
     progress: Progress = SILENT,
@@ -80,9 +84,7 @@ def split(
 
     Args:
         dataset: a folder that `ingest` has filled.
-        holdout: seconds before the latest click from which a session belongs to test (and once more, to validation).
-        min_session_length: fewest clicks of a session, 2 or more: a single click has no next one.
-        min_item_support: fewest clicks of an item.
+        settings: of the protocol; the hold-out is in seconds.
         fresh: do it again even where nothing has changed.
         force: begin even where the disk seems too small for it.
         progress: told about rows written.
@@ -94,44 +96,40 @@ def split(
         DatasetError: nothing was ingested, or a part is damaged.
         SettingsError: no session is left to train on; nothing is written then.
     """
-    where = Dataset(Path(dataset))
-    rules = Rules(holdout, min_session_length, min_item_support)
-    check_rules(holdout, min_session_length)
     with hold(dataset, "split"):
-        return _split(where, rules, fresh, force, progress)
+        return _split(Dataset(Path(dataset)), settings, fresh, force, progress)
 
 
-def _split(where: Dataset, rules: Rules, fresh: bool, force: bool, progress: Progress) -> SplitReport:
+def _split(where: Dataset, rules: SplitSettings, fresh: bool, force: bool, progress: Progress) -> SplitReport:
     parts = Parts(where)
-    clicks = {"clicks": parts.record.content}
-    roles = None if fresh else _current(where.roles.parent, "roles", rules, clicks)
-    if roles and (found := _current(where.rsc15, "split", rules, {**clicks, "roles": roles.content})):
+    clicks, argv = {"clicks": parts.record.content}, ("split", *options_for(rules), "--fresh")
+    making_roles = Stage(where.roles.parent, "roles", asdict(rules), clicks, argv)
+    roles = None if fresh else making_roles.current()
+    if roles and (found := _texts(where, rules, clicks, roles, argv).current()):
         return _report(found, reused=True)
     counts = parts.record.counts
-    rows = counts["rows"]
-    needed = txt_bytes(counts.get("text_bytes", counts["log_bytes"]), rows) + (0 if roles else roles_bytes(rows))
+    needed = txt_bytes(counts.get("text_bytes", counts["log_bytes"]), counts["rows"])
+    needed += 0 if roles else roles_bytes(counts["rows"])
     with room(where.rsc15, "split", needed, force=force), _txt_files(where) as writers:
         if roles:
             _check(parts, where, roles)
-            _write_txt(parts, where.roles, roles, writers, progress)
+            _write_txt(parts, where.roles, roles.counts["lines"], writers, progress)
         else:
             # Roles and text replace the earlier ones together: only when all of both is on the disk.
-            with staged_folder(where.roles) as staged:
-                roles = _make_roles(parts, where.roles.name, rules, staged, clicks)
-                _write_txt(parts, staged, roles, writers, progress)
-                drop_record(where.roles.parent, "roles")
-            write_record(where.roles.parent, "roles", roles)
-        drop_record(where.rsc15, "split")
-        files = {writer.path.name: writer.commit() for writer in writers.values()}
-        record = Record("split", asdict(rules), {**clicks, "roles": roles.content}, files, roles.counts["sets"])
-        write_record(where.rsc15, "split", record)
-    return _report(record, reused=False)
+            with making_roles.replacing(into=where.roles, force=True) as draft:
+                _make_roles(parts, rules, draft)
+                _write_txt(parts, draft.folder, draft.counts["lines"], writers, progress)
+            roles = draft.record
+        stage = _texts(where, rules, clicks, roles, argv)
+        with stage.replacing(force=True) as draft:
+            stage.forget()
+            draft.files = {writer.path.name: writer.commit() for writer in writers.values()}
+            draft.counts = dict(roles.counts["sets"])
+    return _report(draft.record, reused=False)
 
 
-def _current(folder: Path, key: str, rules: Rules, inputs: Mapping[str, str]) -> Record | None:
-    """A record that is there, if doing it again would change nothing."""
-    found = read_records(folder).get(key)
-    return found if found and found.is_current(folder, asdict(rules), inputs) else None
+def _texts(where: Dataset, rules: SplitSettings, clicks: Mapping[str, str], roles: Record, argv: Sequence[str]) -> Stage:
+    return Stage(where.rsc15, "split", asdict(rules), {**clicks, "roles": roles.content}, argv)
 
 
 def _check(parts: Parts, where: Dataset, roles: Record) -> None:
@@ -141,30 +139,15 @@ def _check(parts: Parts, where: Dataset, roles: Record) -> None:
         parts.check(path)
 
 
-def check_rules(holdout: float, min_session_length: int) -> None:
-    """Refuse settings that no log can satisfy.
-
-    Raises:
-        SettingsError: they are such.
-    """
-    if min_session_length < 2:
-        raise SettingsError(
-            f"a shortest session of {min_session_length} clicks has nothing to predict.",
-            expected="--min-session-length 2 or more",
-        )
-    if holdout <= 0:
-        raise SettingsError(f"a hold-out of {holdout:g} seconds holds nothing out.", expected="a time above 0, such as 1d")
-
-
-def _make_roles(parts: Parts, name: str, rules: Rules, staged: Path, inputs: Mapping[str, str]) -> Record:
-    """Fill the staged folder that will have a name in DIR/parquet; return what is to be written down about it."""
-    total, ranges = _assign(parts, rules, staged)
-    files = {f"{name}/{path.relative_to(staged)}": OutputFile.of(path) for path in sorted(staged.iterdir())}
+def _make_roles(parts: Parts, rules: SplitSettings, draft: Draft) -> None:
+    """Fill the staged folder of roles."""
+    total, ranges = _assign(parts, rules, draft.folder)
+    draft.files = {path.name: OutputFile.of(path) for path in sorted(draft.folder.iterdir())}
     sets = {name: asdict(SetSize(size.events, size.sessions, size.items)) for name, size in total.sets.items()}
-    return Record("roles", asdict(rules), inputs, files, {"sets": sets, "lines": ranges})
+    draft.counts = {"sets": sets, "lines": ranges}
 
 
-def _assign(parts: Parts, rules: Rules, staged: Path) -> tuple[Tally, dict[str, list[int]]]:
+def _assign(parts: Parts, rules: SplitSettings, staged: Path) -> tuple[Tally, dict[str, list[int]]]:
     """The three passes. Returns the sizes of the sets, and for each part its rows and its first and last line."""
     items = holdout.count(parts, rules).at_least(rules.min_item_support)
     scratch = staged / "scratch"
@@ -193,7 +176,7 @@ def _assign(parts: Parts, rules: Rules, staged: Path) -> tuple[Tally, dict[str, 
     return total, ranges
 
 
-def _check_sizes(total: Tally, parts: Parts, rules: Rules, found: Survey) -> None:
+def _check_sizes(total: Tally, parts: Parts, rules: SplitSettings, found: Survey) -> None:
     if total.sets["train_tr"].sessions:
         return
     if found.tmax == holdout.LONG_AGO:
@@ -225,9 +208,18 @@ def _txt_files(where: Dataset) -> Iterator[dict[str, Writer]]:
         yield {name: stack.enter_context(Writer(where.split_txt(name))) for name in ROLE_OF}
 
 
-def _write_txt(parts: Parts, folder: Path, roles: Record, writers: dict[str, Writer], progress: Progress) -> None:
-    """Write all four files, up to their names. The roles of each part are in a folder as FOLDER/part=NNNN.npy."""
-    lines: dict[str, tuple[int, int, int]] = roles.counts["lines"]
+def _write_txt(
+    parts: Parts, folder: Path, lines: Mapping[str, tuple[int, int, int]], writers: dict[str, Writer], progress: Progress
+) -> None:
+    """Write all four files, up to their names.
+
+    Args:
+        parts: of the log.
+        folder: with the roles of each part, part=NNNN.npy.
+        lines: for each part its rows, its first and its last line.
+        writers: of the four sets.
+        progress: told about rows.
+    """
     ids = tuple(parts.text_ids)
     with_roles = [Part(parts.files(path), folder / f"{path.name}.npy", *lines[path.name], ids) for path in parts.folders]
     with progress.task("split", sum(part.rows for part in with_roles), "rows") as advance:
@@ -241,13 +233,9 @@ def _report(record: Record, *, reused: bool) -> SplitReport:
     return SplitReport({name: SetSize(**record.counts[name]) for name in ROLE_OF}, reused)
 
 
-ROLES_A_ROW = 7
-"""Measured 6: a byte a row of roles, and 5 of scratch that are gone before the txt files begin."""
-
-
 def roles_bytes(rows: int) -> int:
     """What the roles of so many rows take while they are made."""
-    return OVERHEAD + ROLES_A_ROW * rows
+    return OVERHEAD + ROLES_PER_ROW * rows
 
 
 def txt_bytes(log_bytes: int, rows: int) -> int:

@@ -16,7 +16,7 @@ from pocketrec.parallel import ahead
 from pocketrec.schema import ITEM, Int64
 from pocketrec.sessions.holdout import NEVER, ROLE_OF
 from pocketrec.sessions.item_codes import MISSING, ItemCodes, ItemCounts
-from pocketrec.sessions.sequences import TrainOn
+from pocketrec.sessions.options import TrainOn
 from pocketrec.storage.item_index import read_items
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.npy import open_array

@@ -10,48 +10,22 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import polars as pl
 
-from pocketrec.errors import LogError, SettingsError
+from pocketrec.errors import LogError
 from pocketrec.schema import ITEM, RATING, SESSION, TIME
 from pocketrec.sources import timestamps
 from pocketrec.sources.lines import BOM, NOT_READ, count_lines
+from pocketrec.sources.options import NAMES, USAGE, Columns
 
-NAMES = (SESSION, ITEM, TIME)
-USAGE = "session=NAME,item=NAME,time=NAME, such as session=SessionId,item=ItemId,time=Timestamp"
 UNFIT = "[\t\n\r]"
 """What an id cannot have, since the txt files are separated by it."""
 _ODD_STARTS = (BOM, b"x\x01")
 """What Polars would drop, or unpack, at the start of a block. (Other archives are not UTF-8.)"""
 _SEPARATORS = (",", "\t", ";", "|")
 _WHOLE = "^(?:0|[1-9][0-9]{0,18})$"
-
-Columns = Mapping[str, str]
-"""The log's own names of `session`, `item` and `time`, and of `rating` where that is wanted."""
-
-
-def parse_columns(text: str) -> dict[str, str]:
-    """`session=A,item=B,time=C` as a mapping.
-
-    Raises:
-        SettingsError: it is not of that form.
-    """
-    pairs = [pair.partition("=") for pair in text.split(",")]
-    columns = {name.strip(): own for name, _, own in pairs}
-    return check_columns(columns if len(columns) == len(pairs) else {}, text)
-
-
-def check_columns(columns: Columns, shown: str = "", names: tuple[str, ...] = NAMES) -> dict[str, str]:
-    """The columns in their order, which is that of `names`.
-
-    Raises:
-        SettingsError: one is missing, or there are others.
-    """
-    if set(columns) != set(names) or not all(columns.values()):
-        raise SettingsError(f"{shown or dict(columns)!r} does not name the columns of a log.", expected=USAGE)
-    return {name: columns[name] for name in names}
 
 
 def missing_columns(name: str, columns: Columns, found: list[str]) -> LogError:

@@ -1,4 +1,8 @@
-"""A log as a stream of clicks, and which reader a log gets."""
+"""How a log is to be read, and which reader it gets.
+
+YooChoose's own form has a fast way besides (`ingestion.write_parts`); every other log is a stream of blocks of lines
+(`LineLog`) or a Parquet file (`parquet.TableLog`).
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,13 @@ from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from pocketrec.parallel import ahead
 from pocketrec.progress import Progress
 from pocketrec.sources import delimited, movielens, yoochoose
 from pocketrec.sources.lines import BOM, Clicks, Form, count_lines, read_lines
+from pocketrec.sources.options import Kind, ReadSettings
 from pocketrec.sources.parquet import TableLog, is_parquet
 from pocketrec.sources.streams import CLICKS, STDIN, Wanted, open_log
 
@@ -84,21 +89,20 @@ class LineLog:
             self.digest = stream.digest.hexdigest() if stream.digest else ""
 
 
-Settings = dict[str, Any]
+def open_source(log: Path, reading: ReadSettings, kind: Kind) -> Log:
+    """The reader that a log gets, for the careful way.
 
-
-def is_rated(settings: Settings) -> bool:
-    """Whether the ratings are wanted with their values."""
-    return settings.get("kind") == "rated"
-
-
-def _source(log: Path, settings: Settings) -> Log:
-    timezone, columns = settings["timezone"], settings.get("columns")
+    Args:
+        log: a file or `STDIN`.
+        reading: how it is to be read.
+        kind: what it holds.
+    """
     name = "standard input" if log == STDIN else str(log)
+    columns, timezone = reading.columns, reading.timezone
     if columns is not None and log != STDIN and is_parquet(log):
         return TableLog(log, columns, timezone)
-    if settings.get("kind"):
-        begin = partial(movielens.begin, name=name, columns=columns, timezone=timezone, rated=is_rated(settings))
+    if kind != "clicks":
+        begin = partial(movielens.begin, name=name, columns=columns, timezone=timezone, rated=kind == "rated")
         return LineLog(log, begin, movielens.RATINGS)
     if columns is None:
         return LineLog(log, partial(yoochoose.Lines.of, timezone=timezone))

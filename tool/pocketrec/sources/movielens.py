@@ -18,7 +18,8 @@ import polars as pl
 
 from pocketrec.errors import LogError
 from pocketrec.schema import ITEM, RATING, SESSION, TIME
-from pocketrec.sources.delimited import Columns, Lines
+from pocketrec.sources.delimited import Lines
+from pocketrec.sources.options import Columns
 from pocketrec.sources.streams import Wanted
 
 RATINGS = Wanted("ratings", re.compile(r"^(ratings\.(csv|dat)|u\.data|[^.].*\.inter)$", re.IGNORECASE))

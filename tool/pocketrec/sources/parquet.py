@@ -16,8 +16,9 @@ from pocketrec.parallel import ahead
 from pocketrec.progress import Progress
 from pocketrec.schema import ITEM, MS, RATING, SESSION, TIME
 from pocketrec.sources import timestamps
-from pocketrec.sources.delimited import Columns, fit_ids, fit_ratings, missing_columns
+from pocketrec.sources.delimited import fit_ids, fit_ratings, missing_columns
 from pocketrec.sources.lines import NOT_READ, BadLine, Clicks, reject_row
+from pocketrec.sources.options import Columns
 from pocketrec.sources.timestamps import from_wall_clock
 
 ROWS_A_READ = 1 << 17

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, get_args
+from typing import IO
 
 import numpy as np
 import polars as pl
@@ -19,10 +19,9 @@ from pocketrec.errors import SettingsError
 from pocketrec.progress import SILENT, Progress
 from pocketrec.sources._synthetic_rows import BLOCK_ROWS, BUCKET, ROW, SCATTER, Maker, Rows
 from pocketrec.sources._synthetic_shop import CATEGORIES, FIRST_MS, LAST_MS, Ints, Shop
+from pocketrec.sources.options import Order, SynthSettings
 from pocketrec.storage.files import STAGED_SUFFIX, staged_file
 from pocketrec.storage.space import room
-
-Order = Literal["grouped", "interleaved", "shuffled"]
 
 
 @dataclass(frozen=True)
@@ -48,29 +47,26 @@ class SynthReport:
     last: str
 
 
-def synth(
-    out: Path | str, *, clicks: int, seed: int = 0, order: Order = "grouped", progress: Progress = SILENT
-) -> SynthReport:
+def synth(out: Path | str, settings: SynthSettings = SynthSettings(), *, progress: Progress = SILENT) -> SynthReport:
     """Write a synthetic click log: SessionId,Timestamp,ItemId,Category without a header.
 
     The same clicks and seed give the same rows, and the same order gives the same bytes.
 
     Args:
         out: the file to write; it appears whole or not at all.
-        clicks: rows to write, at least 1.
-        seed: any non-negative integer.
-        order: of the rows: by session id as in the real log, by time, or at random. Within a session of the real log,
-            the order is nearly that of time.
+        settings: of the log. Within a session of the real log, the order is nearly that of time.
         progress: watches the rows.
 
     Raises:
-        SettingsError: clicks, seed or order is out of range, or `out` is a folder.
+        SettingsError: `out` is a folder.
         SpaceError: the disk became full; an earlier file of that name is as it was.
         FolderError: the folder cannot be written.
     """
     path = Path(out)
-    _check(path, clicks, seed, order)
-    maker = Maker(clicks, seed)
+    if path.is_dir():
+        raise SettingsError(f"{path} is a folder.", expected="the name of a file to write", do=f"try {path}/clicks.dat")
+    clicks, order = settings.clicks, settings.order
+    maker = Maker(clicks, settings.seed)
     with room(path.parent, "synth"), staged_file(path) as staged, staged.open("wb") as file:
         if order == "grouped":
             with progress.task("making", clicks, "clicks") as advance:
@@ -80,17 +76,6 @@ def synth(
         else:
             _write_ordered(maker, order, file, progress)
     return SynthReport(path, clicks, maker.sessions, int(maker.seen.sum()), path.stat().st_size, *maker.span())
-
-
-def _check(path: Path, clicks: int, seed: int, order: str) -> None:
-    if clicks < 1:
-        raise SettingsError(f"{clicks} clicks were asked for.", expected="at least 1", do="pass a larger --clicks")
-    if seed < 0:
-        raise SettingsError(f"The seed is {seed}.", expected="0 or more", do="pass a non-negative --seed")
-    if order not in get_args(Order):
-        raise SettingsError(f"There is no order {order!r}.", expected=f"one of {', '.join(get_args(Order))}")
-    if path.is_dir():
-        raise SettingsError(f"{path} is a folder.", expected="the name of a file to write", do=f"try {path}/clicks.dat")
 
 
 def _write(rows: Rows, shop: Shop, file: IO[bytes]) -> None:

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 SPLITS = ("train_tr", "train_valid", "test")
 """The sets that become batches."""
+DEFAULT_LANES = 512
+"""Lanes of a mini-batch, B, where none are asked for: as many as the original has."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from pocketrec.version import __version__
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-"""Raised when a record of an older pocketrec can no longer be trusted to mean the same."""
+"""The only format that is read. It is raised when a record can no longer be trusted to mean the same."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ class Record:
         inputs: name of each input -> its content (a file's hash, or the `content` of another record).
         files: path relative to the manifest's folder -> what was written there.
         counts: whatever the stage counted: rows, sessions, steps.
+        argv: the words behind `pocketrec` that make the same files again, but for `--dataset`, since a folder may be moved;
+            none in a record that pocketrec 0.1 wrote.
     """
 
     stage: str
@@ -74,6 +76,7 @@ class Record:
     inputs: Mapping[str, str]
     files: Mapping[str, OutputFile]
     counts: Mapping[str, Any] = field(default_factory=dict)
+    argv: tuple[str, ...] = ()
 
     @property
     def content(self) -> str:
@@ -133,7 +136,7 @@ def read_records(folder: Path) -> dict[str, Record]:
     """All records of a folder by key; empty when nothing was finished there.
 
     Raises:
-        DatasetError: the manifest is not one that pocketrec wrote.
+        DatasetError: the manifest is not one that pocketrec wrote, or is of another format.
         FolderError: it is a folder, or cannot be read.
     """
     path = folder / MANIFEST
@@ -142,7 +145,7 @@ def read_records(folder: Path) -> dict[str, Record]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
-            return {}
+            raise _other_format(path, document["format"])
         if document.get("xxh3", digest := json_digest(document["records"])) != digest:  # an older pocketrec wrote none
             raise ValueError("its XXH3-128 is another")
         return {key: _record(entry) for key, entry in document["records"].items()}
@@ -160,6 +163,16 @@ def read_records(folder: Path) -> dict[str, Record]:
         ) from error
 
 
+def _other_format(path: Path, found: object) -> DatasetError:
+    newer = isinstance(found, int) and found > FORMAT
+    cure = "install a newer pocketrec" if newer else "use the pocketrec that wrote it"
+    return DatasetError(
+        f"{path} is of format {found!r}, which {'a newer' if newer else 'another'} pocketrec wrote. Nothing was touched.",
+        expected=f"format {FORMAT}, the one that pocketrec {__version__} reads and writes",
+        do=f"{cure}, or name another folder with --dataset",
+    )
+
+
 def intact_record(folder: Path, key: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> Record | None:
     """A record that is current and whose files' contents are what was written: for few files, as it reads them."""
     found = read_records(folder).get(key)
@@ -173,7 +186,8 @@ def _record(entry: dict[str, Any]) -> Record:
         name: OutputFile(file["bytes"], file["xxh3"], tuple(file["shape"]), file["dtype"])
         for name, file in entry["files"].items()
     }
-    return Record(entry["stage"], entry["settings"], entry["inputs"], files, entry["counts"])
+    argv = tuple(map(str, entry.get("argv", ())))
+    return Record(entry["stage"], entry["settings"], entry["inputs"], files, entry["counts"], argv)
 
 
 def write_record(folder: Path, key: str, record: Record) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pocketrec.lite.contract import SALTS, ModelSettings
+from pocketrec.lite.contract import SALTS, ModelSpec
 
 Tensor = Any
 Shape = tuple[int, int]
@@ -28,7 +28,7 @@ STEPS_AT_A_TIME = 16
 """Of 32 lanes: as many numbers as a core's cache has room for."""
 
 
-def layers_of(settings: ModelSettings, lanes: int) -> dict[str, tuple[Shape, float]]:
+def layers_of(settings: ModelSpec, lanes: int) -> dict[str, tuple[Shape, float]]:
     """Lanes and units, and the rate, of each layer that has dropout."""
     layers = {
         "input": ((lanes, settings.hidden_size * len(settings.tables)), settings.dropout_embedding),
@@ -37,7 +37,7 @@ def layers_of(settings: ModelSettings, lanes: int) -> dict[str, tuple[Shape, flo
     return {name: layer for name, layer in layers.items() if layer[1]}
 
 
-def keep_shares(step: Tensor, settings: ModelSettings, lanes: int) -> dict[str, Tensor]:
+def keep_shares(step: Tensor, settings: ModelSpec, lanes: int) -> dict[str, Tensor]:
     """What to multiply a layer's activations with: 0 with probability `rate`, else 1 / (1 - rate); float32 (lanes, units).
 
     Args:
@@ -56,7 +56,7 @@ def keep_shares(step: Tensor, settings: ModelSettings, lanes: int) -> dict[str, 
     return found
 
 
-def keep_shares_of(begin: int, steps: int, settings: ModelSettings, lanes: int) -> dict[str, npt.NDArray[np.float32]]:
+def keep_shares_of(begin: int, steps: int, settings: ModelSpec, lanes: int) -> dict[str, npt.NDArray[np.float32]]:
     """`keep_shares` of some steps one after the other, in numpy; (steps, lanes, units).
 
     Args:
@@ -76,7 +76,7 @@ def keep_shares_of(begin: int, steps: int, settings: ModelSettings, lanes: int) 
     return found
 
 
-def _begin(settings: ModelSettings, layer: str) -> int:
+def _begin(settings: ModelSpec, layer: str) -> int:
     return _mix_number((settings.seed ^ settings.seed >> 32 ^ SALTS[layer]) & 0xFFFFFFFF)
 
 

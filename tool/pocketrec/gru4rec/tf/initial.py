@@ -11,18 +11,18 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.lite.contract import ModelSettings, Shape
+from pocketrec.lite.contract import ModelSpec, Shape
 
 Array = npt.NDArray[np.float32]
 
 
-def initial_weights(settings: ModelSettings) -> dict[str, Array]:
-    """Every weight of `ModelSettings.weights`; the same seed gives the same numbers."""
+def initial_weights(settings: ModelSpec) -> dict[str, Array]:
+    """Every weight of `ModelSpec.weights`; the same seed gives the same numbers."""
     rng = np.random.default_rng(settings.seed)
     return {name: _draw(rng, name, shape, settings) for name, shape in settings.weights.items()}
 
 
-def _draw(rng: np.random.Generator, name: str, shape: Shape, settings: ModelSettings) -> Array:
+def _draw(rng: np.random.Generator, name: str, shape: Shape, settings: ModelSpec) -> Array:
     hidden = settings.hidden_size
     if name == "bias":
         return np.zeros(shape, np.float32)

@@ -31,7 +31,7 @@ from pocketrec.gru4rec.tf.initial import initial_weights
 from pocketrec.gru4rec.tf.losses import Lanes, lanes_of, log_sum, product, scores_of, with_one
 from pocketrec.gru4rec.tf.optimizers import rests
 from pocketrec.gru4rec.tf.updates import Gradients, Rows, Trainable
-from pocketrec.lite.contract import STEP, ModelSettings
+from pocketrec.lite.contract import STEP, ModelSpec
 
 Array = npt.NDArray[np.float32]
 Tensor = Any  # TensorFlow has no types to offer
@@ -59,17 +59,17 @@ class Forward:
 
 
 class Gru4Rec(Trainable):
-    """The network, its optimizer and its signatures (see `ModelSettings.signatures`).
+    """The network, its optimizer and its signatures (see `ModelSpec.signatures`).
 
     Args:
         settings: sizes, optimizer, seed.
-        weights: initial values in the shapes of `ModelSettings.weights`; drawn from the seed if not given.
+        weights: initial values in the shapes of `ModelSpec.weights`; drawn from the seed if not given.
         support: how often each item was clicked, for the logQ correction; all alike if not given.
     """
 
     def __init__(
         self,
-        settings: ModelSettings,
+        settings: ModelSpec,
         weights: Mapping[str, Array] | None = None,
         support: npt.NDArray[np.int64] | None = None,
     ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pocketrec.lite.contract import ModelSettings
+from pocketrec.lite.contract import ModelSpec
 
 Tensor = Any
 Slots = dict[str, Tensor]
@@ -15,7 +15,7 @@ Rule = Callable[[Tensor, Mapping[str, Tensor]], tuple[Tensor, Slots]]
 """(gradient, slots) -> (what to subtract from the weight, new slots)."""
 
 
-def make_rule(settings: ModelSettings, step: Tensor) -> Rule:
+def make_rule(settings: ModelSpec, step: Tensor) -> Rule:
     """The rule of the model's optimizer at a step.
 
     Args:
@@ -29,7 +29,7 @@ def make_rule(settings: ModelSettings, step: Tensor) -> Rule:
     return sgd(settings.learning_rate)
 
 
-def rests(settings: ModelSettings) -> bool:
+def rests(settings: ModelSpec) -> bool:
     """Whether a gradient of 0 leaves a weight and its slots as they are, so that rows without one need no update."""
     return settings.optimizer == "sgd" or (settings.optimizer == "adagrad" and not settings.momentum)
 

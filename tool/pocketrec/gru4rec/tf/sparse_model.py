@@ -22,7 +22,7 @@ from pocketrec.gru4rec.tf.losses import lanes_of, log_sum, with_one
 from pocketrec.gru4rec.tf.model import Gru4Rec
 from pocketrec.gru4rec.tf.optimizers import Rule, make_rule
 from pocketrec.gru4rec.tf.updates import Gradients, Rows
-from pocketrec.lite.contract import ModelSettings
+from pocketrec.lite.contract import ModelSpec
 
 Tensor = Any
 Floats = npt.NDArray[np.float32]
@@ -92,7 +92,7 @@ class InPlaceGru4Rec(Gru4Rec):
 
     def __init__(
         self,
-        settings: ModelSettings,
+        settings: ModelSpec,
         weights: Mapping[str, Floats] | None = None,
         support: npt.NDArray[np.int64] | None = None,
     ) -> None:

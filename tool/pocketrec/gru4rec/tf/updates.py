@@ -16,7 +16,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from pocketrec.gru4rec.tf.optimizers import Rule, make_rule
-from pocketrec.lite.contract import STEP, ModelSettings
+from pocketrec.lite.contract import STEP, ModelSpec
 
 Tensor = Any
 
@@ -46,7 +46,7 @@ class Trainable(tf.Module):  # type: ignore[misc]
         weights: their initial values.
     """
 
-    def __init__(self, settings: ModelSettings, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    def __init__(self, settings: ModelSpec, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
         super().__init__(name="model")
         self.settings = settings
         self.weights = {name: tf.Variable(value, name=name) for name, value in weights.items()}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy.typing as npt
 
 from pocketrec.lite.catalogue import Catalogue
-from pocketrec.lite.contract import ModelSettings
+from pocketrec.lite.contract import ModelSpec
 from pocketrec.lite.flatbuffer import ModelFile
 from pocketrec.lite.inputs import Batches
 from pocketrec.lite.runtime import OnDeviceModel
@@ -64,7 +64,7 @@ class Case:
     folder: Path
     progress: Progress
     file: ModelFile | None = None
-    settings: ModelSettings | None = None
+    settings: ModelSpec | None = None
     trial: Trial | None = None
 
     @property

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.lite.contract import SALTS, ModelSettings
+from pocketrec.lite.contract import SALTS, ModelSpec
 
 Floats = npt.NDArray[np.floating[Any]]
 Codes = npt.NDArray[np.int32]
@@ -51,13 +51,13 @@ class Masks:
     state: Floats
 
 
-def no_masks(settings: ModelSettings, lanes: int) -> Masks:
+def no_masks(settings: ModelSpec, lanes: int) -> Masks:
     """Nothing is left out."""
     width = settings.hidden_size * len(settings.tables)
     return Masks(np.ones((lanes, width), np.float32), np.ones((lanes, settings.hidden_size), np.float32))
 
 
-def dropout_masks(settings: ModelSettings, lanes: int, step: int) -> Masks:
+def dropout_masks(settings: ModelSpec, lanes: int, step: int) -> Masks:
     """Those of the training step after `step` others."""
     ones = no_masks(settings, lanes)
     return Masks(
@@ -81,7 +81,7 @@ def _mix(x: int) -> int:
     return x ^ x >> 16
 
 
-def forward(tensors: Mapping[str, Floats], feat: Codes, state: Floats, masks: Masks, settings: ModelSettings) -> Forward:
+def forward(tensors: Mapping[str, Floats], feat: Codes, state: Floats, masks: Masks, settings: ModelSpec) -> Forward:
     """One GRU step."""
     h = state.shape[1]
     vectors = np.concatenate([tensors[name][feat, :h] for name in settings.tables], axis=1) * masks.vectors
@@ -153,7 +153,7 @@ def bpr_max(scores: Floats, target: Codes, bpreg: float, elu: float) -> tuple[fl
 
 
 def inner_gradients(
-    tensors: Mapping[str, Floats], step: Forward, feat: Codes, d_known: Floats, settings: ModelSettings
+    tensors: Mapping[str, Floats], step: Forward, feat: Codes, d_known: Floats, settings: ModelSpec
 ) -> dict[str, Floats]:
     """d(loss)/d(weight) of all but the output layer, in its shape; of a shared table the input's part.
 

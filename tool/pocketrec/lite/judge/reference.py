@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.lite.contract import STEP, ModelSettings
+from pocketrec.lite.contract import STEP, ModelSpec
 from pocketrec.lite.judge.formulas import (
     Codes,
     Floats,
@@ -37,7 +37,7 @@ class Reference:
         log_support: of the items, for the logQ correction.
     """
 
-    def __init__(self, settings: ModelSettings, tensors: dict[str, npt.NDArray[Any]], log_support: Floats) -> None:
+    def __init__(self, settings: ModelSpec, tensors: dict[str, npt.NDArray[Any]], log_support: Floats) -> None:
         self.settings, self.log_support = settings, log_support
         self.step = int(tensors[STEP])
         self.tensors: dict[str, Floats] = {name: np.array(value) for name, value in tensors.items() if name != STEP}

@@ -30,7 +30,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pocketrec.errors import DatasetError, SettingsError, require
+from pocketrec.errors import DatasetError, require
 from pocketrec.lite.inputs import check_codes, open_batches, read_item_list
 from pocketrec.lite.judge.case import Case
 from pocketrec.lite.judge.file_checks import check_file, check_items, check_operators, check_record, check_signatures
@@ -45,6 +45,7 @@ from pocketrec.lite.judge.number_checks import (
 )
 from pocketrec.lite.judge.picture import draw
 from pocketrec.lite.judge.process_checks import check_learning, check_load, check_restore, training_rows
+from pocketrec.lite.options import VerifySettings
 from pocketrec.progress import SILENT, Progress
 from pocketrec.storage.files import content_hash, write_text
 from pocketrec.storage.layout import Dataset
@@ -67,8 +68,6 @@ LADDER: tuple[Check[Case], ...] = (
     Check("recommend", check_recommend, needs=("load",)),
     Check("restore", check_restore, needs=("load",)),
 )
-
-FEWEST_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -115,11 +114,9 @@ class VerifyReport:
 
 
 def verify(
-    dataset: Path | str,
+    dataset: Path | str = "dataset",
+    settings: VerifySettings = VerifySettings(),
     *,
-    batch_size: int = 512,
-    steps: int = 40,
-    threads: int = 2,
     model: Path | str | None = None,
     progress: Progress = SILENT,
 ) -> VerifyReport:
@@ -127,22 +124,20 @@ def verify(
 
     Args:
         dataset: the dataset folder; final/ must hold items.parquet and the batches.
-        batch_size: B of the batches and the model.
-        steps: to train for the loss; on the first few real steps, round after round.
-        threads: of the interpreter.
+        settings: of the batches, and how long is trained for the loss.
         model: another file than DIR/model/gru4rec_bs{B}.tflite.
         progress: who watches.
 
     Raises:
         DatasetError: the model, the item index or the batches are missing or do not fit each other.
-        SettingsError: too few steps to see a loss fall, or no thread.
         MissingExtraError: LiteRT or matplotlib is not installed.
         BusyError: another process is at work in the dataset folder.
         SpaceError: the disk is full.
         FolderError: the dataset folder cannot be written.
     """
     began, place = time.perf_counter(), Dataset(Path(dataset))
-    _check_settings(steps, threads)
+    require("verify a model", "ai_edge_litert", "matplotlib")
+    batch_size = settings.batch_size
     path = Path(model) if model else place.tflite(batch_size)
     if not path.is_file():
         do = f"pocketrec export --dataset {place.root} --batch-size {batch_size}"
@@ -151,18 +146,10 @@ def verify(
     check_codes(batches, len(items.ids), place)
     with hold(dataset, "verify"):  # nobody replaces what is judged
         with tempfile.TemporaryDirectory(prefix="pocketrec-") as folder:
-            case = Case(path, place, batches, items, batch_size, steps, threads, Path(folder), progress)
+            case = Case(path, place, batches, items, batch_size, settings.steps, settings.threads, Path(folder), progress)
             rungs = tuple(climb(LADDER, case))
         with room(place.model, "verify"):
             return _write(case, rungs, time.perf_counter() - began)
-
-
-def _check_settings(steps: int, threads: int) -> None:
-    require("verify a model", "ai_edge_litert", "matplotlib")
-    if steps < FEWEST_STEPS:
-        raise SettingsError(f"{steps} steps cannot show a loss that falls.", expected=f"{FEWEST_STEPS} or more")
-    if threads < 1:
-        raise SettingsError(f"threads is {threads}.", expected="1 or more")
 
 
 def _write(case: Case, rungs: tuple[Rung, ...], seconds: float) -> VerifyReport:

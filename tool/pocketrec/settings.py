@@ -1,0 +1,185 @@
+"""Settings: what a user can choose, stated once.
+
+A group of settings is a frozen dataclass of the library, a subclass of `Settings`, whose fields are made by `setting`:
+default, help text, and which values there can be. From this one statement the library checks values, the command line makes
+its options, and a record keeps the command that would make the same files again.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+
+from pocketrec.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is known of a setting beside its name, its type and its default.
+
+    Attributes:
+        help: for the command line: what a value does, its unit, and when to change it.
+        least: the smallest value there can be, if there is one.
+        above: values must be larger than this.
+        below: values must be smaller than this.
+        most: the largest value there can be.
+        option: the option of the command line where it is not the name: "--weights" for `storage`.
+        metavar: what stands for the value in the help.
+        parse: from the text of the command line to the value; raises ValueError, or SettingsError with more to say.
+        text: from the value to that text.
+    """
+
+    help: str
+    least: float | None = None
+    above: float | None = None
+    below: float | None = None
+    most: float | None = None
+    option: str = ""
+    metavar: str | None = None
+    parse: Callable[[str], Any] | None = None
+    text: Callable[[Any], str] | None = None
+
+    @property
+    def expected(self) -> str:
+        """The limits in words; "" where there are none."""
+        limits = (
+            (self.least, "{} or more"),
+            (self.above, "more than {}"),
+            (self.below, "less than {}"),
+            (self.most, "at most {}"),
+        )
+        return ", ".join(words.format(f"{limit:g}") for limit, words in limits if limit is not None)
+
+    def allows(self, number: float) -> bool:
+        """Whether a number is finite and within the limits."""
+        return (
+            math.isfinite(number)
+            and (self.least is None or number >= self.least)
+            and (self.above is None or number > self.above)
+            and (self.below is None or number < self.below)
+            and (self.most is None or number <= self.most)
+        )
+
+
+def setting(default: Any, help: str, **rule: Any) -> Any:
+    """A field of a `Settings`; the keywords are those of `Rule`."""
+    return field(default=default, metadata={"rule": Rule(help, **rule)})
+
+
+def again(kind: type[Settings], name: str, default: Any) -> Any:
+    """A setting that a base class has, with another default."""
+    return field(default=default, metadata={"rule": rules_of(kind)[name]})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of all groups of settings. Lists are taken as tuples; a value that cannot be is refused.
+
+    Raises:
+        SettingsError: a value of another type, outside its limits, or not among its choices.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def __post_init__(self) -> None:
+        hints = hints_of(type(self))
+        for name, rule in rules_of(type(self)).items():
+            value = _fit(name, getattr(self, name), hints[name], rule)
+            object.__setattr__(self, name, value)
+
+
+def rules_of(kind: Any) -> dict[str, Rule]:
+    """The rules of a group's settings by name, in their order."""
+    return {one.name: one.metadata["rule"] for one in fields(kind) if "rule" in one.metadata}
+
+
+def hints_of(kind: Any) -> dict[str, Any]:
+    """The types of a group's settings by name."""
+    return get_type_hints(kind)
+
+
+def without_none(hint: Any) -> Any:
+    """The type of a setting that is given, where None stands for one that is not."""
+    if get_origin(hint) not in (Union, types.UnionType):
+        return hint
+    (given,) = (one for one in get_args(hint) if one is not type(None))
+    return given
+
+
+def _fit(name: str, value: Any, hint: Any, rule: Rule) -> Any:
+    given = without_none(hint)
+    if value is None and given is not hint:
+        return None
+    if get_origin(given) is tuple:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise SettingsError(f"{name} is {value!r}.", expected="a list")
+        return tuple(_fit(name, one, get_args(given)[0], rule) for one in value)
+    if get_origin(given) is Literal:
+        if value not in get_args(given):
+            raise SettingsError(f"{name} is {value!r}.", expected=" or ".join(map(str, get_args(given))))
+        return value
+    if given in (int, float):
+        kind = Integral if given is int else Real
+        fits = isinstance(value, kind) and not isinstance(value, bool) and rule.allows(float(value))
+        if not fits:
+            what = {int: "a whole number", float: "a number"}[given]
+            raise SettingsError(f"{name} is {value!r}.", expected=f"{what}, {rule.expected}" if rule.expected else what)
+        return given(value)
+    if given in (bool, str) and not isinstance(value, given):
+        raise SettingsError(f"{name} is {value!r}.", expected={bool: "True or False", str: "text"}[given])
+    return value
+
+
+def option_of(name: str, rule: Rule) -> str:
+    """The option of a setting on the command line: `--batch-size` for `batch_size`."""
+    return rule.option or f"--{name.replace('_', '-')}"
+
+
+def parse_text(text: str, hint: Any, rule: Rule) -> Any:
+    """The value of a setting from its text on the command line.
+
+    Raises:
+        ValueError, SettingsError: the text is not of the form of such values.
+    """
+    if rule.parse:
+        return rule.parse(text)
+    given = without_none(hint)
+    if get_origin(given) is not tuple:
+        return given(text)
+    one = get_args(given)[0]
+    return tuple((one if one in (int, float) else str)(part.strip()) for part in text.split(",")) if text else ()
+
+
+def value_text(value: Any, rule: Rule) -> str:
+    """The text of a value, as `parse_text` reads it."""
+    if rule.text and value is not None:
+        return rule.text(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
+
+
+def options_for(*groups: Settings) -> list[str]:
+    """The words of the command line that stand for all values of some groups; each option is there once.
+
+    A flag that is off, and a setting without a value, are left out.
+    """
+    words: dict[str, list[str]] = {}
+    for group in groups:
+        for name, rule in rules_of(type(group)).items():
+            value, option = getattr(group, name), option_of(name, rule)
+            if isinstance(value, bool):
+                default = next(one.default for one in fields(group) if one.name == name)
+                off = f"--no-{option.removeprefix('--')}"
+                words.setdefault(option, [option] if value else [off] if default is True else [])
+            elif (text := value_text(value, rule)) != "":
+                words.setdefault(option, [option, text])
+    return [word for some in words.values() for word in some]
+
+
+def default_of(kind: type[Settings], name: str) -> Any:
+    """The default of a setting; None where it must be given."""
+    (found,) = (one.default for one in fields(kind) if one.name == name)
+    return None if found is MISSING else found

@@ -1,0 +1,108 @@
+"""What a user can choose about a log: how it is read, and how a synthetic one is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pocketrec.errors import SettingsError
+from pocketrec.schema import ITEM, SESSION, TIME
+from pocketrec.settings import Settings, setting
+
+NAMES = (SESSION, ITEM, TIME)
+
+
+USAGE = "session=NAME,item=NAME,time=NAME, such as session=SessionId,item=ItemId,time=Timestamp"
+
+
+Columns = Mapping[str, str]
+"""The log's own names of `session`, `item` and `time`, and of `rating` where that is wanted."""
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """`session=A,item=B,time=C` as a mapping.
+
+    Raises:
+        SettingsError: it is not of that form.
+    """
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    columns = {name.strip(): own for name, _, own in pairs}
+    return check_columns(columns if len(columns) == len(pairs) else {}, text)
+
+
+def columns_text(columns: Columns) -> str:
+    """A mapping as `session=A,item=B,time=C`."""
+    return ",".join(f"{name}={own}" for name, own in columns.items())
+
+
+def check_columns(columns: Columns, shown: str = "", names: tuple[str, ...] = NAMES) -> dict[str, str]:
+    """The columns in their order, which is that of `names`.
+
+    Raises:
+        SettingsError: one is missing, or there are others.
+    """
+    if set(columns) != set(names) or not all(columns.values()):
+        raise SettingsError(f"{shown or dict(columns)!r} does not name the columns of a log.", expected=USAGE)
+    return {name: columns[name] for name in names}
+
+
+Kind = Literal["clicks", "ratings", "rated"]
+"""What a log holds; rated: ratings with their values, a column more. With ratings a user is a session (`movielens`)."""
+
+
+BadRows = Literal["stop", "set-aside"]
+"""What happens at a line that is not a click."""
+
+
+@dataclass(frozen=True)
+class ReadSettings(Settings):
+    """How a log is read."""
+
+    timezone: str = setting(
+        "UTC",
+        "Time zone of the log's clock, an IANA name such as Asia/Shanghai. Change it if the times of the log are local "
+        "times; times with an offset, and seconds since 1970, are not affected.",
+    )
+    bad_rows: BadRows = setting(
+        "stop", "What to do at a line that is not a click: stop, or set it aside in DIR/rejects.csv and go on."
+    )
+    columns: Columns | None = setting(
+        None,
+        "For a csv, tsv or Parquet file of another form: its own names of the session, the item and the time column.",
+        metavar="session=A,item=B,time=C",
+        parse=parse_columns,
+        text=columns_text,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            expected = "an IANA name such as UTC or Asia/Shanghai"
+            raise SettingsError(f"{self.timezone!r} is not a time zone.", expected=expected) from error
+
+    def recorded(self, kind: Kind) -> dict[str, Any]:
+        """The settings as the record of an ingest has them; what is as usual is left out."""
+        return {
+            "timezone": self.timezone,
+            **({} if kind == "clicks" else {"kind": kind}),
+            **({} if self.columns is None else {"columns": dict(self.columns)}),
+            **({} if self.bad_rows == "stop" else {"bad_rows": self.bad_rows}),
+        }
+
+
+Order = Literal["grouped", "interleaved", "shuffled"]
+
+
+@dataclass(frozen=True)
+class SynthSettings(Settings):
+    """What a synthetic log is like."""
+
+    clicks: int = setting(1_000_000, "Rows of the log.", least=1)
+    seed: int = setting(0, "The same seed and number of rows give the same log.", least=0)
+    order: Order = setting(
+        "grouped", "Order of the rows: grouped by session, as in the real log; interleaved by time; or shuffled at random."
+    )

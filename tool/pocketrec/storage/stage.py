@@ -1,0 +1,122 @@
+"""A stage: the steps that every command takes which writes into a dataset folder.
+
+    with hold(dataset, "split"):                                   # nobody else is at work there
+        stage = Stage(folder, "split", settings, inputs, argv)     # what it is made from, by which command
+        if found := stage.current(): return ...                    # the same files are there: nothing to do
+        with stage.replacing(needed, into=folder / "roles") as draft:
+            ... write into draft.folder; set draft.files and draft.counts
+        return ... draft.record
+
+Between the first and the last file that gets its final name the folder has no record of the stage, so a record that is
+there is true, whenever the process is stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pocketrec.storage.files import staged_folder
+from pocketrec.storage.layout import SIDES
+from pocketrec.storage.manifest import OutputFile, Record, drop_record, json_values, read_records, write_record
+from pocketrec.storage.space import room
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of a stage.
+
+    Attributes:
+        folder: where its manifest is; the names of its files are relative to it.
+        name: of the stage, as its record has it: "batches", "ncf_prep".
+        settings: every choice that changes the bytes written.
+        inputs: name of each input -> its content.
+        argv: the words behind `pocketrec` that do the same again, but for `--dataset`; the first ones name the command.
+        key: of its record, where there can be several of one stage in a folder: "batches_bs512".
+    """
+
+    folder: Path
+    name: str
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    argv: Sequence[str]
+    key: str = ""
+
+    @property
+    def record_key(self) -> str:
+        """The key of its record in the manifest."""
+        return self.key or self.name
+
+    @property
+    def command(self) -> str:
+        """The command for messages: "batches", "ncf prep"."""
+        return " ".join(self.argv[: 2 if self.argv[0] in SIDES else 1])
+
+    def current(self, *, intact: bool = False) -> Record | None:
+        """The record, if a run would write what is already there.
+
+        Args:
+            intact: compare the contents of its files with their hashes, too: for few files, since it reads them.
+        """
+        found = read_records(self.folder).get(self.record_key)
+        if found is None or not found.is_current(self.folder, json_values(self.settings), self.inputs):
+            return None
+        broken = intact and any(file.fault(self.folder / name) for name, file in found.files.items())
+        return None if broken else found
+
+    def forget(self) -> None:
+        """Drop the record, since its files are about to be replaced."""
+        drop_record(self.folder, self.record_key)
+
+    @contextlib.contextmanager
+    def replacing(self, needed: int = 0, *, force: bool = False, into: Path | None = None) -> Iterator[Draft]:
+        """Write the files in the `with` block; then the record is written.
+
+        Args:
+            needed: bytes that will be written, about; 0 where nobody knows.
+            force: begin even where less is free.
+            into: a folder that the block fills under a staged name, `Draft.folder`; it takes the place of the earlier one
+                when the block is done. Without it the block gives its files their names itself, after `forget`.
+
+        Raises:
+            SpaceError: the disk is too small, or became full. What was there before is as it was.
+            FolderError: a folder or a file cannot be written.
+        """
+        draft = Draft()
+        with room(into or self.folder, self.command, needed, force=force):
+            if into is None:
+                yield draft
+            else:
+                with staged_folder(into) as draft.folder:
+                    yield draft
+                    self.forget()
+                draft.files = {f"{into.relative_to(self.folder)}/{name}": file for name, file in draft.files.items()}
+            files, counts = {**draft.files, **draft.beside}, json_values(draft.counts)
+            draft.record = Record(
+                self.name, json_values(self.settings), draft.inputs or self.inputs, files, counts, tuple(self.argv)
+            )
+            write_record(self.folder, self.record_key, draft.record)
+
+
+@dataclass
+class Draft:
+    """What a stage has written so far.
+
+    Attributes:
+        folder: the staged folder, where `Stage.replacing` was given one.
+        files: what was written, by name: relative to that folder, or without one to the stage's.
+        beside: files written elsewhere, by their name relative to the stage's folder.
+        counts: whatever was counted.
+        inputs: in place of the stage's, where their contents are known only when they have been read.
+        record: the record, once it is written.
+    """
+
+    folder: Path = field(default_factory=Path)
+    files: dict[str, OutputFile] = field(default_factory=dict)
+    beside: dict[str, OutputFile] = field(default_factory=dict)
+    counts: dict[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    record: Record = field(default_factory=lambda: Record("", {}, {}, {}))

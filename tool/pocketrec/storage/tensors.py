@@ -1,0 +1,122 @@
+"""One kind of file for everything that is learned: tensors by name, and what they are, in safetensors.
+
+| kind | what it is | written by |
+|---|---|---|
+| training | a GRU4Rec in training: weights, optimizer's slots, states of the lanes, place in the batches | `train` |
+| learned | what a model on a device has learned: weights, slots, step | `OnDeviceModel.save_to` |
+| network | a trained network of `ncf` or `dnn`: its weights | `ncf train`, `dnn train` |
+| epoch | a training by whole epochs: the trainer's state, the weights that are kept | `ncf train`, `dnn train` |
+
+safetensors can be mapped, holds no code, and its reader checks every offset. The header's metadata entry `pocketrec` is a
+JSON
+object: `format`, `kind`, `xxh3` (over the tensors, so that a flipped bit is noticed), and what the kind needs besides.
+
+Format 4 is the first that all kinds share. Of the earlier ones 2 (checkpoints of `train`) and 3 (what `save_to` wrote) are
+read as well; the .npz files of pocketrec 0.1 are not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from pocketrec.errors import ModelError
+from pocketrec.storage.files import staged_file
+from pocketrec.version import __version__
+
+Kind = Literal["training", "learned", "network", "epoch"]
+Tensors = dict[str, npt.NDArray[Any]]
+
+FORMAT = 4
+_EARLIER: dict[int, Kind] = {2: "training", 3: "learned"}
+"""Formats of pocketrec 0.1 and what they hold; those of format 3 have no hash."""
+_METADATA = "pocketrec"
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """What a file holds.
+
+    Attributes:
+        path: the file.
+        kind: see the table above.
+        about: the JSON object in the header.
+        tensors: by name.
+    """
+
+    path: Path
+    kind: Kind
+    about: Mapping[str, Any]
+    tensors: Tensors
+
+
+def write_tensors(path: Path, kind: Kind, about: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write a file, or leave the earlier one as it was.
+
+    Args:
+        path: its final name.
+        kind: see the table above.
+        about: what is said of the tensors, as JSON has it.
+        tensors: by name, of any shape and numeric type.
+    """
+    from safetensors.numpy import save
+
+    whole = {name: np.array(tensor, order="C") for name, tensor in tensors.items()}
+    header = {**about, "format": FORMAT, "kind": kind, "xxh3": _digest(whole)}
+    content = save(whole, metadata={_METADATA: json.dumps(header, sort_keys=True)})
+    with staged_file(path) as staged:
+        staged.write_bytes(content)  # safetensors' own writing would keep the file from other users
+
+
+def read_tensors(path: Path, *kinds: Kind, what: str, do: str) -> TensorFile:
+    """Read what `write_tensors` wrote.
+
+    Args:
+        path: the file.
+        kinds: that it may be of.
+        what: such a file in words, for messages: "a checkpoint of train".
+        do: what to do without it.
+
+    Raises:
+        ModelError: the file is missing, damaged, something else, or of a format that is not known.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise ModelError(f"{path} is {'no file' if os.path.lexists(path) else 'missing'}.", expected=what, do=do)
+    try:
+        with safe_open(path, "numpy") as file:
+            about = json.loads((file.metadata() or {})[_METADATA])
+            kind = _EARLIER.get(about["format"], about.get("kind")) if isinstance(about["format"], int) else None
+            known = about["format"] in (FORMAT, *_EARLIER)
+            tensors = {name: file.get_tensor(name) for name in file.keys()} if known else {}  # noqa: SIM118
+        if known and about.get("xxh3") != _digest(tensors) and not (about["format"] == 3 and "xxh3" not in about):
+            raise ValueError("a tensor has changed since it was written: its XXH3-128 is another")
+    except (SafetensorError, OSError, TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+        why = f"{error.__class__.__name__}: {error}" if isinstance(error, KeyError | AttributeError) else error
+        raise ModelError(f"{path} cannot be read ({why}).", expected=what, do=do) from error
+    if not known:
+        raise ModelError(
+            f"{path} is of format {about['format']!r}.",
+            expected=f"format {FORMAT}, which pocketrec {__version__} writes, or 2 or 3, which 0.1 wrote",
+            do=f"read it with the pocketrec that wrote it, or: {do}",
+        )
+    if kind not in kinds:
+        raise ModelError(f"{path} is a file of kind {kind!r}.", expected=what, do=do)
+    return TensorFile(path, kind, about, tensors)
+
+
+def _digest(tensors: Mapping[str, npt.NDArray[Any]]) -> str:
+    """XXH3-128 of tensors in the order of their names."""
+    found = xxhash.xxh3_128()
+    for name in sorted(tensors):
+        found.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return found.hexdigest()
