@@ -16,16 +16,25 @@ if TYPE_CHECKING:
     from pocketrec.gru4rec.demo import demo as demo
     from pocketrec.gru4rec.evaluate import evaluate as evaluate
     from pocketrec.gru4rec.export import export as export
+    from pocketrec.gru4rec.options import DemoSettings as DemoSettings
+    from pocketrec.gru4rec.options import RankSettings as RankSettings
+    from pocketrec.gru4rec.options import TrainSettings as TrainSettings
     from pocketrec.gru4rec.run import run as run
     from pocketrec.gru4rec.train import train as train
     from pocketrec.ingestion.ingest import ingest as ingest
     from pocketrec.lite.inspect_model import inspect_model as inspect_model
     from pocketrec.lite.judge.verify import verify as verify
+    from pocketrec.lite.options import ModelSettings as ModelSettings
+    from pocketrec.lite.options import VerifySettings as VerifySettings
     from pocketrec.lite.recommend import recommend as recommend
     from pocketrec.lite.runtime import OnDeviceModel as OnDeviceModel
     from pocketrec.sessions.batches import batches as batches
+    from pocketrec.sessions.options import BatchSettings as BatchSettings
+    from pocketrec.sessions.options import SplitSettings as SplitSettings
     from pocketrec.sessions.prep import prep as prep
     from pocketrec.sessions.split import split as split
+    from pocketrec.sources.options import ReadSettings as ReadSettings
+    from pocketrec.sources.options import SynthSettings as SynthSettings
     from pocketrec.sources.synth import synth as synth
     from pocketrec.storage.inspect import inspect as inspect
     from pocketrec.storage.verify_data import verify_data as verify_data
@@ -48,6 +57,15 @@ _HOMES = {
     "inspect": "storage.inspect",
     "inspect_model": "lite.inspect_model",
     "verify_data": "storage.verify_data",
+    "ReadSettings": "sources.options",
+    "SynthSettings": "sources.options",
+    "SplitSettings": "sessions.options",
+    "BatchSettings": "sessions.options",
+    "ModelSettings": "lite.options",
+    "VerifySettings": "lite.options",
+    "TrainSettings": "gru4rec.options",
+    "RankSettings": "gru4rec.options",
+    "DemoSettings": "gru4rec.options",
 }
 """The module below `pocketrec` that each name is in."""
 __all__ = ["__version__", *_HOMES]

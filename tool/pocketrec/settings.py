@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from pocketrec.errors import SettingsError
 
@@ -90,6 +90,11 @@ class Settings:
         for name, rule in rules_of(type(self)).items():
             value = _fit(name, getattr(self, name), hints[name], rule)
             object.__setattr__(self, name, value)
+
+    @classmethod
+    def part_of(cls, other: Settings) -> Self:
+        """The settings of this group that another one has, such as one that is derived from it."""
+        return cls(**{name: getattr(other, name) for name in rules_of(cls) if hasattr(other, name)})
 
 
 def rules_of(kind: Any) -> dict[str, Rule]:

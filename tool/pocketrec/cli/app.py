@@ -211,7 +211,7 @@ def evaluate(
     model: Annotated[
         Path | None,
         typer.Argument(
-            help="A checkpoint of train, what a device has learned (both .safetensors), or a .tflite; none: baselines only.",
+            help="A checkpoint of train or what a device has learned (.safetensors), or a .tflite; none: baselines only.",
             show_default=False,
         ),
     ] = None,

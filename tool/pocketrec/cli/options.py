@@ -35,7 +35,7 @@ from pocketrec.settings import (
 Clicks = Annotated[
     Path,
     typer.Argument(
-        help="Click log: SessionId,Timestamp,ItemId,Category, in any order; a file, .gz, .zst, .zip, or - (standard input).",
+        help="Click log: SessionId,Timestamp,ItemId,Category, in any order; a file, .gz, .zst, .zip, or - (stdin).",
         show_default=False,
         readable=False,  # a log that may not be read is no misuse; ingest says so
     ),
@@ -136,10 +136,11 @@ def _option(flag: str, hint: Any, rule: Rule, value: Any) -> tuple[Any, Any]:
         return Annotated[str, option], value_text(value, rule) if value is not None else None
     if get_origin(given) is Literal or given is Path:
         return Annotated[hint, typer.Option(flag, help=rule.help, metavar=rule.metavar)], value
-    limits = {} if given is str else {"min": rule.least, "max": rule.most}
-    if given is int:
-        limits = {name: None if limit is None else int(limit) for name, limit in limits.items()}
-    return Annotated[hint, typer.Option(flag, help=rule.help, metavar=rule.metavar, **limits)], value
+    least, most = (limit if limit is None or given is float else int(limit) for limit in (rule.least, rule.most))
+    option = typer.Option(flag, help=rule.help, metavar=rule.metavar, min=least, max=most)
+    return Annotated[
+        hint, option if given in (int, float) else typer.Option(flag, help=rule.help, metavar=rule.metavar)
+    ], value
 
 
 def _parser(hint: Any, rule: Rule) -> Callable[[str], Any]:

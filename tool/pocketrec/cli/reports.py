@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -31,6 +32,13 @@ from pocketrec.storage.verify_data import VerifyDataReport
 from pocketrec.training.export import PlainExportReport
 
 SET_NAMES = {"train_tr": "train", "train_valid": "valid", "test": "test"}
+
+
+def load_for(result: Any) -> None:
+    """See that the lines of a report are known here: those of ncf and dnn are registered when their module is imported."""
+    room = type(result).__module__.split(".")[1]
+    if room in ("ncf", "dnn"):
+        importlib.import_module(f"pocketrec.cli.{room}_reports")
 
 
 def as_json(result: Any) -> str:

@@ -1,26 +1,23 @@
-"""A model in training as one file: weights, the optimizer's slots, the lanes' states, and where in the batches it was.
+"""A model in training as one file (`storage.tensors`), and everything else that its weights can be taken from.
 
-safetensors: it can be mapped, holds no code, and its reader checks every offset. Settings, items, position and the tensors'
-hash are JSON in its header.
+A checkpoint of `train` has weights, the optimizer's slots, the lanes' states, and where in the batches it was. What a
+device has learned (`OnDeviceModel.save_to`) has weights, slots and the number of its steps: it can be measured, exported
+and trained on like a checkpoint.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-import xxhash
 
-from pocketrec.errors import ModelError
-from pocketrec.lite.contract import ModelSpec
-from pocketrec.storage.files import staged_file
+from pocketrec.errors import ModelError, SettingsError
+from pocketrec.lite.contract import STEP, ModelSpec
+from pocketrec.storage.tensors import read_tensors, write_tensors
 
-FORMAT = 2
 STATE = "lanes_state"
 """The tensor beside the model's own: float32 (B, H), states of the lanes after the last step."""
 
@@ -51,81 +48,77 @@ class Checkpoint:
     Attributes:
         settings: of the model.
         items: XXH3-128 of its item ids, `Catalogue.hash`.
-        batches: the content of the batches that it is trained on.
+        batches: the content of the batches that it is trained on; "" for what a device has learned.
+        source: XXH3-128 of the file that training began from; "" where it began from drawn weights.
         position: how far it is.
-        tensors: `ModelSpec.state`, and `STATE`.
+        tensors: `ModelSpec.state`, and in a checkpoint of `train` `STATE`.
     """
 
     settings: ModelSpec
     items: str
     batches: str
+    source: str = ""
     position: Position = Position()
     tensors: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict, compare=False)
 
-    def check_items(self, item_hash: str, path: Path) -> None:
-        """Refuse other items than those trained on; `path` is the checkpoint's.
-
-        Raises:
-            ModelError: `item_hash` (a `Catalogue.hash`) is not that of its items.
-        """
-        if item_hash != self.items:
-            raise ModelError(
-                f"{path} was trained on other items than the dataset's.",
-                expected=f"item hash {item_hash}; it has {self.items}",
-                do="name the dataset it was trained on with --dataset",
-            )
+    @property
+    def what(self) -> str:
+        """How far it is, in words."""
+        return f"epoch {self.position.epoch}" if self.batches else f"{int(self.tensors[STEP]):,} steps on a device"
 
     def continues(self, other: Checkpoint) -> bool:
         """Whether it is of the same training."""
-        return (self.settings, self.items, self.batches) == (other.settings, other.items, other.batches)
+        return all(getattr(self, name) == getattr(other, name) for name in ("settings", "items", "batches", "source"))
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write it, or leave the earlier one as it was."""
-    from safetensors.numpy import save
-
-    about = {"format": FORMAT, "settings": asdict(checkpoint.settings), "position": asdict(checkpoint.position)}
-    about |= {"items": checkpoint.items, "batches": checkpoint.batches}
-    whole = {name: np.array(tensor, order="C") for name, tensor in checkpoint.tensors.items()}
-    about["xxh3"] = _digest(whole)
-    content = save(whole, metadata={"pocketrec": json.dumps(about, sort_keys=True)})
-    with staged_file(path) as staged:
-        staged.write_bytes(content)  # safetensors' own writing would keep it from other users
+    about = {name: getattr(checkpoint, name) for name in ("items", "batches", "source")}
+    about |= {"settings": asdict(checkpoint.settings), "position": asdict(checkpoint.position)}
+    write_tensors(path, "training", about, checkpoint.tensors)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read what `write_checkpoint` wrote.
+    """Read what `write_checkpoint` or `OnDeviceModel.save_to` wrote.
 
     Raises:
         ModelError: the file is missing, damaged, or something else.
     """
-    from safetensors import SafetensorError, safe_open
-
+    what, do = (
+        "a checkpoint of train, or what save_to wrote on a device",
+        "name another file, or train anew: pocketrec train --fresh",
+    )
+    file = read_tensors(path, "training", "learned", what=what, do=do)
+    about, tensors = file.about, file.tensors
     try:
-        with safe_open(path, "numpy") as file:
-            about = json.loads((file.metadata() or {})["pocketrec"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if about["format"] != FORMAT:
-            raise ValueError(f"format {about['format']}, not {FORMAT}")
-        settings, position = ModelSpec(**about["settings"]), about["position"]
+        settings, position = ModelSpec(**about["settings"]), dict(about.get("position", {}))
         shapes = {name: spec.shape for name, spec in settings.state.items()}
         if shapes != {name: tensor.shape for name, tensor in tensors.items() if name != STATE}:
             raise ValueError("its tensors are not those of its settings")
-        if about["xxh3"] != _digest(tensors):
-            raise ValueError("a tensor has changed since it was written: the XXH3-128 is another")
-        position |= {name: tuple(position[name]) for name in ("losses", "validation")}
-        return Checkpoint(settings, about["items"], about["batches"], Position(**position), tensors)
-    except (SafetensorError, OSError, TypeError, ValueError, KeyError) as error:
+        position |= {name: tuple(position.get(name, ())) for name in ("losses", "validation")}
+        batches, source = str(about.get("batches", "")), str(about.get("source", ""))
+        return Checkpoint(settings, str(about["items"]), batches, source, Position(**position), tensors)
+    except (TypeError, ValueError, KeyError, AttributeError, SettingsError) as error:
+        raise ModelError(f"{path} cannot be read ({error}).", expected=what, do=do) from error
+
+
+def read_weights(path: Path, item_hash: str, dataset: Path) -> Checkpoint:
+    """`read_checkpoint` for the items of a dataset.
+
+    Args:
+        path: the file.
+        item_hash: `Catalogue.hash` of the dataset's items.
+        dataset: its folder, for the message.
+
+    Raises:
+        ModelError: the file cannot be read, or is made for other items: its codes would mean other ones.
+    """
+    found = read_checkpoint(path)
+    if found.items != item_hash:
         raise ModelError(
-            f"{path} cannot be read ({error}).",
-            expected="a checkpoint of training",
-            do="name another one, or train anew: pocketrec train --fresh",
-        ) from error
-
-
-def _digest(tensors: Mapping[str, npt.NDArray[Any]]) -> str:
-    """XXH3-128 of tensors in the order of their names."""
-    found = xxhash.xxh3_128()
-    for name in sorted(tensors):
-        found.update(tensors[name].tobytes())
-    return found.hexdigest()
+            f"{path} is made for other items than those of {dataset}: its {found.settings.n_items:,} items have the hash "
+            f"{found.items}.",
+            expected=f"the items of {dataset}, whose hash is {item_hash}",
+            do="name the dataset that it was trained on with --dataset",
+        )
+    return found

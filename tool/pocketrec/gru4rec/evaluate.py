@@ -6,14 +6,14 @@ DIR/parquet/sequences and are laid into lanes here, so that no tail is dropped a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pocketrec.errors import DatasetError, SettingsError, require
+from pocketrec.errors import DatasetError, require
 from pocketrec.gru4rec.baselines import CoOccurrence, LastItem, Popularity
-from pocketrec.gru4rec.options import Ties
+from pocketrec.gru4rec.options import RankSettings, Ties
 from pocketrec.gru4rec.ranking import Accuracy, Ranking
 from pocketrec.gru4rec.scoring import Scorer, rank
 from pocketrec.lite.catalogue import Catalogue
@@ -21,11 +21,9 @@ from pocketrec.lite.inputs import read_item_list
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.progress import SILENT, Progress
 from pocketrec.sessions.sequences import read_sequences
-from pocketrec.storage.layout import SPLITS, Dataset
+from pocketrec.storage.layout import Dataset
 from pocketrec.storage.manifest import Record, read_records
 from pocketrec.storage.repair import check_files
-
-CUTOFFS = (1, 5, 10, 20)
 
 
 @dataclass(frozen=True)
@@ -57,49 +55,42 @@ class EvaluateReport:
 
 def evaluate(
     dataset: Path | str = "dataset",
+    settings: RankSettings = RankSettings(),
     *,
     model: Path | str | None = None,
-    on: str = "test",
-    cutoffs: Sequence[int] = CUTOFFS,
-    ties: Ties = "conservative",
-    anchors: bool = True,
     progress: Progress = SILENT,
 ) -> EvaluateReport:
     """Measure a model, and the anchors trained on the same sessions, on one set.
 
     Args:
         dataset: a folder that `batches` has filled.
-        model: a checkpoint of `train` (.safetensors), or a .tflite, which runs on LiteRT; anchors alone if not given.
-        on: train_tr, train_valid or test.
-        cutoffs: every N of Recall@N and MRR@N.
-        ties: how items count that score as much as the next item: standard, conservative or median.
-        anchors: measure them, too.
+        settings: what is measured, and how.
+        model: a checkpoint of `train` or what a device has learned (.safetensors), or a .tflite, which runs on LiteRT;
+            baselines alone if not given.
         progress: who watches.
 
     Raises:
         DatasetError: the dataset has no sequences, or they are damaged.
         ModelError: the model is damaged, or made for other items.
-        SettingsError: an unknown set or tie mode, or a cutoff below 1.
     """
     where = Dataset(Path(dataset))
-    if on not in SPLITS:
-        raise SettingsError(f"there is no set {on!r}.", expected=f"one of {', '.join(SPLITS)}")
+    on = settings.on
     record = sequences_record(where)
     check_files(where.sequences.parent, record)
     items = read_item_list(where)
     scorers: list[Scorer] = [_open(Path(model), items, where)] if model is not None else []
-    if anchors:
+    if settings.anchors:
         following = CoOccurrence(read_sequences(where, "train_tr"), len(items.ids))
         scorers += [following, LastItem(len(items.ids)), Popularity(items.support)]
     clicks, sessions = (record.files[f"{where.sequences.name}/{on}_{what}.npy"].shape[0] for what in ("items", "lengths"))
     models = []
     with progress.task("evaluate", clicks * len(scorers), "clicks") as advance:
         for scorer in scorers:
-            ranking = rank(scorer, where, on, Ranking(cutoffs, ties), advance)
+            ranking = rank(scorer, where, on, Ranking(settings.cutoffs, settings.ties), advance)
             models.append(ranking.accuracy(scorer.name))
     unknown, protocol = record.counts["unknown"][on], {**_rules(where), **record.settings}
     counts = (clicks - sessions, sessions, len(items.ids), unknown)
-    return EvaluateReport(where.root, on, ties, protocol, *counts, tuple(models))
+    return EvaluateReport(where.root, on, settings.ties, protocol, *counts, tuple(models))
 
 
 def _rules(where: Dataset) -> Mapping[str, Any]:
@@ -113,7 +104,7 @@ def _open(model: Path, items: Catalogue, where: Dataset) -> Scorer:
         with native_stderr_closed():
             from pocketrec.gru4rec.tf.scorer import open_scorer
 
-            return open_scorer(model, items)
+            return open_scorer(model, items, where.root)
     from pocketrec.lite.runtime import LiteScorer, OnDeviceModel
 
     opened = OnDeviceModel(model)

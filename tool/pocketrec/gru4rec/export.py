@@ -1,4 +1,5 @@
-"""Make DIR/model/gru4rec_bs{B}.tflite: a GRU4Rec over the items of a dataset, ready to train on a phone.
+"""`pocketrec export`: make DIR/model/gru4rec_bs{B}.tflite: a GRU4Rec over the items of a dataset, ready to train on a
+phone.
 
 TensorFlow is loaded when `export` is called, not before; what it says to itself on stderr is not passed on, unless
 TF_CPP_MIN_LOG_LEVEL is set.
@@ -8,32 +9,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pocketrec.errors import ModelError, require
-from pocketrec.gru4rec.checkpoints import Checkpoint, read_checkpoint
+from pocketrec.gru4rec.checkpoints import read_weights
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import METADATA, Card, ModelSpec, digest
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.inputs import read_item_list
+from pocketrec.lite.options import ModelSettings
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.progress import SILENT, Progress
+from pocketrec.settings import options_for
 from pocketrec.storage.files import content_hash, staged_file
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.lock import hold
-from pocketrec.storage.manifest import (
-    OutputFile,
-    Record,
-    drop_record,
-    intact_record,
-    json_digest,
-    read_records,
-    versions,
-    write_record,
-)
-from pocketrec.storage.space import room
+from pocketrec.storage.manifest import OutputFile, json_digest, read_records, versions
+from pocketrec.storage.stage import Stage
 from pocketrec.version import __version__
 
 if TYPE_CHECKING:
@@ -64,35 +58,24 @@ class ExportReport:
 
 
 def export(
-    dataset: Path | str,
+    dataset: Path | str = "dataset",
+    model: ModelSettings = ModelSettings(),
     *,
-    batch_size: int = 512,
-    hidden_size: int = 100,
-    optimizer: str = "adam",
-    learning_rate: float = 0.001,
-    seed: int = 42,
     source: Path | str | None = None,
     progress: Progress = SILENT,
-    **model: Any,
 ) -> ExportReport:
-    """Write the model for a dataset's items and for batches of `batch_size` lanes.
+    """Write the model for a dataset's items and for batches of `model.batch_size` lanes.
 
     Args:
         dataset: the dataset folder; final/items.parquet must be there.
-        batch_size: B, fixed in the file.
-        hidden_size: H, units of the GRU.
-        optimizer: adam, adagrad or sgd; see `pocketrec.gru4rec.tf.model` for the formulas.
-        learning_rate: of that optimizer.
-        seed: of the initial weights; the same seed gives the same file, byte for byte.
-        source: a checkpoint of `train`: its weights, and the optimizer's slots, go into the file. Its settings are the
-            file's, except `batch_size`, `top_k` and `storage`.
+        model: what the file is made with; the same settings give the same file, byte for byte.
+        source: a checkpoint of `train`, or what a device has learned: its weights, and the optimizer's slots, go into the
+            file. The settings are those of the source, except `batch_size`, `top_k` and `storage`.
         progress: who watches.
-        **model: further settings of `pocketrec.lite.contract.ModelSpec`, by name: embedding, momentum, dropout, loss,
-            negatives, storage, ...
 
     Raises:
         DatasetError: the item index is missing or damaged.
-        SettingsError: a setting no model can have.
+        ModelError: the source cannot be read, or is made for other items.
         MissingExtraError: TensorFlow is not installed.
         BusyError: another process is at work in the dataset folder.
         SpaceError: the disk is full. An earlier model is as it was.
@@ -101,41 +84,37 @@ def export(
     began, place = time.perf_counter(), Dataset(Path(dataset))
     with hold(dataset, "export"):
         items = read_item_list(place)
-        chosen = {"hidden_size": hidden_size, "optimizer": optimizer, "learning_rate": learning_rate, "seed": seed, **model}
-        trained = None if source is None else _read(Path(source), items)
+        settings = ModelSpec.of(model, len(items.ids))
+        trained = None if source is None else read_weights(Path(source), items.hash, place.root)
         if trained:
-            chosen = _trained_settings(trained, chosen)
-        settings = ModelSpec(len(items.ids), batch_size, **chosen)
-        path, protocol = place.tflite(batch_size), _protocol(place, batch_size)
-        inputs = {
-            "items": content_hash(place.items),
-            "checkpoint": "" if source is None else content_hash(Path(source)),
-            "protocol": json_digest(protocol),
-            "makers": json_digest(versions("tensorflow")),
-        }
-        found = intact_record(place.model, record_key(batch_size), asdict(settings), inputs)
-        if found:
-            output = found.files[path.name]
-        else:
+            own = {name: getattr(settings, name) for name in ("batch_size", "top_k", "storage")}
+            settings = replace(trained.settings, **own)
+        stage, protocol = _stage(place, settings, source), _protocol(place, settings.batch_size)
+        path, found = place.tflite(settings.batch_size), stage.current(intact=True)
+        if not found:
             content = model_bytes(settings, items, protocol, progress, tensors=trained.tensors if trained else None)
-            with room(place.model, "export"):
-                output = _commit(content, path, place, settings, inputs, source)
+            with stage.replacing() as draft:
+                with staged_file(path) as staged:
+                    staged.write_bytes(content)
+                    _check(staged)
+                    stage.forget()  # only now: a disk that is full leaves the earlier model usable
+                draft.files = {path.name: OutputFile.of(path)}
+                draft.counts = {"parameters": settings.parameters, "from": None if source is None else str(source)}
+        output = (found or draft.record).files[path.name]
     seconds = time.perf_counter() - began
     return ExportReport(path, output.bytes, output.xxh3, settings.parameters, settings, found is not None, seconds)
 
 
-def _read(source: Path, items: Catalogue) -> Checkpoint:
-    """A checkpoint of the dataset's items."""
-    found = read_checkpoint(source)
-    found.check_items(items.hash, source)
-    return found
-
-
-def _trained_settings(trained: Checkpoint, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that the weights were trained with, and of those asked for the ones that are the file's own."""
-    own = {name: chosen[name] for name in ("top_k", "storage") if name in chosen}
-    kept = {name: value for name, value in asdict(trained.settings).items() if name not in ("n_items", "batch_size")}
-    return kept | own
+def _stage(place: Dataset, settings: ModelSpec, source: Path | str | None) -> Stage:
+    inputs = {
+        "items": content_hash(place.items),
+        "checkpoint": "" if source is None else content_hash(Path(source)),
+        "protocol": json_digest(_protocol(place, settings.batch_size)),
+        "makers": json_digest(versions("tensorflow")),
+    }
+    origin = [] if source is None else ["--from", str(Path(source).absolute())]
+    argv = ("export", *options_for(ModelSettings.part_of(settings)), *origin)
+    return Stage(place.model, "export", asdict(settings), inputs, argv, key=f"export_bs{settings.batch_size}")
 
 
 def _protocol(place: Dataset, batch_size: int) -> dict[str, Any]:
@@ -143,32 +122,6 @@ def _protocol(place: Dataset, batch_size: int) -> dict[str, Any]:
     records = {**read_records(place.rsc15), **read_records(place.final)}
     keys = {"split": "split", "batches": f"batches_bs{batch_size}"}
     return {name: dict(records[key].settings) for name, key in keys.items() if key in records}
-
-
-def _commit(
-    content: bytes,
-    path: Path,
-    place: Dataset,
-    settings: ModelSpec,
-    inputs: Mapping[str, str],
-    source: Path | str | None,
-) -> OutputFile:
-    """Give the model its name, and write its record."""
-    key = record_key(settings.batch_size)
-    with staged_file(path) as staged:
-        staged.write_bytes(content)
-        _check(staged)
-        drop_record(place.model, key)  # only now: a disk that is full leaves the earlier model usable
-    output = OutputFile.of(path)
-    counts = {"parameters": settings.parameters, "from": None if source is None else str(source)}
-    record = Record("export", asdict(settings), inputs, {path.name: output}, counts)
-    write_record(place.model, key, record)
-    return output
-
-
-def record_key(batch_size: int) -> str:
-    """The key of an export's record in DIR/model/manifest.json."""
-    return f"export_bs{batch_size}"
 
 
 def model_bytes(

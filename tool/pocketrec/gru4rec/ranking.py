@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.errors import ModelError, SettingsError
+from pocketrec.errors import ModelError
 from pocketrec.gru4rec.options import Ties
 from pocketrec.schema import Bool, Int32
 
@@ -49,16 +49,9 @@ class Ranking:
 
     Attributes:
         events: ranks counted.
-
-    Raises:
-        SettingsError: a cutoff below 1, or none; an unknown mode.
     """
 
     def __init__(self, cutoffs: Sequence[int] = (1, 5, 10, 20), ties: Ties = "conservative") -> None:
-        if not cutoffs or min(cutoffs) < 1:
-            raise SettingsError(f"cutoffs {list(cutoffs)} measure nothing.", expected="one or more, each 1 or more")
-        if ties not in TIED_SHARE:
-            raise SettingsError(f"ties is {ties!r}.", expected=f"one of {', '.join(TIED_SHARE)}")
         self.cutoffs, self.ties, self.events = tuple(sorted(set(cutoffs))), ties, 0
         self._hits = np.zeros(len(self.cutoffs))
         self._reciprocals = np.zeros(len(self.cutoffs))

@@ -1,22 +1,19 @@
-"""Stages joined: `prep` (ingest, split, batches), `run` (prep, export, verify) and `demo` (a synthetic log, then run)."""
+"""`pocketrec run`: prep, export and verify, from a click log to a verified model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pocketrec.errors import require
 from pocketrec.gru4rec.export import ExportReport, export
-from pocketrec.lite.contract import ModelSpec
 from pocketrec.lite.judge.verify import VerifyReport, verify
+from pocketrec.lite.options import ModelSettings, VerifySettings
 from pocketrec.progress import SILENT, Progress
+from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sessions.prep import PrepReport, prep
+from pocketrec.sources.options import ReadSettings
 from pocketrec.storage.lock import hold
-
-MODELLING = tuple(one.name for one in fields(ModelSpec) if one.name not in ("n_items", "batch_size"))
-"""What `export` takes and no other stage."""
 
 
 @dataclass(frozen=True)
@@ -32,28 +29,39 @@ def run(
     clicks: Path | str,
     dataset: Path | str = "dataset",
     *,
-    batch_size: int = 512,
-    formats: Sequence[str] = ("txt", "npy"),
+    batching: BatchSettings = BatchSettings(),
+    splitting: SplitSettings = SplitSettings(),
+    reading: ReadSettings = ReadSettings(),
+    model: ModelSettings = ModelSettings(),
+    fresh: bool = False,
+    force: bool = False,
     progress: Progress = SILENT,
-    **settings: Any,
 ) -> RunReport:
-    """From a click log to a verified model: `prep`, `export`, `verify`, with their arguments.
+    """From a click log to a verified model: `prep`, `export`, `verify`.
 
     Args:
-        clicks: the log.
-        dataset: the dataset folder.
-        batch_size: of the batches, the model and the judge.
-        formats: of the batches; npy is always among them.
-        progress: who watches.
-        settings: what else `export` takes, and what else `prep` takes.
+        clicks: the log, as for `ingest`.
+        dataset: the dataset folder; made if need be.
+        batching: settings of `batches`; npy is always among the formats, since the model is verified on it.
+        splitting: settings of `split`.
+        reading: settings of `ingest`.
+        model: settings of `export`; its batch size is that of the batches.
+        fresh: run every stage of `prep` again.
+        force: begin even where the disk seems too small.
+        progress: told how far each stage is.
 
     Raises:
         MissingExtraError: TensorFlow, LiteRT or matplotlib is not installed; asked before anything is done.
     """
     require("make and judge a model", "tensorflow", "ai_edge_litert", "matplotlib")
-    modelling = {name: settings.pop(name) for name in MODELLING if name in settings}
+    batching = replace(batching, formats=tuple(dict.fromkeys((*batching.formats, "npy"))))
+    lanes = batching.batch_size
     with hold(dataset, "run"):
-        # The judge trains on npy.
-        prepared = prep(clicks, dataset, batch_size=batch_size, formats=(*formats, "npy"), progress=progress, **settings)
-        exported = export(dataset, batch_size=batch_size, progress=progress, **modelling)
-        return RunReport(prepared, exported, verify(dataset, batch_size=batch_size, progress=progress))
+        return RunReport(
+            prep(
+                clicks, dataset, batching=batching, splitting=splitting, reading=reading,
+                fresh=fresh, force=force, progress=progress,
+            ),
+            export(dataset, replace(model, batch_size=lanes), progress=progress),
+            verify(dataset, VerifySettings(batch_size=lanes), progress=progress),
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Train a GRU4Rec from the batches on disk: `pocketrec train`.
+"""`pocketrec train`: a GRU4Rec from the batches on disk.
 
 The batches are mapped, some hundred steps are in memory at a time. Everything that happens in a step follows from the seed
 and the step's number: the drawn items, the dropout masks. A training that was killed goes on from its last checkpoint and
@@ -17,15 +17,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pocketrec.errors import DatasetError, ModelError, SettingsError, require
-from pocketrec.gru4rec.checkpoints import STATE, Checkpoint, Position, read_checkpoint, write_checkpoint
+from pocketrec.gru4rec.checkpoints import STATE, Checkpoint, Position, read_checkpoint, read_weights, write_checkpoint
+from pocketrec.gru4rec.options import TrainSettings
 from pocketrec.gru4rec.ranking import Accuracy, Ranking
 from pocketrec.gru4rec.scoring import rank
-from pocketrec.lite.contract import ModelSpec
+from pocketrec.lite.contract import STEP, ModelSpec
 from pocketrec.lite.inputs import check_codes, open_batches, read_item_list
+from pocketrec.lite.options import Gru4RecSettings
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.lite.sampling import Sampler
 from pocketrec.parallel import ahead
 from pocketrec.progress import SILENT, Progress
+from pocketrec.settings import option_of, rules_of
+from pocketrec.storage.files import content_hash
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.lock import hold
 from pocketrec.storage.manifest import Record, read_records
@@ -35,8 +39,8 @@ from pocketrec.storage.space import room
 if TYPE_CHECKING:
     from pocketrec.gru4rec.tf.sparse_model import Steps
 
-STEPS_A_BLOCK = 256
-SECONDS_A_CHECKPOINT = 60.0
+STEPS_PER_BLOCK = 256
+SECONDS_PER_CHECKPOINT = 60.0
 JUDGED_AT = 20
 """N of the MRR@N on train_valid that decides which epoch is kept."""
 
@@ -72,13 +76,12 @@ class TrainReport:
 
 def train(
     dataset: Path | str = "dataset",
+    settings: TrainSettings = TrainSettings(),
     *,
-    batch_size: int = 32,
-    epochs: int = 5,
+    source: Path | str | None = None,
     fresh: bool = False,
     tensorboard: Path | None = None,
     progress: Progress = SILENT,
-    **model: Any,
 ) -> TrainReport:
     """Train on the npy batches of a dataset, or go on with a training of the same settings that is not finished.
 
@@ -87,32 +90,33 @@ def train(
 
     Args:
         dataset: a folder that `batches` has filled.
-        batch_size: B of the batches.
-        epochs: passes over them.
+        settings: of the network, and how it learns.
+        source: a checkpoint of `train`, or what a device has learned, to begin from (fine-tuning): its weights, the
+            optimizer's slots and its count of steps. Its settings hold, but for the batch size, the epochs, and what
+            `settings` has other than the usual `TrainSettings()`.
         fresh: begin anew even where a checkpoint of the same training is there.
         tensorboard: a folder for its event files; TensorBoard itself need not be installed.
         progress: who watches.
-        **model: settings of `pocketrec.lite.contract.ModelSpec`, by name.
 
     Raises:
         DatasetError: the batches are missing or damaged.
-        SettingsError: a setting no model can have.
-        ModelError: the loss is no number any more.
+        SettingsError: a setting that no model can have, or one that the weights of `source` do not allow.
+        ModelError: the loss is NaN or infinite; or the source cannot be read, or is made for other items.
         MissingExtraError: TensorFlow is not installed.
         BusyError, SpaceError, FolderError: the dataset folder cannot be written.
     """
     require("train a model", "tensorflow")
-    if epochs < 1:
-        raise SettingsError(f"{epochs} epochs train nothing.", expected="--epochs 1 or more")
     where = Dataset(Path(dataset))
     with hold(dataset, "train"), room(where.model, "train"), ExitStack() as stack:
-        job = _Job(where, batch_size, model)
+        job = _Job(where, settings, None if source is None else Path(source))
         log = stack.enter_context(_tensorboard(tensorboard))
-        return job.run(epochs, fresh, log, progress)
+        return job.run(settings.epochs, fresh, log, progress)
 
 
 class _Block(NamedTuple):
-    """Steps of an epoch from `first` to before `last`, how many were done before them in all, and who draws for them."""
+    """Steps of an epoch from `first` to before `last`; the model's count of steps before them; and what draws their
+    items.
+    """
 
     first: int
     last: int
@@ -123,13 +127,17 @@ class _Block(NamedTuple):
 class _Job:
     """A training: what it is made of, and how far it is."""
 
-    def __init__(self, where: Dataset, batch_size: int, model: dict[str, Any]) -> None:
-        self.where, self.record = where, _batches_record(where, batch_size)
-        self.items, self.batches = read_item_list(where), open_batches(where, batch_size)
+    def __init__(self, where: Dataset, settings: TrainSettings, source: Path | None) -> None:
+        lanes = settings.batch_size
+        self.where, self.record = where, _batches_record(where, lanes)
+        self.items, self.batches = read_item_list(where), open_batches(where, lanes)
         check_codes(self.batches, len(self.items.ids), where)
-        self.settings = ModelSpec(len(self.items.ids), batch_size, **model)
-        self.now = Checkpoint(self.settings, self.items.hash, self.record.content)
-        self.kept, self.last = where.checkpoint(batch_size), where.checkpoint(batch_size, last=True)
+        self.origin = None if source is None else read_weights(source, self.items.hash, where.root)
+        chosen = settings if self.origin is None else fine_tuning(settings, self.origin.settings)
+        self.settings = ModelSpec.of(chosen, len(self.items.ids))
+        origin = "" if source is None else content_hash(source)
+        self.now = Checkpoint(self.settings, self.items.hash, self.record.content, origin)
+        self.kept, self.last = where.checkpoint(lanes), where.checkpoint(lanes, last=True)
         self.transitions = self.record.counts["sets"]["train_tr"]["transitions"]
         self.judged = self.record.settings.get("train_on", "train_tr") == "train_tr"
         self.accuracy: Accuracy | None = None
@@ -142,6 +150,9 @@ class _Job:
             use_threads(self.settings.batch_size)
             self.model = InPlaceGru4Rec(self.settings, support=self.items.support)
         resumed = not fresh and self._resume()
+        if not resumed and self.origin:
+            self.model.load(self.origin.tensors)
+        self.steps_before = 0 if self.origin is None else int(self.origin.tensors[STEP])
         for epoch in range(self.now.position.epoch, epochs):
             self._epoch(epoch, progress)
             self._finish_epoch(log)
@@ -184,7 +195,7 @@ class _Job:
                 total = float(losses.sum(dtype=np.float64))
                 if not np.isfinite(total):
                     raise ModelError(
-                        f"In epoch {epoch + 1}, before step {step}, the loss is no number any more.",
+                        f"In epoch {epoch + 1}, before step {step}, the loss became NaN or infinite.",
                         expected="a loss that falls",
                         do="train again with a lower --learning-rate",
                     )
@@ -193,7 +204,7 @@ class _Job:
                 position = replace(position, step=step, loss=position.loss + total)
                 advance(events)
                 self.now = replace(self.now, position=position)
-                if time.perf_counter() - saved > SECONDS_A_CHECKPOINT:
+                if time.perf_counter() - saved > SECONDS_PER_CHECKPOINT:
                     self._save(self.last, state)
                     saved = time.perf_counter()
         self.seconds += time.perf_counter() - began
@@ -231,9 +242,9 @@ class _Job:
         """What is left of an epoch; there is one stream of drawn items an epoch."""
         sampler = Sampler(self.items.support, self.settings.sample_alpha, [self.settings.seed, epoch])
         sampler.skip(begin * self.settings.negatives)
-        for first in range(begin, len(self.batches), STEPS_A_BLOCK):
-            last = min(first + STEPS_A_BLOCK, len(self.batches))
-            yield _Block(first, last, epoch * len(self.batches) + first, sampler)
+        for first in range(begin, len(self.batches), STEPS_PER_BLOCK):
+            last = min(first + STEPS_PER_BLOCK, len(self.batches))
+            yield _Block(first, last, self.steps_before + epoch * len(self.batches) + first, sampler)
 
     def _read(self, block: _Block) -> tuple[int, Steps]:
         """The last step of a block, and it in memory; in another thread, while the one before it is trained on."""
@@ -245,6 +256,36 @@ class _Job:
             masks[0] = 1  # the state is fresh
         drawn = block.sampler.draw((last - first) * self.settings.negatives).reshape(last - first, self.settings.negatives)
         return last, self.model.prepare(feats, targets, masks, drawn, done=block.done)
+
+
+def fine_tuning(asked: TrainSettings, of_file: ModelSpec) -> Gru4RecSettings:
+    """The settings of a training that begins from a file.
+
+    Args:
+        asked: what is wanted; a setting that is as in `TrainSettings()` is not taken for a wish, but for the batch size.
+        of_file: what the weights were made with.
+
+    Raises:
+        SettingsError: another network or another optimizer is wanted than the one in the file.
+    """
+    usual, kept = TrainSettings(), Gru4RecSettings.part_of(of_file)
+    wanted = {
+        name: getattr(asked, name) for name in rules_of(Gru4RecSettings) if getattr(asked, name) != getattr(usual, name)
+    }
+    found = replace(kept, **{**wanted, "batch_size": asked.batch_size})
+    for name in ("hidden_size", "embedding", "optimizer"):
+        if getattr(found, name) != getattr(kept, name):
+            raise SettingsError(
+                f"{name} is {getattr(found, name)!r}, but the weights were made with {getattr(kept, name)!r}.",
+                expected=f"{name} {getattr(kept, name)}",
+                do=f"leave {option_of(name, rules_of(Gru4RecSettings)[name])} out, or train without --from",
+            )
+    if bool(found.momentum) != bool(kept.momentum):
+        raise SettingsError(
+            f"momentum is {found.momentum:g}, but the weights were made with {kept.momentum:g}.",
+            expected="momentum in both or in neither, since it is kept beside each weight",
+        )
+    return found
 
 
 def _batches_record(where: Dataset, batch_size: int) -> Record:

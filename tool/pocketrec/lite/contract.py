@@ -22,7 +22,7 @@ import xxhash
 
 from pocketrec.errors import ModelError, SettingsError
 from pocketrec.lite.options import Gru4RecSettings, ModelSettings
-from pocketrec.settings import Rule, rules_of
+from pocketrec.settings import Rule
 
 METADATA = "pocketrec"
 """Name of the metadata entry in the flatbuffer."""
@@ -67,8 +67,7 @@ class ModelSpec(ModelSettings):
     @classmethod
     def of(cls, settings: Gru4RecSettings, n_items: int) -> ModelSpec:
         """Settings for so many items; what they do not say of a file is as usual."""
-        given = {name: getattr(settings, name) for name in rules_of(ModelSettings) if hasattr(settings, name)}
-        return cls(n_items=n_items, **given)
+        return cls(n_items=n_items, **asdict(ModelSettings.part_of(settings)))
 
     @property
     def k(self) -> int:

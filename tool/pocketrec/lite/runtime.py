@@ -10,7 +10,7 @@ model.save_to("weights.safetensors")
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,11 @@ from pocketrec.lite.contract import METADATA, Card
 from pocketrec.lite.flatbuffer import ModelFile, read_model
 from pocketrec.lite.interpreter import open_interpreter
 from pocketrec.lite.quiet import native_stderr_closed
-from pocketrec.lite.weights import read_weights, write_weights
+from pocketrec.storage.space import room
+from pocketrec.storage.tensors import Tensors, read_tensors, write_tensors
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
-Tensors = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -206,20 +206,33 @@ class OnDeviceModel:
         self._run("restore", **{name: tensors[name] for name in self.settings.state})
 
     def save_to(self, path: Path | str) -> None:
-        """Write what `save` returns to one file (safetensors); it comes into being whole or not at all.
+        """Write what `save` returns to one file (see `storage.tensors`); it comes into being whole or not at all.
 
         Raises:
             FolderError: it cannot be written.
+            SpaceError: the disk is full.
         """
-        write_weights(Path(path), self.save(), self.card)
+        about = {"items": self.card.items, "settings": asdict(self.settings)}
+        with room(Path(path).parent, "save_to"):
+            write_tensors(Path(path), "learned", about, self.save())
 
     def restore_from(self, path: Path | str) -> None:
         """`restore` from a file of `save_to`.
 
         Raises:
-            ModelError: the file is damaged, or belongs to a model with other items or settings.
+            ModelError: the file is missing or damaged, or belongs to a model with other items or settings.
         """
-        self.restore(read_weights(Path(path), self.card))
+        file = read_tensors(
+            Path(path), "learned", what="a file that save_to wrote", do="save_to, on a model that has learned"
+        )
+        for name, own in (("items", self.card.items), ("settings", asdict(self.settings))):
+            if file.about.get(name) != own:
+                raise ModelError(
+                    f"{path} belongs to another model than {self.path}: its {name} are {file.about.get(name)}.",
+                    expected=f"the {name} of the model: {own}",
+                    do="the model file that it was saved with",
+                )
+        self.restore(file.tensors)
 
     def _run(self, signature: str, **inputs: Any) -> Tensors:
         if signature not in self.settings.signatures:

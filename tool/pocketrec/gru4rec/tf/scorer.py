@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from pocketrec.gru4rec.checkpoints import Checkpoint, read_checkpoint
+from pocketrec.gru4rec.checkpoints import read_weights
 from pocketrec.gru4rec.tf.sparse_model import EVALUATED_LANES, Codes, Floats, InPlaceGru4Rec, score
 from pocketrec.lite.catalogue import Catalogue
 
@@ -32,19 +32,13 @@ class ModelScorer:
         return numbers
 
 
-def open_scorer(path: Path, items: Catalogue) -> ModelScorer:
-    """A checkpoint at work, for `evaluate`.
+def open_scorer(path: Path, items: Catalogue, dataset: Path) -> ModelScorer:
+    """A checkpoint, or what a device has learned, at work for `evaluate`.
 
     Raises:
         ModelError: it cannot be read, or is made for other items.
     """
-    checkpoint = read_checkpoint(path)
-    checkpoint.check_items(items.hash, path)
-    return ModelScorer(load_model(checkpoint, items), f"{path.name}, epoch {checkpoint.position.epoch}")
-
-
-def load_model(checkpoint: Checkpoint, items: Catalogue) -> InPlaceGru4Rec:
-    """The model as it was when the checkpoint was written."""
+    checkpoint = read_weights(path, items.hash, dataset)
     model = InPlaceGru4Rec(checkpoint.settings, support=items.support)
     model.load(checkpoint.tensors)
-    return model
+    return ModelScorer(model, f"{path.name}, {checkpoint.what}")
