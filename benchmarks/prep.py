@@ -29,8 +29,8 @@ HERE = Path(__file__).parent
 ORDERS = ("grouped", "interleaved", "shuffled")
 MAKE_LOG = """
 import sys
-from pocketrec.sources.synth import synth
-synth(sys.argv[1], clicks=int(sys.argv[2]), seed=int(sys.argv[3]), order=sys.argv[4])
+from pocketrec import SynthSettings, synth
+synth(sys.argv[1], SynthSettings(clicks=int(sys.argv[2]), seed=int(sys.argv[3]), order=sys.argv[4]))
 """
 
 

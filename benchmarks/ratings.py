@@ -17,7 +17,7 @@ import polars as pl
 Ints = npt.NDArray[np.int64]
 
 ML20M_ROWS, ML20M_USERS, ML20M_ITEMS = 20_000_263, 138_493, 26_744
-USERS_A_BLOCK = 4096
+USERS_PER_BLOCK = 4096
 FIRST, LAST = 789_652_009, 1_427_784_002
 """Seconds since the epoch of ml-20m's first and last rating."""
 
@@ -38,8 +38,8 @@ def _blocks(rows: int, rng: np.random.Generator) -> Iterator[tuple[Ints, Ints, I
     popularity = np.cumsum((1.0 + np.arange(items)) ** -0.7)
     popularity /= popularity[-1]
     lengths = _lengths(rows, users, items, rng)
-    for first in range(0, users, USERS_A_BLOCK):
-        wanted = lengths[first : first + USERS_A_BLOCK]
+    for first in range(0, users, USERS_PER_BLOCK):
+        wanted = lengths[first : first + USERS_PER_BLOCK]
         found = np.empty(0, np.int64)  # user * items + item, ascending
         missing = wanted
         while missing.any():

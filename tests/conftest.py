@@ -96,15 +96,15 @@ def logs(draw: st.DrawFn, *, max_sessions: int = 40) -> list[Click]:
 
 def shrink_limits(monkeypatch: pytest.MonkeyPatch, runs: str) -> None:
     """Limits so small that a log of a few dozen clicks crosses every boundary that a full log crosses."""
-    monkeypatch.setattr("pocketrec.ingestion.write_parts.ROWS_A_PART", 16)
-    monkeypatch.setattr("pocketrec.sessions.rsc15.LINES_A_BLOCK", 7)
+    monkeypatch.setattr("pocketrec.ingestion.write_parts.ROWS_PER_PART", 16)
+    monkeypatch.setattr("pocketrec.sessions.rsc15.LINES_PER_BLOCK", 7)
     monkeypatch.setattr("pocketrec.sessions.rsc15.MIN_SLICE", 1)
     monkeypatch.setattr("pocketrec.sessions.rsc15.MAX_SLICE", 4)
-    monkeypatch.setattr("pocketrec.sessions.session_parallel.CELLS_A_BLOCK", 24)
+    monkeypatch.setattr("pocketrec.sessions.session_parallel.CELLS_PER_BLOCK", 24)
     if runs == "several runs":
         monkeypatch.setattr("pocketrec.ingestion.write_parts.MAX_ROW_GROUP", 4)
         monkeypatch.setattr("pocketrec.ingestion.write_parts.MIN_ROW_GROUP", 4)
-        monkeypatch.setattr("pocketrec.ingestion.write_parts.ROW_GROUPS_A_RUN", 2)
+        monkeypatch.setattr("pocketrec.ingestion.write_parts.ROW_GROUPS_PER_RUN", 2)
         monkeypatch.setattr("pocketrec.sources.block_scan.BLOCK_BYTES", 100)
 
 

@@ -25,6 +25,7 @@ from pocketrec.gru4rec.tf.updates import Rows
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import STEP, Card, ModelSpec, digest
 from pocketrec.lite.inputs import read_item_list
+from pocketrec.lite.options import ModelSettings
 from pocketrec.storage.layout import Dataset
 from pocketrec.training.tf.convert import finish
 
@@ -177,9 +178,9 @@ def flexing(items: Catalogue) -> bytes:
 def main(folder: Path) -> None:
     """Export every dataset below `folder`, and put the other models beside them."""
     for name, settings in MATRIX.items():
-        export(folder / name, batch_size=4, hidden_size=8, negatives=16, **settings)
-    export(folder / "adam", batch_size=1, hidden_size=8, negatives=16)
-    export(folder / "wider", batch_size=4, hidden_size=8, negatives=16)
+        export(folder / name, ModelSettings(batch_size=4, hidden_size=8, negatives=16, **settings))
+    export(folder / "adam", ModelSettings(batch_size=1, hidden_size=8, negatives=16))
+    export(folder / "wider", ModelSettings(batch_size=4, hidden_size=8, negatives=16))
     items = read_item_list(Dataset(folder / "adam"))
     for variant, settings in VARIANTS:
         model = variant(replace(SMALL, **settings), support=items.support)

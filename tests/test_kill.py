@@ -32,6 +32,8 @@ import pocketrec.ncf.prep
 from ncf_support import two_camps, write_dat
 from pocketrec.dnn.layout import DnnDataset
 from pocketrec.ncf.layout import NcfDataset
+from pocketrec.sessions.options import BatchSettings, SplitSettings
+from pocketrec.sources.options import ReadSettings, SynthSettings
 from pocketrec.sources.synth import synth
 from pocketrec.storage.files import STAGED_SUFFIX, content_hash
 from pocketrec.storage.layout import Dataset
@@ -132,11 +134,11 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
     """Each stage for the first time and over what an older run left, and `prep` over a dataset of another log."""
     root = tmp_path_factory.mktemp("kill")
     log, older_log = root / "clicks.dat", root / "older.dat"
-    synth(log, clicks=150_000, seed=5)
-    synth(older_log, clicks=60_000, seed=6)
+    synth(log, SynthSettings(clicks=150_000, seed=5))
+    synth(older_log, SynthSettings(clicks=60_000, seed=6))
     older = root / "older"
-    pocketrec.prep(older_log, older, batch_size=32)
-    pocketrec.prep(older_log, older, batch_size=16)
+    pocketrec.prep(older_log, older, batching=BatchSettings(batch_size=32))
+    pocketrec.prep(older_log, older, batching=BatchSettings(batch_size=16))
     empty, ingested, divided = root / "empty", root / "ingested", root / "divided"
     empty.mkdir()
     pocketrec.ingest(log, ingested)
@@ -144,16 +146,16 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
     pocketrec.split(divided)
     over = root / "over"  # everything is there, of the same log, with other settings
     shutil.copytree(divided, over)
-    pocketrec.split(over, holdout=2 * 86400.0)
-    pocketrec.batches(over, batch_size=32)
-    pocketrec.batches(over, batch_size=16)
+    pocketrec.split(over, SplitSettings(holdout=2 * 86400.0))
+    pocketrec.batches(over, BatchSettings(batch_size=32))
+    pocketrec.batches(over, BatchSettings(batch_size=16))
     divided_again = root / "divided_again"  # the split is newer than the batches
     shutil.copytree(over, divided_again)
     pocketrec.split(divided_again)
     packed, aside = root / "clicks.gz", root / "aside"  # with lines set aside before
     lines = log.read_bytes().splitlines(keepends=True)
     packed.write_bytes(gzip.compress(b"".join([*lines[:9], b"bad\n", *lines[9:]]), 1))
-    pocketrec.ingest(packed, aside, bad_rows="set-aside", timezone="Asia/Shanghai")
+    pocketrec.ingest(packed, aside, ReadSettings(bad_rows="set-aside", timezone="Asia/Shanghai"))
     ratings, rated = write_dat(root / "ratings.dat", two_camps()), root / "rated"
     ncf_prep, dnn_prep = ("ncf", "prep", str(ratings), "--min-ratings", "5"), ("dnn", "prep", str(ratings))
     pocketrec.ncf.prep.prep(ratings, rated, min_ratings=3)
@@ -182,7 +184,9 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
 def modelling(root: Path, log: Path, rated: Path) -> list[tuple[str, tuple[str, ...], Path]]:
     """The stages that start TensorFlow, on datasets with few steps; the trainings keep more than one checkpoint."""
     small, trained, fitted = root / "small", root / "trained", root / "fitted"
-    pocketrec.prep(log, small, batch_size=64, min_item_support=200, formats=["npy"])
+    pocketrec.prep(
+        log, small, batching=BatchSettings(batch_size=64, formats=("npy",)), splitting=SplitSettings(min_item_support=200)
+    )
     sizes = ("--batch-size", "64", "--hidden-size", "8")
     shutil.copytree(small, trained)
     train = ("train", *sizes, "--epochs", "3")

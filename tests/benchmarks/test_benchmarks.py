@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from oracle import batches, item_index, npy_bytes, prepare, txt_bytes
-from pocketrec.sources.options import Order
+from pocketrec.sources.options import Order, SynthSettings
 from pocketrec.sources.synth import synth
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -52,7 +52,7 @@ def is_missing(module: str) -> bool:
 def job(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes]]:
     """A log, and the files that have to come out of it."""
     order: Order = request.param
-    log = synth(tmp_path_factory.mktemp("log") / "clicks.dat", clicks=20_000, seed=7, order=order).path
+    log = synth(tmp_path_factory.mktemp("log") / "clicks.dat", SynthSettings(clicks=20_000, seed=7, order=order)).path
     prepared = prepare(log)
     made = batches(prepared.train_tr, item_index(prepared.train_tr), LANES, resets="repeated")
     files = {f"rsc15_{name}.txt": text for name, text in prepared.txt.items()}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Click, call, write_log
+from pocketrec.sources.options import SynthSettings
 from pocketrec.sources.synth import synth
 
 COMMANDS = (
@@ -33,7 +34,7 @@ COMMANDS = (
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("log") / "clicks.dat"
-    synth(path, clicks=20_000, seed=3)
+    synth(path, SynthSettings(clicks=20_000, seed=3))
     return path
 
 
@@ -190,7 +191,7 @@ def test_run_makes_a_model_that_passes_every_rung(tmp_path: Path) -> None:
 def test_prep_stays_below_400_mb(tmp_path: Path, order: str) -> None:
     """The bound itself is measured on 3.3 million rows and more by the benchmark; here a tenth of that."""
     log = tmp_path / "clicks.dat"
-    synth(log, clicks=330_000, seed=1, order=order)  # type: ignore[arg-type]
+    synth(log, SynthSettings(clicks=330_000, seed=1, order=order))  # type: ignore[arg-type]
     # VmHWM is this program's own; ru_maxrss would count the test process it was forked from.
     script = (
         "import re, sys, pathlib, pocketrec; pocketrec.prep(sys.argv[1], sys.argv[2]);"

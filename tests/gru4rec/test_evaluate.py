@@ -15,9 +15,12 @@ import oracle
 from conftest import call
 from pocketrec.errors import DatasetError, SettingsError
 from pocketrec.gru4rec.evaluate import evaluate
+from pocketrec.gru4rec.options import RankSettings
 from pocketrec.ingestion.ingest import ingest
 from pocketrec.sessions.batches import batches
+from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sessions.split import split
+from pocketrec.sources.options import SynthSettings
 from pocketrec.sources.synth import synth
 from pocketrec.storage.layout import Dataset
 from ranking_oracle import slow_rank
@@ -28,7 +31,7 @@ HOLDOUT, SUPPORT = 20 * 86400.0, 5
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("log") / "clicks.dat"
-    synth(path, clicks=2500, seed=3, order="shuffled")
+    synth(path, SynthSettings(clicks=2500, seed=3, order="shuffled"))
     return path
 
 
@@ -40,7 +43,7 @@ def prepared(log: Path) -> oracle.Prepared:
 @pytest.fixture
 def where(tmp_path: Path, log: Path) -> Dataset:
     ingest(log, tmp_path / "d")
-    split(tmp_path / "d", holdout=HOLDOUT, min_item_support=SUPPORT)
+    split(tmp_path / "d", SplitSettings(holdout=HOLDOUT, min_item_support=SUPPORT))
     return Dataset(tmp_path / "d")
 
 
@@ -61,7 +64,10 @@ def known(frame: pd.DataFrame, index: dict[int, int]) -> pd.DataFrame:
 def test_batches_of_the_chosen_set_in_the_chosen_order(
     where: Dataset, prepared: oracle.Prepared, session_order: Any, train_on: Any
 ) -> None:
-    batches(where.root, batch_size=3, formats=["npy"], tail="pad", session_order=session_order, train_on=train_on)
+    batches(
+        where.root,
+        BatchSettings(batch_size=3, formats=("npy",), tail="pad", session_order=session_order, train_on=train_on),
+    )
     chosen = getattr(prepared, train_on)
     index = oracle.item_index(chosen)
     support = oracle.item_support(chosen)
@@ -74,10 +80,10 @@ def test_batches_of_the_chosen_set_in_the_chosen_order(
 
 
 def test_batches_of_another_index_are_removed(where: Dataset) -> None:
-    batches(where.root, batch_size=3, formats=["npy"])
-    batches(where.root, batch_size=4, formats=["npy"], train_on="train_full")
+    batches(where.root, BatchSettings(batch_size=3, formats=("npy",)))
+    batches(where.root, BatchSettings(batch_size=4, formats=("npy",), train_on="train_full"))
     assert not list(where.final.glob("*_bs3*"))
-    batches(where.root, batch_size=5, formats=["npy"], train_on="train_full", session_order="time")
+    batches(where.root, BatchSettings(batch_size=5, formats=("npy",), train_on="train_full", session_order="time"))
     assert list(where.final.glob("*_bs4*")), "the order changes no code"
 
 
@@ -98,7 +104,7 @@ def slow_scores(session: list[int], train: list[list[int]], n: int) -> dict[str,
 
 @pytest.mark.parametrize("ties", ["standard", "median", "conservative"])
 def test_anchors_on_all_events_are_the_oracle_s(where: Dataset, prepared: oracle.Prepared, ties: Any) -> None:
-    batches(where.root, batch_size=3, formats=["npy"], train_on="train_full")
+    batches(where.root, BatchSettings(batch_size=3, formats=("npy",), train_on="train_full"))
     index = oracle.item_index(prepared.train_full)
     train, test = (oracle.sessions_of(known(frame, index), index) for frame in (prepared.train_full, prepared.test))
     assert len(test) > 20
@@ -107,7 +113,7 @@ def test_anchors_on_all_events_are_the_oracle_s(where: Dataset, prepared: oracle
         for stop in range(1, len(session)):
             for name, scores in slow_scores(session[:stop], train, len(index)).items():
                 ranks[name].append(slow_rank(scores, session[stop], ties))
-    found = evaluate(where.root, ties=ties, cutoffs=(1, 20))
+    found = evaluate(where.root, RankSettings(ties=ties, cutoffs=(1, 20)))
     assert (found.ties, found.events, found.sessions) == (ties, sum(map(len, test)) - len(test), len(test))
     assert {one.name for one in found.models} == set(ranks)
     for one in found.models:
@@ -119,9 +125,9 @@ def test_anchors_on_all_events_are_the_oracle_s(where: Dataset, prepared: oracle
 def test_sequences_of_another_run_are_refused(where: Dataset) -> None:
     with pytest.raises(DatasetError, match="no sessions in order"):
         evaluate(where.root)
-    batches(where.root, batch_size=3, formats=["npy"])
-    with pytest.raises(SettingsError, match="no set"):
-        evaluate(where.root, on="train_full")
+    batches(where.root, BatchSettings(batch_size=3, formats=("npy",)))
+    with pytest.raises(SettingsError, match="on is 'train_full'"):
+        evaluate(where.root, RankSettings(on="train_full"))  # type: ignore[arg-type]
     where.items.parent.joinpath("manifest.json").unlink()
     with pytest.raises(DatasetError, match="different runs"):
         evaluate(where.root)

@@ -17,6 +17,7 @@ from pocketrec.errors import DatasetError, ModelError, SettingsError
 from pocketrec.gru4rec.export import export
 from pocketrec.lite.contract import Card, ModelSpec, digest
 from pocketrec.lite.flatbuffer import read_model
+from pocketrec.lite.options import ModelSettings
 from pocketrec.lite.runtime import OnDeviceModel
 from pocketrec.storage.files import content_hash
 from pocketrec.storage.layout import Dataset
@@ -25,7 +26,8 @@ from pocketrec.storage.manifest import Record, read_records, write_record
 EXPORT = """
 import sys
 from pocketrec.gru4rec.export import export
-report = export(sys.argv[1], batch_size=4, hidden_size=8, negatives=16)
+from pocketrec import ModelSettings
+report = export(sys.argv[1], ModelSettings(batch_size=4, hidden_size=8, negatives=16))
 print(report.xxh3, report.parameters)
 """
 
@@ -108,7 +110,7 @@ def test_manifest_says_what_was_written_from_what() -> None:
 
 def test_a_model_is_made_again_only_if_it_would_be_another_or_is_damaged(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path)
-    again = partial(export, tmp_path, batch_size=4, hidden_size=8, negatives=16)
+    again = partial(export, tmp_path, ModelSettings(batch_size=4, hidden_size=8, negatives=16))
     first = again()
     when = first.path.stat().st_mtime_ns
     second = again()
@@ -143,7 +145,7 @@ def test_missing_and_damaged_item_index_name_the_command(tmp_path: Path) -> None
 def test_settings_no_model_can_have(tmp_path: Path, wrong: dict[str, float]) -> None:
     make_dataset(tmp_path)
     with pytest.raises(SettingsError, match=next(iter(wrong))):
-        export(tmp_path, **wrong)  # type: ignore[arg-type]
+        export(tmp_path, ModelSettings(**wrong))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

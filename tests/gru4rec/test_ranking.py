@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pocketrec.errors import ModelError, SettingsError
-from pocketrec.gru4rec.options import Ties
+from pocketrec.gru4rec.options import RankSettings, Ties
 from pocketrec.gru4rec.ranking import Floats, Ranking, ranks_of
 from ranking_oracle import slow_rank
 
@@ -47,4 +47,4 @@ def test_scores_that_are_no_numbers_are_refused(bad: float) -> None:
 @pytest.mark.parametrize("cutoffs", [(), (0,), (5, -1)])
 def test_cutoffs_that_measure_nothing_are_refused(cutoffs: tuple[int, ...]) -> None:
     with pytest.raises(SettingsError):
-        Ranking(cutoffs)
+        RankSettings(cutoffs=cutoffs)

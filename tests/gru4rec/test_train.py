@@ -20,12 +20,16 @@ from pocketrec.gru4rec import train as training
 from pocketrec.gru4rec.checkpoints import Checkpoint, Position, read_checkpoint, write_checkpoint
 from pocketrec.gru4rec.evaluate import evaluate
 from pocketrec.gru4rec.export import export
+from pocketrec.gru4rec.options import RankSettings, TrainSettings
 from pocketrec.lite.contract import STEP, ModelSpec
 from pocketrec.lite.judge.formulas import forward, no_masks, scores_of
+from pocketrec.lite.options import ModelSettings
 from pocketrec.lite.runtime import OnDeviceModel
 from pocketrec.lite.sampling import Sampler
+from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sessions.prep import prep
 from pocketrec.sessions.sequences import read_sequences
+from pocketrec.sources.options import SynthSettings
 from pocketrec.sources.synth import synth
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.manifest import read_records
@@ -45,8 +49,13 @@ SMALL: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
-    synth(folder / "clicks.dat", clicks=6000, seed=5)
-    prep(folder / "clicks.dat", folder / "d", holdout=20 * 86400.0, batch_size=8, formats=["npy"], tail="pad")
+    synth(folder / "clicks.dat", SynthSettings(clicks=6000, seed=5))
+    prep(
+        folder / "clicks.dat",
+        folder / "d",
+        batching=BatchSettings(batch_size=8, formats=("npy",), tail="pad"),
+        splitting=SplitSettings(holdout=20 * 86400.0),
+    )
     return folder / "d"
 
 
@@ -64,7 +73,7 @@ def test_steps_are_those_of_the_exported_model(where: Dataset) -> None:
     items, rows = read_item_list(where), open_batches(where, 8).head(12)
     for more in ({}, {"loss": "bpr-max"}, {"embedding": "none", "momentum": 0.2}, {"embedding": "separate"}):
         settings = {**SMALL, **more}
-        exported = OnDeviceModel(export(where.root, batch_size=8, **settings).path)
+        exported = OnDeviceModel(export(where.root, ModelSettings(batch_size=8, **settings)).path)
         fast = InPlaceGru4Rec(exported.settings, support=items.support)
         drawn = Sampler(items.support).draw(12 * 64).reshape(12, 64)
         steps = fast.prepare(rows.feats, rows.targets, rows.masks, drawn, done=0)
@@ -84,7 +93,7 @@ KILLED = """
 import os, sys
 from pocketrec.gru4rec import train as training
 
-training.STEPS_A_BLOCK, training.SECONDS_A_CHECKPOINT = 16, 0.0
+training.STEPS_PER_BLOCK, training.SECONDS_PER_CHECKPOINT = 16, 0.0
 saves, save = 0, training._Job._save
 
 def save_and_die(self, path, state):
@@ -95,19 +104,19 @@ def save_and_die(self, path, state):
         os.kill(os.getpid(), 9)
 
 training._Job._save = save_and_die
-training.train(sys.argv[1], batch_size=8, epochs=2, **eval(sys.argv[2]))
+training.train(sys.argv[1], training.TrainSettings(batch_size=8, epochs=2, **eval(sys.argv[2])))
 """
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(where: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "STEPS_A_BLOCK", 16)
+    monkeypatch.setattr(training, "STEPS_PER_BLOCK", 16)
     done = subprocess.run([sys.executable, "-c", KILLED, str(where.root), repr(SMALL)], capture_output=True, check=False)
     assert done.returncode == -9, done.stderr
     assert read_checkpoint(where.checkpoint(8, last=True)).position.step == 80
-    resumed = training.train(where.root, batch_size=8, epochs=2, **SMALL)
+    resumed = training.train(where.root, TrainSettings(batch_size=8, epochs=2, **SMALL))
     assert resumed.resumed
     one = read_checkpoint(where.checkpoint(8, last=True))
-    whole = training.train(where.root, batch_size=8, epochs=2, fresh=True, **SMALL)
+    whole = training.train(where.root, TrainSettings(batch_size=8, epochs=2, **SMALL), fresh=True)
     assert not whole.resumed
     other = read_checkpoint(where.checkpoint(8, last=True))
     assert resumed.losses == whole.losses
@@ -132,7 +141,7 @@ def test_training_helps_and_the_tflite_measures_the_same(where: Dataset) -> None
     code, out, _ = call("export", "--dataset", where.root, "--batch-size", 8, "--from", report["checkpoint"])
     assert code == 0
     path = where.tflite(8)
-    there = evaluate(where.root, model=path, anchors=False)
+    there = evaluate(where.root, RankSettings(anchors=False), model=path)
     assert there.events == here.events
     assert there.models[0].recall == here.models[0].recall
     assert there.models[0].mrr == pytest.approx(here.models[0].mrr, abs=1e-6)
@@ -150,8 +159,8 @@ def test_training_helps_and_the_tflite_measures_the_same(where: Dataset) -> None
 
 def test_a_checkpoint_is_measured_as_by_a_slow_walk(where: Dataset) -> None:
     """One session at a time in numpy, the state fresh at each: lanes, masks and padding change nothing."""
-    path = training.train(where.root, batch_size=8, epochs=1, **SMALL).checkpoint
-    found = evaluate(where.root, model=path, cutoffs=(5, 20), anchors=False)
+    path = training.train(where.root, TrainSettings(batch_size=8, epochs=1, **SMALL)).checkpoint
+    found = evaluate(where.root, RankSettings(cutoffs=(5, 20), anchors=False), model=path)
     kept = read_checkpoint(path)
     tensors = {name: kept.tensors[name].astype(np.float64) for name in kept.settings.weights}
     ranks = []
@@ -170,9 +179,9 @@ def test_a_checkpoint_is_measured_as_by_a_slow_walk(where: Dataset) -> None:
 
 def test_on_train_full_the_last_epoch_is_kept(where: Dataset) -> None:
     call("batches", "--dataset", where.root, "--batch-size", 8, "--formats", "npy", "--train-on", "train_full")
-    report = training.train(where.root, batch_size=8, epochs=1, **SMALL)
+    report = training.train(where.root, TrainSettings(batch_size=8, epochs=1, **SMALL))
     assert (report.validation, report.kept) == ((), 1)
-    again = training.train(where.root, batch_size=8, epochs=1, **SMALL)
+    again = training.train(where.root, TrainSettings(batch_size=8, epochs=1, **SMALL))
     assert again.resumed
     assert again.events == 0, "nothing is left to do"
 
@@ -184,10 +193,12 @@ def test_curves_for_tensorboard(where: Dataset, tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_stops(where: Dataset) -> None:
-    with pytest.raises(ModelError, match="no number"):
-        training.train(where.root, batch_size=8, epochs=1, **{**SMALL, "optimizer": "sgd", "learning_rate": 1e38})
+    with pytest.raises(ModelError, match="NaN or infinite"):
+        training.train(
+            where.root, TrainSettings(batch_size=8, epochs=1, **{**SMALL, "optimizer": "sgd", "learning_rate": 1e38})
+        )
     with pytest.raises(SettingsError, match="epochs"):
-        training.train(where.root, batch_size=8, epochs=0)
+        training.train(where.root, TrainSettings(batch_size=8, epochs=0))
 
 
 def test_a_sampler_that_skips_is_one_that_drew() -> None:
@@ -202,15 +213,15 @@ def test_a_sampler_that_skips_is_one_that_drew() -> None:
 def test_a_damaged_checkpoint_is_one_message(tmp_path: Path, damage: str) -> None:
     path, settings = tmp_path / "a.safetensors", ModelSpec(n_items=5, batch_size=2, hidden_size=3, optimizer="sgd")
     tensors = {name: np.zeros(spec.shape, spec.dtype) for name, spec in settings.state.items()}
-    write_checkpoint(path, Checkpoint(settings, "items", "batches", Position(1, losses=(2.0,)), tensors))
+    write_checkpoint(path, Checkpoint(settings, "items", "batches", position=Position(1, losses=(2.0,)), tensors=tensors))
     assert read_checkpoint(path).position == Position(1, losses=(2.0,))
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-3])
     elif damage == "changed":
         path.write_bytes(path.read_bytes()[:-1] + b"?")
     elif damage == "other":
-        write_checkpoint(path, Checkpoint(settings, "items", "batches", Position(), {"output": np.zeros(3)}))
+        write_checkpoint(path, Checkpoint(settings, "items", "batches", tensors={"output": np.zeros(3)}))
     else:
         path.unlink()
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="is missing" if damage == "missing" else "cannot be read"):
         read_checkpoint(path)

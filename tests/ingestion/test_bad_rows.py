@@ -20,6 +20,7 @@ from pocketrec.ingestion.ingest import ingest
 from pocketrec.sessions.split import split
 from pocketrec.sources import lines as reading
 from pocketrec.sources.lines import count_lines, original, read_lines
+from pocketrec.sources.options import ReadSettings
 from pocketrec.sources.yoochoose import Lines, is_header
 from pocketrec.storage.inspect import inspect
 from pocketrec.storage.layout import Dataset
@@ -77,9 +78,9 @@ def check_law(data: bytes, folder: Path) -> None:
     clicks, bad, lines = read_log(data)
     if not clicks:
         with pytest.raises(LogError):
-            ingest(log, root, bad_rows="set-aside")
+            ingest(log, root, ReadSettings(bad_rows="set-aside"))
         return
-    report = ingest(log, root, bad_rows="set-aside")
+    report = ingest(log, root, ReadSettings(bad_rows="set-aside"))
     assert (report.rows, report.set_aside, report.lines) == (len(clicks), len(bad), lines)
     assert report.rows + report.set_aside == report.lines
     assert kept(root) == clicks
@@ -113,7 +114,7 @@ def test_no_line_is_lost_across_blocks(tmp_path: Path, monkeypatch: pytest.Monke
     shrink_limits(monkeypatch, runs)
     monkeypatch.setattr("pocketrec.sources.streams.BLOCK_BYTES", 60)
     monkeypatch.setattr("pocketrec.ingestion.spool.SPOOL_ROWS", 5)
-    monkeypatch.setattr("pocketrec.sources.lines._LINES_A_JUDGEMENT", 2)
+    monkeypatch.setattr("pocketrec.sources.lines._LINES_PER_JUDGEMENT", 2)
     chance = random.Random(7)
     odd = [b"", b"x", b"\xef\xbb\xbf" + GOOD[0], b"\xff" * 50, b"\r", b"5,\\,7", b'a"b,c', GOOD[1] + b",", b"\x00" * 9]
     for trial in range(25):
@@ -153,17 +154,17 @@ def log(tmp_path: Path) -> Path:
 
 def test_what_is_said_of_lines_set_aside(log: Path, tmp_path: Path) -> None:
     root = tmp_path / "d"
-    report = ingest(log, root, bad_rows="set-aside")
+    report = ingest(log, root, ReadSettings(bad_rows="set-aside"))
     assert (report.rows, report.set_aside, report.lines, report.header) == (14, 2, 16, False)
     assert report.rejects == root / "rejects.csv"
     assert rejects(root) == [(8, "a blank line", b""), (9, "1 field instead of 4", b"5;6")]
     assert inspect(root).stages[0].counts["set_aside"] == 2
-    assert ingest(log, root, bad_rows="set-aside") == type(report)(**{**vars(report), "reused": True})
+    assert ingest(log, root, ReadSettings(bad_rows="set-aside")) == type(report)(**{**vars(report), "reused": True})
 
 
 def test_rejects_are_described_and_checked(log: Path, tmp_path: Path) -> None:
     root = tmp_path / "d"
-    ingest(log, root, bad_rows="set-aside")
+    ingest(log, root, ReadSettings(bad_rows="set-aside"))
     assert verify_data(root).passed
     path = Dataset(root).rejects
     path.write_bytes(path.read_bytes().replace(b"blank", b"blenk"))
@@ -171,18 +172,18 @@ def test_rejects_are_described_and_checked(log: Path, tmp_path: Path) -> None:
     assert damaged == [path.resolve()]
     path.unlink()
     assert inspect(root).stages[0].state == "damaged"
-    assert not ingest(log, root, bad_rows="set-aside").reused
+    assert not ingest(log, root, ReadSettings(bad_rows="set-aside")).reused
     assert verify_data(root).passed
 
 
 def test_another_way_with_bad_rows_ingests_again_and_removes_old_rejects(log: Path, tmp_path: Path) -> None:
     root = tmp_path / "d"
-    ingest(log, root, bad_rows="set-aside")
+    ingest(log, root, ReadSettings(bad_rows="set-aside"))
     with pytest.raises(LogError, match="line 8: a blank line"):
         ingest(log, root)
     assert Dataset(root).rejects.exists(), "an error leaves the earlier one as it was"
     log.write_bytes(b"\n".join(GOOD))
-    assert not ingest(log, root, bad_rows="set-aside").reused
+    assert not ingest(log, root, ReadSettings(bad_rows="set-aside")).reused
     assert not Dataset(root).rejects.exists()
     assert not ingest(log, root).reused
     assert read_records(root / "parquet")["ingest"].settings == {"timezone": "UTC"}
@@ -192,14 +193,14 @@ def test_no_click_at_all(tmp_path: Path) -> None:
     log = tmp_path / "log.dat"
     log.write_bytes(b"a\nb\n")
     with pytest.raises(LogError) as error:
-        ingest(log, tmp_path / "d", bad_rows="set-aside")
+        ingest(log, tmp_path / "d", ReadSettings(bad_rows="set-aside"))
     assert error.value.wrong == f"none of the 2 lines of {log} is a click, line 1: 1 field instead of 4: 'a'"
     assert sorted(tmp_path.iterdir()) == [log]
 
 
 def test_an_unknown_way(log: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="'skip'"):
-        ingest(log, tmp_path / "d", bad_rows="skip")  # type: ignore[arg-type]
+        ingest(log, tmp_path / "d", ReadSettings(bad_rows="skip"))  # type: ignore[arg-type]
 
 
 def test_a_file_without_line_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +209,7 @@ def test_a_file_without_line_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     log = tmp_path / "log.dat"
     log.write_bytes(GOOD[0] + b"\n" + b"x" * 5000 + b"\n")
     with pytest.raises(LogError, match="a line of more than 1,000 bytes"):
-        ingest(log, tmp_path / "d", bad_rows="set-aside")
+        ingest(log, tmp_path / "d", ReadSettings(bad_rows="set-aside"))
 
 
 HEADERS = [
@@ -245,7 +246,7 @@ def test_a_click_stays_the_number_of_its_row_for_the_txt_files(tmp_path: Path) -
     texts = []
     for name, some in (("clean", clean), ("mixed", mixed)):
         (tmp_path / name).write_bytes(b"\n".join(some))
-        ingest(tmp_path / name, tmp_path / f"d_{name}", bad_rows="set-aside")
+        ingest(tmp_path / name, tmp_path / f"d_{name}", ReadSettings(bad_rows="set-aside"))
         split(tmp_path / f"d_{name}")
         texts.append({path.name: path.read_bytes() for path in (tmp_path / f"d_{name}/rsc15").glob("*.txt")})
     assert texts[0] == texts[1]

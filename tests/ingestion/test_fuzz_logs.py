@@ -26,13 +26,13 @@ import pytest
 from line_oracle import by_hand, read_log
 from log_support import PACKERS, TIMES, kept
 from pocketrec.errors import LogError
-from pocketrec.ingestion.ingest import BadRows, ingest
+from pocketrec.ingestion.ingest import ingest
 from pocketrec.ingestion.spool import spool
 from pocketrec.progress import SILENT
 from pocketrec.sources import delimited, yoochoose
 from pocketrec.sources.lines import original
 from pocketrec.sources.logs import Begin, LineLog
-from pocketrec.sources.options import Columns
+from pocketrec.sources.options import BadRows, Columns, ReadSettings
 from pocketrec.storage.files import STAGED_SUFFIX
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.manifest import MANIFEST
@@ -133,7 +133,7 @@ class Fuzz:
         before = manifest.read_bytes() if manifest.exists() else b""
         try:
             how: BadRows = "stop" if stop else "set-aside"
-            report = ingest(self.log, self.root, fresh=True, timezone=zone, bad_rows=how, columns=columns)
+            report = ingest(self.log, self.root, ReadSettings(timezone=zone, bad_rows=how, columns=columns), fresh=True)
         except LogError:
             assert before == (manifest.read_bytes() if manifest.exists() else b"")
             raise

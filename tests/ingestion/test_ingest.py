@@ -20,6 +20,7 @@ from log_support import CLICKS, Watched
 from pocketrec.errors import DatasetError, LogError, SettingsError
 from pocketrec.ingestion.ingest import ingest
 from pocketrec.ingestion.parts import Parts, read_columns
+from pocketrec.sources.options import ReadSettings, SynthSettings
 from pocketrec.sources.synth import synth
 from pocketrec.storage.files import content_hash
 from pocketrec.storage.layout import Dataset
@@ -86,8 +87,8 @@ def test_a_log_of_many_chunks_keeps_every_row_and_its_order(
     tmp_path: Path, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Several MB, so that the engine's threads work on several chunks at once, into parts of about equal size."""
-    monkeypatch.setattr("pocketrec.ingestion.write_parts.ROWS_A_PART", 10_000)
-    log = synth(tmp_path / "clicks.dat", clicks=100_000, order=order).path  # type: ignore[arg-type]
+    monkeypatch.setattr("pocketrec.ingestion.write_parts.ROWS_PER_PART", 10_000)
+    log = synth(tmp_path / "clicks.dat", SynthSettings(clicks=100_000, order=order)).path  # type: ignore[arg-type]
     ingest(log, tmp_path / "d")
     parts = [np.array(read_columns(path, COLUMNS)) for path in Parts(Dataset(tmp_path / "d")).folders]
     together = np.concatenate(parts, axis=1)
@@ -105,7 +106,7 @@ def test_a_log_of_many_chunks_keeps_every_row_and_its_order(
 @pytest.mark.usefixtures("small_parts")
 def test_the_same_log_gives_the_same_content_whenever_it_is_ingested(tmp_path: Path) -> None:
     """Later stages are reused where `content` is unchanged."""
-    log = synth(tmp_path / "clicks.dat", clicks=3_000, order="shuffled").path
+    log = synth(tmp_path / "clicks.dat", SynthSettings(clicks=3_000, order="shuffled")).path
     contents = set()
     for run in range(3):
         ingest(log, tmp_path / f"{run}")
@@ -128,7 +129,7 @@ def test_columns_and_dtypes_on_disk(log: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("small_parts")
 def test_names_on_disk(tmp_path: Path) -> None:
     """part=NNNN from 0000 without gaps in this log, each with a Parquet file a run, and the manifest beside them."""
-    ingest(synth(tmp_path / "clicks.dat", clicks=100).path, tmp_path / "d")
+    ingest(synth(tmp_path / "clicks.dat", SynthSettings(clicks=100)).path, tmp_path / "d")
     found = [Path(name) for name in tree(tmp_path / "d") if name.endswith((".parquet", ".json", ".incomplete"))]
     assert found.pop() == Path("parquet/manifest.json")
     parts = sorted({path.parent for path in found})
@@ -141,7 +142,7 @@ def test_names_on_disk(tmp_path: Path) -> None:
 def test_every_reader_of_hive_folders_reads_the_log(tmp_path: Path) -> None:
     duckdb = pytest.importorskip("duckdb")
     dataset = pytest.importorskip("pyarrow.dataset")
-    log = synth(tmp_path / "clicks.dat", clicks=400, order="shuffled").path
+    log = synth(tmp_path / "clicks.dat", SynthSettings(clicks=400, order="shuffled")).path
     ingest(log, tmp_path / "d")
     home, wanted = tmp_path / "d/parquet/clicks", sorted(row for part in read_parts(tmp_path / "d") for row in part)
     columns = ", ".join(COLUMNS)
@@ -204,7 +205,7 @@ def test_a_changed_log_is_ingested_again(log: Path, tmp_path: Path, how: str) ->
 
 def test_fewer_parts_leave_none_of_the_old_behind(tmp_path: Path, small_parts: None) -> None:
     del small_parts
-    ingest(synth(tmp_path / "long.dat", clicks=500).path, tmp_path / "d")
+    ingest(synth(tmp_path / "long.dat", SynthSettings(clicks=500)).path, tmp_path / "d")
     many = tree(tmp_path / "d")
     ingest(write_log(tmp_path / "short.dat", CLICKS), tmp_path / "d")
     assert len(tree(tmp_path / "d")) < len(many)
@@ -215,10 +216,10 @@ def test_fewer_parts_leave_none_of_the_old_behind(tmp_path: Path, small_parts: N
 def test_fresh_and_another_zone_ingest_again(log: Path, tmp_path: Path) -> None:
     first = ingest(log, tmp_path / "d")
     assert not ingest(log, tmp_path / "d", fresh=True).reused
-    shanghai = ingest(log, tmp_path / "d", timezone="Asia/Shanghai")
+    shanghai = ingest(log, tmp_path / "d", ReadSettings(timezone="Asia/Shanghai"))
     assert not shanghai.reused
     assert shanghai.first_ms == first.first_ms - 8 * 3_600_000
-    assert ingest(log, tmp_path / "d", timezone="Asia/Shanghai").reused
+    assert ingest(log, tmp_path / "d", ReadSettings(timezone="Asia/Shanghai")).reused
     assert not ingest(log, tmp_path / "d").reused
 
 
@@ -233,7 +234,7 @@ def test_a_damaged_part_is_reported_and_made_again(log: Path, tmp_path: Path, da
     with pytest.raises(DatasetError) as error:
         Parts(Dataset(tmp_path / "d"))
     assert error.value.wrong == f"{part} is missing or cut."
-    assert error.value.do == f"pocketrec ingest {log} --dataset {tmp_path / 'd'} --timezone UTC --fresh"
+    assert error.value.do == f"pocketrec ingest {log} --timezone UTC --bad-rows stop --fresh --dataset {tmp_path / 'd'}"
     assert not ingest(log, tmp_path / "d").reused
     assert sum(map(len, read_parts(tmp_path / "d"))) == len(CLICKS)
 
@@ -290,7 +291,7 @@ def test_messages_for_what_is_no_log(tmp_path: Path) -> None:
 @pytest.mark.parametrize("zone", ["Mars/Base", "", "../etc/passwd", "Europe"])
 def test_an_unknown_zone_is_blamed_and_not_the_log(log: Path, tmp_path: Path, zone: str) -> None:
     with pytest.raises(SettingsError) as error:
-        ingest(log, tmp_path / "d", timezone=zone)
+        ingest(log, tmp_path / "d", ReadSettings(timezone=zone))
     assert repr(zone) in error.value.wrong
     assert "Asia/Shanghai" in error.value.expected
     assert str(log) not in error.value.wrong
@@ -298,7 +299,7 @@ def test_an_unknown_zone_is_blamed_and_not_the_log(log: Path, tmp_path: Path, zo
 
 
 def test_progress_is_told_about_the_bytes_of_the_log(tmp_path: Path) -> None:
-    log, watched = synth(tmp_path / "clicks.dat", clicks=20_000).path, Watched()
+    log, watched = synth(tmp_path / "clicks.dat", SynthSettings(clicks=20_000)).path, Watched()
     ingest(log, tmp_path / "d", progress=watched)
     assert watched.totals == [("ingest", log.stat().st_size, "bytes")]
     assert watched.done == pytest.approx(log.stat().st_size, rel=0.02)

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from conftest import call
 from lite_support import models
-from pocketrec.cli.options import Modelling
-from pocketrec.lite.contract import ModelSpec
 from pocketrec.storage.layout import Dataset
 
 
 def path_of(name: str = "shared") -> Path:
     return Dataset(models() / name).tflite(4)
-
-
-def test_every_setting_of_a_model_is_an_option_with_the_same_default() -> None:
-    names = {one.name for one in fields(ModelSpec)} - {"n_items", "batch_size"}
-    assert set(Modelling().settings()) == names
-    default = ModelSpec(n_items=1)
-    assert Modelling().settings() == {name: getattr(default, name) for name in names}
 
 
 def test_inspect_shows_a_model() -> None:

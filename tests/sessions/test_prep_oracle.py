@@ -19,7 +19,9 @@ from conftest import Click, logs, shrink_limits, write_log
 from pocketrec.errors import SettingsError
 from pocketrec.ingestion.ingest import ingest
 from pocketrec.sessions.batches import batches
+from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sessions.split import split
+from pocketrec.sources.options import SynthSettings
 from pocketrec.sources.synth import synth
 from pocketrec.storage.layout import Dataset
 
@@ -35,10 +37,10 @@ def check_split(log: Path, where: Dataset, holdout: float, support: int, length:
         expected = oracle.prepare(log, holdout_seconds=holdout, min_item_support=support, min_session_length=length)
     except ValueError:
         with pytest.raises(SettingsError):
-            split(where.root, holdout=holdout, min_item_support=support, min_session_length=length)
+            split(where.root, SplitSettings(holdout=holdout, min_item_support=support, min_session_length=length))
         assert not where.rsc15.exists()
         return None
-    report = split(where.root, holdout=holdout, min_item_support=support, min_session_length=length)
+    report = split(where.root, SplitSettings(holdout=holdout, min_item_support=support, min_session_length=length))
     assert report.block() + "\n" == expected.counts
     for name in SETS:
         assert where.split_txt(name).read_bytes() == expected.txt[name], name
@@ -54,10 +56,10 @@ def check_batches(where: Dataset, expected: oracle.Prepared, size: int, resets: 
     index = oracle.item_index(expected.train_tr)
     if tail == "drop" and expected.train_tr["SessionId"].nunique() < size:
         with pytest.raises(SettingsError, match=str(size)):
-            batches(where.root, batch_size=size, resets=resets, tail=tail)
+            batches(where.root, BatchSettings(batch_size=size, resets=resets, tail=tail))
         assert not where.final.exists()
         return
-    report = batches(where.root, batch_size=size, resets=resets, tail=tail)
+    report = batches(where.root, BatchSettings(batch_size=size, resets=resets, tail=tail))
     for name in ("train_tr", "train_valid", "test"):
         frame = in_index(getattr(expected, name), index)
         padded = frame["SessionId"].nunique() < size
@@ -110,7 +112,7 @@ def test_a_larger_log_in_every_order(tmp_path: Path, order: str, small: str, mon
     if small:
         shrink_limits(monkeypatch, small)
     log = tmp_path / "clicks.dat"
-    synth(log, clicks=2500 if small else 12000, seed=7, order=order)  # type: ignore[arg-type]
+    synth(log, SynthSettings(clicks=2500 if small else 12000, seed=7, order=order))  # type: ignore[arg-type]
     where = Dataset(tmp_path / "dataset")
     expected = check_split(log, where, holdout=86400.0 * 20, support=3)
     assert expected
@@ -122,7 +124,7 @@ def test_a_larger_log_in_every_order(tmp_path: Path, order: str, small: str, mon
 def test_a_third_of_a_million_rows(tmp_path: Path, order: str) -> None:
     """The settings that people use, on a log of the size they try first."""
     log = tmp_path / "clicks.dat"
-    synth(log, clicks=330_000, seed=7, order=order)  # type: ignore[arg-type]
+    synth(log, SynthSettings(clicks=330_000, seed=7, order=order))  # type: ignore[arg-type]
     where = Dataset(tmp_path / "dataset")
     expected = check_split(log, where, holdout=86400.0, support=5)
     assert expected
@@ -160,10 +162,10 @@ def test_repeated_masks_differ_from_once_where_a_block_has_several_steps(tmp_pat
         + [Click(s, 200_000 + s, 7) for s in (11, 11)],
     )
     ingest(log, tmp_path / "d")
-    split(tmp_path / "d", holdout=60, min_item_support=1)
+    split(tmp_path / "d", SplitSettings(holdout=60, min_item_support=1))
     masks = {}
     for resets in ("once", "repeated"):
-        batches(tmp_path / "d", batch_size=2, resets=resets)
+        batches(tmp_path / "d", BatchSettings(batch_size=2, resets=resets))
         masks[resets] = np.load(Dataset(tmp_path / "d").batches("masks", 2)).tolist()
     assert masks["once"] == [[1, 1], [0, 1], [1, 1], [1, 0]]
     assert masks["repeated"] == [[1, 1], [0, 1], [0, 1], [1, 0]]

@@ -94,7 +94,7 @@ def test_how_the_input_is_cut_does_not_matter(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         whole = run(sessions, lanes, resets=resets, tail=tail)
-        patch.setattr("pocketrec.sessions.session_parallel.CELLS_A_BLOCK", cells)
+        patch.setattr("pocketrec.sessions.session_parallel.CELLS_PER_BLOCK", cells)
         cut = run(sessions, lanes, resets=resets, tail=tail, cuts=cuts)
     for name in ("feats", "targets", "masks"):
         assert np.array_equal(getattr(whole, name), getattr(cut, name)), name

@@ -23,9 +23,10 @@ from pocketrec.errors import LogError, SettingsError
 from pocketrec.ingestion.ingest import ingest
 from pocketrec.ingestion.parts import Parts, read_frame
 from pocketrec.sessions.batches import batches
+from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sessions.split import split
 from pocketrec.sources.delimited import Lines
-from pocketrec.sources.options import check_columns, parse_columns
+from pocketrec.sources.options import ReadSettings, check_columns, parse_columns
 from pocketrec.storage.item_index import read_items
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.manifest import read_records
@@ -105,8 +106,8 @@ def test_a_block_is_its_lines(data: st.DataObject, separator: str) -> None:
 
 def outputs(root: Path) -> tuple[dict[str, str], dict[str, np.ndarray], pl.DataFrame]:
     """Txt files, batches, and the item index of a dataset, made now."""
-    split(root, min_item_support=2)
-    batches(root, batch_size=16)
+    split(root, SplitSettings(min_item_support=2))
+    batches(root, BatchSettings(batch_size=16))
     where = Dataset(root)
     txt = {path.name: path.read_text() for path in where.rsc15.glob("*.txt")}
     return txt, {path.name: np.load(path) for path in where.final.glob("*.npy")}, read_items(where.items)
@@ -119,7 +120,7 @@ def test_what_is_made_of_words_is_what_is_made_of_numbers(tmp_path: Path) -> Non
     made = []
     for name, some in (("numbers", rows), ("words", words(rows))):
         (tmp_path / name).write_bytes(csv_of(some))
-        report = ingest(tmp_path / name, tmp_path / f"d_{name}", columns=COLUMNS)
+        report = ingest(tmp_path / name, tmp_path / f"d_{name}", ReadSettings(columns=COLUMNS))
         assert (report.rows, report.lines, report.header) == (len(rows), len(rows), True)
         made.append(outputs(tmp_path / f"d_{name}"))
         assert verify_data(tmp_path / f"d_{name}").passed
@@ -144,7 +145,7 @@ def test_codes_are_ranks_in_the_order_of_bytes(tmp_path: Path) -> None:
     ids = ["", "a", "B", "é", "z", "10", "9", "ﬀ", "🛒", "Ω"]
     rows = [(chance.choice(ids) + chance.choice(ids[1:]), chance.choice(ids[1:]), 1396867869 + row) for row in range(300)]
     (tmp_path / "log").write_bytes(csv_of(rows))
-    ingest(tmp_path / "log", tmp_path / "d", columns=COLUMNS)
+    ingest(tmp_path / "log", tmp_path / "d", ReadSettings(columns=COLUMNS))
     parts = Parts(Dataset(tmp_path / "d"))
     names = ["row", "session", "item", "session_id", "item_id"]
     found = sorted(row for part in parts.folders for row in read_frame(part, names).rows())
@@ -162,7 +163,7 @@ def test_numbers_stay_what_they_are(tmp_path: Path) -> None:
         (12, 2**63 - 1, "2014-04-07 10:51:09+02:00"),
     ]
     (tmp_path / "log").write_bytes(csv_of(rows))
-    ingest(tmp_path / "log", tmp_path / "d", columns=COLUMNS)
+    ingest(tmp_path / "log", tmp_path / "d", ReadSettings(columns=COLUMNS))
     assert kept(tmp_path / "d") == [(s, i, read_time(str(time))) for s, i, time in rows]
     assert Parts(Dataset(tmp_path / "d")).text_ids == []
     assert not Dataset(tmp_path / "d").item_ids.exists()
@@ -172,13 +173,13 @@ def test_numbers_stay_what_they_are(tmp_path: Path) -> None:
 def test_one_id_that_is_no_number_makes_its_column_text(tmp_path: Path, odd: str) -> None:
     rows = [(1, 10, 1396867869), (2, odd, 1396867870), (2, 9, 1396867871)]
     (tmp_path / "log").write_bytes(csv_of(rows))
-    ingest(tmp_path / "log", tmp_path / "d", columns=COLUMNS)
+    ingest(tmp_path / "log", tmp_path / "d", ReadSettings(columns=COLUMNS))
     parts = Parts(Dataset(tmp_path / "d"))
     assert parts.text_ids == ["item_id"]
     order = sorted(["10", odd, "9"], key=str.encode)
     assert [click[:2] for click in kept(tmp_path / "d")] == [(s, order.index(str(i))) for s, i, _ in rows]
     (tmp_path / "log").write_bytes(csv_of([rows[0], rows[2]]))
-    ingest(tmp_path / "log", tmp_path / "d", columns=COLUMNS)
+    ingest(tmp_path / "log", tmp_path / "d", ReadSettings(columns=COLUMNS))
     assert not Dataset(tmp_path / "d").item_ids.exists(), "that of the older log is gone"
 
 
@@ -192,7 +193,7 @@ def test_any_separator_quoted_packed_marked_with_other_columns(
     rows = words(shop(sessions=40))
     data = b"\xef\xbb\xbf" + csv_of(rows, separator, quoting).replace(b"\n", b"\r\n")
     (tmp_path / "log").write_bytes(pack(data))
-    ingest(tmp_path / "log", tmp_path / "d", columns=COLUMNS)
+    ingest(tmp_path / "log", tmp_path / "d", ReadSettings(columns=COLUMNS))
     parts = Parts(Dataset(tmp_path / "d"))
     found = sorted(
         row for part in parts.folders for row in read_frame(part, ["row", "session_id", "item_id", "time"]).rows()
@@ -215,10 +216,10 @@ def test_bad_lines_of_a_csv(tmp_path: Path) -> None:
     log = tmp_path / "log.csv"
     log.write_text("\n".join([*good, *bad]))
     with pytest.raises(LogError) as error:
-        ingest(log, tmp_path / "d", columns=COLUMNS)
+        ingest(log, tmp_path / "d", ReadSettings(columns=COLUMNS))
     assert error.value.wrong.startswith(f"{log}, line {len(good) + 1}: ")
     assert error.value.expected == "5 fields, user session the session, sku the item, when the time"
-    report = ingest(log, tmp_path / "d", columns=COLUMNS, bad_rows="set-aside")
+    report = ingest(log, tmp_path / "d", ReadSettings(columns=COLUMNS, bad_rows="set-aside"))
     assert (report.rows, report.set_aside, report.lines) == (len(good) - 1, len(bad), len(good) - 1 + len(bad))
     for (number, reason, text), (index, (line, why)) in zip(rejects(tmp_path / "d"), enumerate(bad.items()), strict=True):
         assert (number, text) == (len(good) + 1 + index, line.encode())
@@ -229,7 +230,7 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
     log = tmp_path / "log.csv"
     log.write_text("session;item,when\n1;2,3\n")
     with pytest.raises(LogError) as error:
-        ingest(log, tmp_path / "d", columns={"session": "session", "item": "item", "time": "when"})
+        ingest(log, tmp_path / "d", ReadSettings(columns={"session": "session", "item": "item", "time": "when"}))
     what = "has no column, or more than one, called 'session' and 'item'; it has 'session;item', 'when'."
     assert error.value.wrong == f"{log} {what}"
     assert "session=NAME,item=NAME,time=NAME" in error.value.expected
@@ -270,7 +271,7 @@ def test_columns_by_the_command_line_and_back(tmp_path: Path) -> None:
     inspected = call("inspect", "--dataset", root)[1]
     assert "item_ids.parquet is missing" in inspected
     assert f"columns={written}" in inspected
-    assert f"--columns '{written}'" in call("verify-data", "--dataset", root)[1]
+    assert "--columns 'session=user session,item=sku,time=when'" in call("verify-data", "--dataset", root)[1]
 
 
 def parquet(path: Path, session: object, item: object, time: object) -> Path:
@@ -297,27 +298,27 @@ def test_parquet_of_any_kind(tmp_path: Path, kind: str, dtype: type[pl.DataType]
     time, ms = TIME_COLUMNS[kind]
     ids = pl.Series(["7", "12"]).cast(pl.Int64 if dtype in (pl.Int64, pl.UInt16) else pl.String).cast(dtype)
     log = parquet(tmp_path / "log.parquet", ids, ids.reverse(), time)
-    report = ingest(log, tmp_path / "d", columns=COLUMNS)
+    report = ingest(log, tmp_path / "d", ReadSettings(columns=COLUMNS))
     assert kept(tmp_path / "d") == [(7, 12, ms[0]), (12, 7, ms[1])]
     assert (report.lines, report.rows, report.header) == (2, 2, False)
-    assert ingest(log, tmp_path / "d", columns=COLUMNS).reused
+    assert ingest(log, tmp_path / "d", ReadSettings(columns=COLUMNS)).reused
 
 
 def test_a_datetime_without_a_zone_is_the_wall_clock_of_the_log(tmp_path: Path) -> None:
     log = parquet(tmp_path / "log.parquet", [1, 2], [3, 4], MOMENTS)
-    ingest(log, tmp_path / "d", columns=COLUMNS, timezone="Asia/Shanghai")
+    ingest(log, tmp_path / "d", ReadSettings(columns=COLUMNS, timezone="Asia/Shanghai"))
     wanted = [(one.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1) for one in MOMENTS]
     assert [click[2] for click in kept(tmp_path / "d")] == [ms - 28_800_000 for ms in wanted]
 
 
 def test_bad_rows_of_a_parquet_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pocketrec.sources.parquet.ROWS_A_READ", 3)
+    monkeypatch.setattr("pocketrec.sources.parquet.ROWS_PER_READ", 3)
     session = ["a", "", "b", None, "c", "t\tab", "d", "e\nf"]
     time = [1, 2, None, 4, 5, 6, -7, 8]
     log = parquet(tmp_path / "log.parquet", session, list(range(8)), time)
     with pytest.raises(LogError, match=r"log\.parquet, line 2: the session is missing"):
-        ingest(log, tmp_path / "d", columns=COLUMNS)
-    report = ingest(log, tmp_path / "d", columns=COLUMNS, bad_rows="set-aside")
+        ingest(log, tmp_path / "d", ReadSettings(columns=COLUMNS))
+    report = ingest(log, tmp_path / "d", ReadSettings(columns=COLUMNS, bad_rows="set-aside"))
     assert (report.rows, report.set_aside, report.lines) == (2, 6, 8)
     assert [(number, text) for number, _, text in rejects(tmp_path / "d")] == [
         (2, b",1,2"), (3, b"b,2,"), (4, b",3,4"), (6, b"t\tab,5,6"), (7, b"d,6,-7"), (8, b"e\nf,7,8")]  # fmt: skip
@@ -336,12 +337,12 @@ def test_parquet_that_is_no_log(tmp_path: Path) -> None:
     pl.DataFrame({"user session": [1], "when": [1]}).write_parquet(cases["called 'sku'"])
     for said, path in cases.items():
         with pytest.raises(LogError) as error:
-            ingest(path, tmp_path / "d", columns=COLUMNS)
+            ingest(path, tmp_path / "d", ReadSettings(columns=COLUMNS))
         assert said in error.value.wrong
         assert str(path) in error.value.wrong
     empty = parquet(
         tmp_path / "empty", pl.Series([], dtype=pl.Int64), pl.Series([], dtype=pl.Int64), pl.Series([], dtype=pl.Int64)
     )
     with pytest.raises(LogError, match="is empty"):
-        ingest(empty, tmp_path / "d", columns=COLUMNS)
+        ingest(empty, tmp_path / "d", ReadSettings(columns=COLUMNS))
     assert not (tmp_path / "d").exists()

@@ -20,6 +20,7 @@ from log_support import CLICKS, PACKERS, Watched, kaggle, kept, zipped
 from pocketrec.errors import LogError
 from pocketrec.ingestion.ingest import ingest
 from pocketrec.sources import streams
+from pocketrec.sources.options import ReadSettings, SynthSettings
 from pocketrec.sources.streams import packing
 from pocketrec.sources.synth import synth
 from pocketrec.storage.files import content_hash
@@ -34,7 +35,9 @@ else:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return synth(tmp_path_factory.mktemp("log") / "clicks.dat", clicks=3000, order="shuffled").path.read_bytes()
+    return synth(
+        tmp_path_factory.mktemp("log") / "clicks.dat", SynthSettings(clicks=3000, order="shuffled")
+    ).path.read_bytes()
 
 
 @pytest.fixture
@@ -126,7 +129,7 @@ def test_an_archive_that_is_no_log(tmp_path: Path, data: bytes, kind: str, bad_r
     log = tmp_path / "log"
     log.write_bytes(make(data))
     with pytest.raises(LogError) as error:
-        ingest(log, tmp_path / "d", bad_rows=bad_rows)  # type: ignore[arg-type]
+        ingest(log, tmp_path / "d", ReadSettings(bad_rows=bad_rows))  # type: ignore[arg-type]
     assert words in error.value.wrong
     assert str(log) in error.value.wrong
     assert error.value.expected
@@ -173,10 +176,10 @@ def test_a_log_of_nothing_but_other_lines_is_given_up(
     log, head = tmp_path / "log.gz", b"a,b,c\n" if columns else b""
     log.write_bytes(gzip.compress(head + b"\n" * 20_000 + CLICKS[0].line().encode()))
     with pytest.raises(LogError, match=r"none of the first 5,\d\d\d lines of .*log.gz is a click, line [12]: a blank line"):
-        ingest(log, tmp_path / "d", bad_rows="set-aside", columns=columns)
+        ingest(log, tmp_path / "d", ReadSettings(bad_rows="set-aside", columns=columns))
     assert list(tmp_path.iterdir()) == [log]
     log.write_bytes(gzip.compress(CLICKS[0].line().encode() + b"\n" * 20_000))
-    assert columns or ingest(log, tmp_path / "d", bad_rows="set-aside").set_aside == 20_000
+    assert columns or ingest(log, tmp_path / "d", ReadSettings(bad_rows="set-aside")).set_aside == 20_000
 
 
 def test_a_log_that_cannot_be_read(tmp_path: Path) -> None:

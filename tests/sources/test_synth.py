@@ -18,7 +18,7 @@ from pocketrec.errors import SettingsError
 from pocketrec.progress import Advance
 from pocketrec.sources import _synthetic_rows
 from pocketrec.sources import synth as synthetic
-from pocketrec.sources.options import Order
+from pocketrec.sources.options import Order, SynthSettings
 from pocketrec.sources.synth import synth
 
 ORDERS: tuple[Order, ...] = ("grouped", "interleaved", "shuffled")
@@ -48,7 +48,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
     """200,000 clicks."""
     log = tmp_path_factory.mktemp("synthetic") / "clicks.dat"
-    synth(log, clicks=200_000)
+    synth(log, SynthSettings(clicks=200_000))
     return read(log)
 
 
@@ -56,7 +56,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
 @pytest.mark.parametrize("clicks", [1, 2, 3, 50, 999, 1000, 1001, 7654])
 @pytest.mark.usefixtures("small_blocks")
 def test_exactly_as_many_lines_as_asked_for(tmp_path: Path, clicks: int, order: Order) -> None:
-    report = synth(tmp_path / "clicks.dat", clicks=clicks, order=order)
+    report = synth(tmp_path / "clicks.dat", SynthSettings(clicks=clicks, order=order))
     lines = report.path.read_bytes().split(b"\n")
     assert (report.clicks, len(lines), lines[-1]) == (clicks, clicks + 1, b"")
     assert [line for line in lines[:-1] if not LINE.fullmatch(line)] == []
@@ -65,7 +65,9 @@ def test_exactly_as_many_lines_as_asked_for(tmp_path: Path, clicks: int, order: 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.usefixtures("small_blocks")
 def test_the_seed_decides_every_byte(tmp_path: Path, order: Order) -> None:
-    logs = [synth(tmp_path / f"{k}.dat", clicks=5000, seed=seed, order=order) for k, seed in enumerate((3, 3, 4))]
+    logs = [
+        synth(tmp_path / f"{k}.dat", SynthSettings(clicks=5000, seed=seed, order=order)) for k, seed in enumerate((3, 3, 4))
+    ]
     once, again, other = (log.path.read_bytes() for log in logs)
     assert once == again
     assert once != other
@@ -74,7 +76,7 @@ def test_the_seed_decides_every_byte(tmp_path: Path, order: Order) -> None:
 @pytest.mark.usefixtures("small_blocks")
 def test_orders_are_permutations_of_the_same_rows(tmp_path: Path) -> None:
     for order in ORDERS:
-        synth(tmp_path / order, clicks=5000, order=order)
+        synth(tmp_path / order, SynthSettings(clicks=5000, order=order))
     lines = {order: (tmp_path / order).read_bytes().splitlines() for order in ORDERS}
     assert sorted(lines["grouped"]) == sorted(lines["interleaved"]) == sorted(lines["shuffled"])
     sessions = [int(line.split(b",")[0]) for line in lines["grouped"]]
@@ -87,7 +89,7 @@ def test_orders_are_permutations_of_the_same_rows(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small_blocks")
 def test_a_shuffle_leaves_no_trace_of_the_old_order(tmp_path: Path) -> None:
-    shuffled = read(synth(tmp_path / "clicks.dat", clicks=20_000, order="shuffled").path)
+    shuffled = read(synth(tmp_path / "clicks.dat", SynthSettings(clicks=20_000, order="shuffled")).path)
     place = shuffled.with_row_index().select(pl.corr("index", "session")).item()
     assert abs(place) < 0.05
     assert (shuffled["session"].diff() == 0).sum() < 20  # neighbours of one session meet by chance alone
@@ -96,7 +98,7 @@ def test_a_shuffle_leaves_no_trace_of_the_old_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.usefixtures("small_blocks")
 def test_the_report_says_what_is_in_the_file(tmp_path: Path, order: Order) -> None:
-    report = synth(str(tmp_path / "new" / "clicks.dat"), clicks=4000, seed=1, order=order)
+    report = synth(str(tmp_path / "new" / "clicks.dat"), SynthSettings(clicks=4000, seed=1, order=order))
     log = read(report.path)
     assert (report.sessions, report.items) == (log["session"].n_unique(), log["item"].n_unique())
     assert report.bytes == report.path.stat().st_size
@@ -167,7 +169,7 @@ def test_what_follows_what_can_be_learned(shop: pl.DataFrame) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_every_set_of_the_split_has_sessions_from_20_thousand_clicks_on(tmp_path: Path, seed: int) -> None:
-    prepared = prepare(synth(tmp_path / "clicks.dat", clicks=20_000, seed=seed).path)
+    prepared = prepare(synth(tmp_path / "clicks.dat", SynthSettings(clicks=20_000, seed=seed)).path)
     assert len(prepared.test) > 20
     assert len(prepared.train_valid) > 20
 
@@ -175,17 +177,17 @@ def test_every_set_of_the_split_has_sessions_from_20_thousand_clicks_on(tmp_path
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"clicks": 0}, "0 clicks"),
-        ({"clicks": -5}, "-5 clicks"),
+        ({"clicks": 0}, "clicks is 0"),
+        ({"clicks": -5}, "clicks is -5"),
         ({"clicks": 9, "seed": -1}, "seed is -1"),
-        ({"clicks": 9, "order": "sorted"}, "no order 'sorted'"),
+        ({"clicks": 9, "order": "sorted"}, "order is 'sorted'"),
     ],
 )
 def test_impossible_settings_are_refused(tmp_path: Path, settings: dict[str, Any], complaint: str) -> None:
     with pytest.raises(SettingsError, match=complaint):
-        synth(tmp_path / "clicks.dat", **settings)
+        synth(tmp_path / "clicks.dat", SynthSettings(**settings))
     with pytest.raises(SettingsError, match="is a folder"):
-        synth(tmp_path, clicks=9)
+        synth(tmp_path, SynthSettings(clicks=9))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -205,7 +207,7 @@ def test_a_failure_leaves_the_old_log_and_nothing_else(
 
     monkeypatch.setattr(synthetic, "_write", write)
     with pytest.raises(OSError, match="disk is full"):
-        synth(log, clicks=5000, order=order)
+        synth(log, SynthSettings(clicks=5000, order=order))
     assert [path.name for path in tmp_path.rglob("*")] == ["clicks.dat"]
     assert log.read_text() == "old"
 
@@ -226,7 +228,7 @@ def test_progress_counts_every_click(tmp_path: Path, order: Order, tasks: list[s
 
             yield advance
 
-    synth(tmp_path / "clicks.dat", clicks=5000, order=order, progress=Counts())
+    synth(tmp_path / "clicks.dat", SynthSettings(clicks=5000, order=order), progress=Counts())
     assert done == dict.fromkeys(tasks, 5000)
 
 
@@ -236,8 +238,8 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
     script = """
 import re, sys
 from pathlib import Path
-from pocketrec.sources.synth import synth
-synth(sys.argv[1], clicks=int(sys.argv[2]), order="shuffled")
+from pocketrec import SynthSettings, synth
+synth(sys.argv[1], SynthSettings(clicks=int(sys.argv[2]), order="shuffled"))
 print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 """
     peaks = []

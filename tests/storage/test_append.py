@@ -21,7 +21,7 @@ def test_pieces_add_up(pieces: list[bytes], head: bytes) -> None:
     whole = b"".join(pieces)
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr(bulk, "WINDOW", 16)
-        patch.setattr(bulk, "BYTES_A_CALL", 7)
+        patch.setattr(bulk, "BYTES_PER_CALL", 7)
         path = Path(folder, "file")
         file = BulkFile(path)
         for piece in pieces:

@@ -17,6 +17,7 @@ import pytest
 
 from conftest import call
 from pocketrec.errors import BusyError, FolderError
+from pocketrec.sources.options import SynthSettings
 from pocketrec.sources.synth import synth
 from pocketrec.storage.files import staged_name
 from pocketrec.storage.lock import HOLDER, LOCK, hold
@@ -57,7 +58,7 @@ def names(folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synth(tmp_path_factory.mktemp("log") / "clicks.dat", clicks=20_000, seed=3).path
+    return synth(tmp_path_factory.mktemp("log") / "clicks.dat", SynthSettings(clicks=20_000, seed=3)).path
 
 
 def test_the_second_one_says_who_holds_it(log: Path, tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
 def test_a_stopped_command_says_how_to_go_on_and_leaves_nothing_half_written(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    log, home = synth(tmp_path / "clicks.dat", clicks=400_000, seed=1).path, tmp_path / "d"
+    log, home = synth(tmp_path / "clicks.dat", SynthSettings(clicks=400_000, seed=1)).path, tmp_path / "d"
     command = [*CLI, "prep", str(log), "--dataset", str(home), "--fresh"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: list(home.rglob("*.incomplete")))
@@ -165,7 +166,7 @@ def test_a_stopped_command_says_how_to_go_on_and_leaves_nothing_half_written(
 
 def test_sigterm_stops_what_was_begun_in_the_background_of_a_script(tmp_path: Path) -> None:
     """A shell has such a process ignore SIGINT; SIGTERM is for it all the same."""
-    log, home = synth(tmp_path / "clicks.dat", clicks=400_000, seed=1).path, tmp_path / "d"
+    log, home = synth(tmp_path / "clicks.dat", SynthSettings(clicks=400_000, seed=1)).path, tmp_path / "d"
     ignoring = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
     command = [sys.executable, "-c", ignoring, *CLI, "prep", str(log), "--dataset", str(home)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

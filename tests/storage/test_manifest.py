@@ -185,10 +185,25 @@ def test_a_number_in_a_manifest_that_changed_is_damage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", [FORMAT - 1, FORMAT + 1, "1", None])
-def test_records_of_another_format_do_not_count(tmp_path: Path, form: object) -> None:
+def test_another_format_is_said_to_be_so_and_nothing_is_touched(tmp_path: Path, form: object) -> None:
     record = make(tmp_path)
     document = json.loads((tmp_path / MANIFEST).read_text())
-    (tmp_path / MANIFEST).write_text(json.dumps(document | {"format": form}))
-    assert read_records(tmp_path) == {}
-    write_record(tmp_path, "stage", record)
-    assert read_records(tmp_path) == {"stage": record}
+    text = json.dumps(document | {"format": form})
+    (tmp_path / MANIFEST).write_text(text)
+    for touch in (read_records, lambda at: write_record(at, "stage", record), lambda at: drop_record(at, "stage")):
+        with pytest.raises(DatasetError) as error:
+            touch(tmp_path)
+        assert f"is of format {form!r}" in error.value.wrong
+        assert f"format {FORMAT}" in error.value.expected
+        assert "newer" in error.value.do or form != FORMAT + 1
+        assert (tmp_path / MANIFEST).read_text() == text
+
+
+def test_records_of_the_first_version_have_no_command(tmp_path: Path) -> None:
+    make(tmp_path)
+    document = json.loads((tmp_path / MANIFEST).read_text())
+    for entry in document["records"].values():
+        del entry["argv"]
+    del document["xxh3"]
+    (tmp_path / MANIFEST).write_text(json.dumps(document))
+    assert read_records(tmp_path)["stage"].argv == ()

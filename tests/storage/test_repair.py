@@ -21,6 +21,8 @@ from conftest import call
 from ncf_support import Rating, write_dat
 from pocketrec.ncf.batches import batches as ncf_batches
 from pocketrec.ncf.prep import prep as ncf_prep
+from pocketrec.sessions.options import BatchSettings, SplitSettings
+from pocketrec.sources.options import SynthSettings
 from pocketrec.sources.synth import synth
 from pocketrec.storage.files import content_hash
 from pocketrec.storage.manifest import MANIFEST
@@ -55,11 +57,13 @@ class Ran:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("made")
-    synth(root / "LOG", clicks=20_000, seed=3)
+    synth(root / "LOG", SynthSettings(clicks=20_000, seed=3))
     write_dat(
         root / "RATINGS", (Rating(user, 3 * item + user % 3, 10**9 + item) for user in range(60) for item in range(9))
     )
-    pocketrec.prep(root / "LOG", root / "d", batch_size=16, holdout=2 * 86400.0)
+    pocketrec.prep(
+        root / "LOG", root / "d", batching=BatchSettings(batch_size=16), splitting=SplitSettings(holdout=2 * 86400.0)
+    )
     ncf_prep(root / "RATINGS", root / "d", min_ratings=2)
     ncf_batches(root / "d", train_epochs=1, eval_negatives=9)
     return root

@@ -21,8 +21,10 @@ from pocketrec.errors import FolderError, SpaceError
 from pocketrec.ingestion.ingest import ingest
 from pocketrec.ingestion.write_parts import ingest_bytes
 from pocketrec.sessions.batches import batches_bytes
+from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sessions.prep import prep
 from pocketrec.sessions.split import roles_bytes, txt_bytes
+from pocketrec.sources.options import SynthSettings
 from pocketrec.sources.synth import synth
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.space import is_full, room
@@ -36,7 +38,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synth(tmp_path_factory.mktemp("log") / "clicks.dat", clicks=60_000, seed=3).path
+    return synth(tmp_path_factory.mktemp("log") / "clicks.dat", SynthSettings(clicks=60_000, seed=3)).path
 
 
 def mounted(folder: Path, *options: str) -> Iterator[Path]:
@@ -93,8 +95,8 @@ def test_an_estimate_above_what_is_free_is_refused_and_force_goes_on(
 
 @pytest.mark.parametrize("order", ["grouped", "interleaved", "shuffled"])
 def test_estimates_are_a_little_above_what_is_written(tmp_path: Path, order: str) -> None:
-    log = synth(tmp_path / "clicks.dat", clicks=200_000, seed=5, order=order).path  # type: ignore[arg-type]
-    report = prep(log, tmp_path / "d", batch_size=64)
+    log = synth(tmp_path / "clicks.dat", SynthSettings(clicks=200_000, seed=5, order=order)).path  # type: ignore[arg-type]
+    report = prep(log, tmp_path / "d", batching=BatchSettings(batch_size=64))
     where = Dataset(tmp_path / "d")
     written = {
         folder: sum(len(one) for one in content(folder).values()) for folder in (where.clicks, where.rsc15, where.final)
@@ -128,7 +130,7 @@ def test_a_disk_that_becomes_full_costs_only_the_stage_at_work(
         "ingest": ("ingest", log, "--timezone", "Asia/Tokyo"),
         "ingest packed": ("ingest", packed, "--timezone", "Asia/Tokyo"),
         "split": ("split", "--holdout", "2d"),
-        "batches": ("batches",),
+        "batches": ("batches", "--batch-size", "16"),
     }
     assert call("prep", log, "--dataset", home, "--batch-size", 16)[0] == 0
     earlier = content(home)
@@ -157,7 +159,9 @@ def test_a_disk_that_is_full_from_the_start(log: Path, small_disk: Path) -> None
 def test_a_disk_that_becomes_full_under_a_model(log: Path, small_disk: Path, command: tuple[str, ...]) -> None:
     pytest.importorskip("tensorflow")
     dataset = small_disk / "d"
-    prep(log, dataset, batch_size=64, min_item_support=200, formats=["npy"])
+    prep(
+        log, dataset, batching=BatchSettings(batch_size=64, formats=("npy",)), splitting=SplitSettings(min_item_support=200)
+    )
     before = content(dataset)
     ballast = fill(small_disk, 8_000)
     words = (*command, "--dataset", dataset, "--batch-size", 64, "--hidden-size", 8)

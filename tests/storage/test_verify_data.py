@@ -18,6 +18,8 @@ from pocketrec.errors import DatasetError
 from pocketrec.ingestion.parts import Parts, read_column
 from pocketrec.lite.inputs import open_batches, read_item_list
 from pocketrec.schema import SESSION
+from pocketrec.sessions.options import BatchSettings, SplitSettings
+from pocketrec.sources.options import SynthSettings
 from pocketrec.sources.synth import synth
 from pocketrec.storage.item_index import read_items
 from pocketrec.storage.layout import Dataset
@@ -27,8 +29,10 @@ from pocketrec.storage.verify_data import VerifyDataReport, verify_data
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("made") / "a dataset"
-    synth(root / "clicks.dat", clicks=20_000, seed=3)
-    pocketrec.prep(root / "clicks.dat", root, batch_size=16, holdout=2 * 86400.0)
+    synth(root / "clicks.dat", SynthSettings(clicks=20_000, seed=3))
+    pocketrec.prep(
+        root / "clicks.dat", root, batching=BatchSettings(batch_size=16), splitting=SplitSettings(holdout=2 * 86400.0)
+    )
     return root
 
 
@@ -104,7 +108,12 @@ def test_damage_is_found_and_the_command_mends_it(
     assert program == "pocketrec"
     assert call(*words)[0] == 0
     assert verify_data(dataset.root).passed
-    again = pocketrec.prep(dataset.root.parent / "a dataset" / "clicks.dat", dataset.root, batch_size=16, holdout=172800.0)
+    again = pocketrec.prep(
+        dataset.root.parent / "a dataset" / "clicks.dat",
+        dataset.root,
+        batching=BatchSettings(batch_size=16),
+        splitting=SplitSettings(holdout=172800.0),
+    )
     assert (again.ingest.reused, again.split.reused, again.batches.reused) == (True, True, True), "the same bytes again"
 
 
@@ -158,7 +167,7 @@ def test_batches_name_the_damaged_file_and_its_command(dataset: Dataset, file: s
     path = FILES[file](dataset)
     damage(path)
     with pytest.raises(DatasetError) as error:
-        pocketrec.batches(dataset.root, batch_size=16, fresh=True)
+        pocketrec.batches(dataset.root, BatchSettings(batch_size=16), fresh=True)
     assert str(path) in error.value.wrong
     assert f"pocketrec {'ingest' if file == 'ingest' else 'split'} " in error.value.do
     assert "--fresh" in error.value.do
@@ -172,7 +181,7 @@ def test_split_names_the_damaged_part(dataset: Dataset, fresh: bool, damage: Cal
     if not fresh:
         dataset.split_txt("test").unlink()
     with pytest.raises(DatasetError) as error:
-        pocketrec.split(dataset.root, holdout=172800.0, fresh=fresh)
+        pocketrec.split(dataset.root, SplitSettings(holdout=172800.0), fresh=fresh)
     assert str(path) in error.value.wrong
     assert error.value.do.startswith("pocketrec ingest ")
 
@@ -183,7 +192,7 @@ def test_split_does_not_write_text_from_damaged_roles(dataset: Dataset, damage: 
     damage(path)
     dataset.split_txt("test").unlink()
     with pytest.raises(DatasetError) as error:
-        pocketrec.split(dataset.root, holdout=172800.0)
+        pocketrec.split(dataset.root, SplitSettings(holdout=172800.0))
     assert str(path) in error.value.wrong
     assert error.value.do.startswith("pocketrec split ")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -24,8 +25,7 @@ def exact_duration(seconds: float) -> str:
     """That time, exactly, in the largest unit that goes into it without a rest: 1d for 86400.0."""
     units = [(name, size) for name, size in SECONDS.items() if name != "w" and seconds >= size and seconds % size == 0]
     name, size = max(units, key=lambda unit: unit[1], default=("s", 1))
-    number = seconds / size
-    return f"{int(number) if number.is_integer() else repr(number)}{name}"
+    return f"{int(seconds / size) if name != 's' else format(Decimal(repr(seconds)), 'f').removesuffix('.0')}{name}"
 
 
 def round_duration(seconds: float) -> str:

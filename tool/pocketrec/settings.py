@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from pocketrec.errors import SettingsError
 
@@ -52,17 +52,23 @@ class Rule:
             (self.below, "less than {}"),
             (self.most, "at most {}"),
         )
-        return ", ".join(words.format(f"{limit:g}") for limit, words in limits if limit is not None)
+        return ", ".join(words.format(_number(limit)) for limit, words in limits if limit is not None)
 
     def allows(self, number: float) -> bool:
         """Whether a number is finite and within the limits."""
         return (
-            math.isfinite(number)
+            (isinstance(number, int) or math.isfinite(number))
             and (self.least is None or number >= self.least)
             and (self.above is None or number > self.above)
             and (self.below is None or number < self.below)
             and (self.most is None or number <= self.most)
         )
+
+
+def _number(limit: float) -> str:
+    """A limit as people write it: 2^63 for a large power of two."""
+    large = isinstance(limit, int) and limit > 2**31 and limit & (limit - 1) == 0
+    return f"2^{limit.bit_length() - 1}" if large else f"{limit:g}"  # type: ignore[union-attr]
 
 
 def setting(default: Any, help: str, **rule: Any) -> Any:
@@ -82,8 +88,6 @@ class Settings:
     Raises:
         SettingsError: a value of another type, outside its limits, or not among its choices.
     """
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def __post_init__(self) -> None:
         hints = hints_of(type(self))
@@ -129,7 +133,7 @@ def _fit(name: str, value: Any, hint: Any, rule: Rule) -> Any:
         return value
     if given in (int, float):
         kind = Integral if given is int else Real
-        fits = isinstance(value, kind) and not isinstance(value, bool) and rule.allows(float(value))
+        fits = isinstance(value, kind) and not isinstance(value, bool) and rule.allows(value)
         if not fits:
             what = {int: "a whole number", float: "a number"}[given]
             raise SettingsError(f"{name} is {value!r}.", expected=f"{what}, {rule.expected}" if rule.expected else what)

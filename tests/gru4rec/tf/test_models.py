@@ -17,6 +17,7 @@ from pocketrec.gru4rec.tf.optimizers import make_rule  # noqa: E402
 from pocketrec.gru4rec.tf.sparse_model import InPlaceGru4Rec  # noqa: E402
 from pocketrec.lite.contract import ModelSpec  # noqa: E402
 from pocketrec.lite.judge import formulas  # noqa: E402
+from pocketrec.lite.options import Embedding, Optimizer  # noqa: E402
 
 Array = npt.NDArray[np.float64]
 LANES, EXTRA, H, ITEMS = 5, 7, 4, 11
@@ -83,7 +84,7 @@ def test_bpr_max(target: list[int], bpreg: float, elu: float) -> None:
 
 
 @pytest.mark.parametrize(("optimizer", "momentum"), [("adam", 0.0), ("adagrad", 0.0), ("adagrad", 0.4), ("sgd", 0.0)])
-def test_three_steps_of_every_optimizer(optimizer: str, momentum: float) -> None:
+def test_three_steps_of_every_optimizer(optimizer: Optimizer, momentum: float) -> None:
     settings = replace(SETTINGS, optimizer=optimizer, momentum=momentum)
     wanted, weight = draw(3, 4), tf.constant(draw(3, 4), tf.float32)
     slots, there = ({slot: np.zeros((3, 4)) for slot in settings.slots} for _ in range(2))
@@ -103,7 +104,7 @@ def test_three_steps_of_every_optimizer(optimizer: str, momentum: float) -> None
 
 
 @pytest.mark.parametrize("embedding", ["none", "shared"])
-def test_dropout_is_the_same_by_step_and_for_many_steps(embedding: str) -> None:
+def test_dropout_is_the_same_by_step_and_for_many_steps(embedding: Embedding) -> None:
     """TensorFlow a step at a time, numpy for twenty steps at once, and the judge's loop over lanes and units."""
     settings = replace(SETTINGS, embedding=embedding, dropout_embedding=0.1, dropout_hidden=0.4, seed=2**40 + 3)
     many = dropout.keep_shares_of(7, 20, settings, LANES)
@@ -151,7 +152,7 @@ def test_a_mask_of_0_is_a_fresh_state() -> None:
 
 @pytest.mark.parametrize("items", [1, 3, ITEMS])
 @pytest.mark.parametrize("embedding", ["none", "shared"])
-def test_rows_in_place_are_the_whole_tables_of_the_other_model(items: int, embedding: str) -> None:
+def test_rows_in_place_are_the_whole_tables_of_the_other_model(items: int, embedding: Embedding) -> None:
     """With few items every drawn one is a target or an input, and nothing is left for the second half of the candidates."""
     lanes, hidden = 64, 8  # fewer are not given to oneDNN, which knows operations that refuse what is empty
     settings = replace(SETTINGS, n_items=items, batch_size=lanes, hidden_size=hidden, embedding=embedding)

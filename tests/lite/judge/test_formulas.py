@@ -23,6 +23,7 @@ from pocketrec.lite.judge.formulas import (
     scores_of,
 )
 from pocketrec.lite.judge.reference import Reference
+from pocketrec.lite.options import Embedding
 
 Array = npt.NDArray[np.float64]
 SMALL = ModelSpec(n_items=6, batch_size=4, hidden_size=3, embedding="shared", negatives=5)
@@ -38,7 +39,7 @@ def draw(settings: ModelSpec) -> tuple[dict[str, Array], Array, Masks]:
 
 
 @pytest.mark.parametrize("embedding", ["none", "separate", "shared"])
-def test_gradients_are_those_of_the_loss(embedding: str) -> None:
+def test_gradients_are_those_of_the_loss(embedding: Embedding) -> None:
     """Central differences in float64; an item twice, a lane without a target, units left out."""
     settings = replace(SMALL, embedding=embedding)
     tensors, state, masks = draw(settings)

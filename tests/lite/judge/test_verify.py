@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from lite_support import MATRIX, STEPS, error_without, fresh, make_dataset, models
 from pocketrec.errors import DatasetError, ModelError, SettingsError
 from pocketrec.lite.judge.verify import LADDER, VerifyReport, verify
+from pocketrec.lite.options import VerifySettings
 from pocketrec.lite.runtime import OnDeviceModel, read_bundle
 from pocketrec.storage.layout import Dataset
 
@@ -27,7 +28,7 @@ LEARNING = ("arithmetic", "sampled", "one", "learning", "restore")
 
 
 def judge(dataset: Dataset, model: Path | None = None, batch_size: int = 4) -> VerifyReport:
-    return verify(dataset.root, batch_size=batch_size, steps=16, model=model)
+    return verify(dataset.root, VerifySettings(batch_size=batch_size, steps=16), model=model)
 
 
 def verdicts(report: VerifyReport) -> dict[str, str]:
@@ -71,8 +72,8 @@ def test_the_report_is_on_disk_with_a_picture(tmp_path: Path) -> None:
 
 def test_tensorflow_stays_out_and_stderr_clean(tmp_path: Path) -> None:
     code = (
-        "import sys; from pocketrec.lite.judge.verify import verify;"
-        "r = verify(sys.argv[1], batch_size=4, steps=8);"
+        "import sys; from pocketrec import VerifySettings, verify;"
+        "r = verify(sys.argv[1], VerifySettings(batch_size=4, steps=8));"
         "print(r.passed, 'tensorflow' in sys.modules)"
     )
     command = [sys.executable, "-W", "error", "-c", code, str(fresh(tmp_path).root)]
@@ -258,10 +259,10 @@ def test_padding_lanes_are_fine(tmp_path: Path) -> None:
 
 
 def test_settings_that_show_nothing(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="7 steps"):
-        verify(tmp_path, steps=7)
+    with pytest.raises(SettingsError, match="steps is 7"):
+        verify(tmp_path, VerifySettings(steps=7))
     with pytest.raises(SettingsError, match="threads"):
-        verify(tmp_path, threads=0)
+        verify(tmp_path, VerifySettings(threads=0))
 
 
 def test_without_litert_verify_names_the_extra(tmp_path: Path) -> None:

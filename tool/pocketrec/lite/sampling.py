@@ -14,7 +14,7 @@ from pocketrec.errors import SettingsError
 
 BLOCK = 1 << 16
 """Numbers drawn at a time."""
-GUIDES_AN_ITEM = 4
+GUIDES_PER_ITEM = 4
 
 
 class Sampler:
@@ -44,7 +44,7 @@ class Sampler:
         self._bounds[np.flatnonzero(weights)[-1] :] = 1.0
         # Where the search for j / guides ends: that for a number of the same cell ends there or a little further (Chen and
         # Asau 1974). A power of two, so that number * guides is exact.
-        guides = 1 << max(GUIDES_AN_ITEM * len(counts), 1).bit_length()
+        guides = 1 << max(GUIDES_PER_ITEM * len(counts), 1).bit_length()
         self._guide = np.searchsorted(self._bounds, np.arange(guides) / guides, side="right").astype(np.int32)
         self._rng = np.random.default_rng(seed)
         self._left = np.empty(0, np.int32)

@@ -27,7 +27,7 @@ from pocketrec.storage.npy import open_array
 from pocketrec.storage.writer import Writer
 
 HEADER = b"SessionId\tItemId\tTime\n"
-LINES_A_BLOCK = 1 << 17
+LINES_PER_BLOCK = 1 << 17
 ROWS_IN_HAND = 1 << 20
 """Rows of all open slices together."""
 MIN_SLICE, MAX_SLICE = 1 << 12, 1 << 17
@@ -143,8 +143,8 @@ def in_log_order(parts: list[Part]) -> Iterator[Clicks]:
         in_order = sorted(parts, key=lambda part: part.first)
         waiting = deque(Cursor(part, slice_rows, reader, read_ahead=read_ahead) for part in in_order)
         active: list[Cursor] = []
-        for first in range(0, lines, LINES_A_BLOCK):
-            end = min(first + LINES_A_BLOCK, lines)
+        for first in range(0, lines, LINES_PER_BLOCK):
+            end = min(first + LINES_PER_BLOCK, lines)
             while waiting and waiting[0].part.first < end:
                 active.append(waiting.popleft())
             for cursor in active:

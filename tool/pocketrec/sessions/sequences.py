@@ -31,7 +31,7 @@ from pocketrec.storage.repair import check_files
 from pocketrec.storage.stage import Stage
 from pocketrec.storage.writer import Writer
 
-SESSIONS_A_READ = 1 << 16
+SESSIONS_PER_READ = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,8 @@ def _in_order_of_time(folder: Path, name: str, starts: Int64) -> dict[str, Outpu
     order, heads = np.argsort(starts, kind="stable"), np.cumsum(lengths) - lengths
     with contextlib.ExitStack() as stack:
         writers = {what: stack.enter_context(Writer(_path(folder, name, what), Npy(1))) for what in ("items", "lengths")}
-        for begin in range(0, len(order), SESSIONS_A_READ):
-            some = order[begin : begin + SESSIONS_A_READ]
+        for begin in range(0, len(order), SESSIONS_PER_READ):
+            some = order[begin : begin + SESSIONS_PER_READ]
             length = lengths[some].astype(np.int64)
             places = np.repeat(heads[some] - (np.cumsum(length) - length), length) + np.arange(int(length.sum()))
             writers["items"].write(items[places].reshape(-1, 1))
@@ -157,8 +157,8 @@ def read_sequences(where: Dataset, name: str) -> Iterator[tuple[Int32, Int64]]:
         )
         _skip_header(items)
         # Read, not mapped: mapped pages stay in the process as long as the file is open.
-        for _ in range(0, _skip_header(lengths), SESSIONS_A_READ):
-            some = np.fromfile(lengths, "<i4", SESSIONS_A_READ).astype(np.int64)
+        for _ in range(0, _skip_header(lengths), SESSIONS_PER_READ):
+            some = np.fromfile(lengths, "<i4", SESSIONS_PER_READ).astype(np.int64)
             yield np.fromfile(items, "<i4", int(some.sum())), some
 
 

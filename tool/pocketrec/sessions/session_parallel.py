@@ -25,7 +25,7 @@ from pocketrec.sessions.options import Resets, Tail
 IDLE_FEAT, IDLE_TARGET, IDLE_MASK = 0, -1, 0
 """What a lane without a session emits (`tail="pad"`)."""
 
-CELLS_A_BLOCK = 1 << 18
+CELLS_PER_BLOCK = 1 << 18
 FEW_LANES = 64
 """From so many lanes on it pays to take all that are free at a step together."""
 
@@ -228,7 +228,7 @@ class Blocks:
 
     def _emit(self, until: int, idle_from: Int64 | None) -> Iterator[Block]:
         while self.steps < until:
-            stop = min(until, self.steps + max(1, CELLS_A_BLOCK // self.width))
+            stop = min(until, self.steps + max(1, CELLS_PER_BLOCK // self.width))
             yield self._block(stop, idle_from)
             self.steps = stop
 

@@ -22,7 +22,7 @@ from pocketrec.errors import LogError
 
 BOM = b"\xef\xbb\xbf"
 REJECTS_HEADER = b"line,reason,text\r\n"
-_LINES_A_JUDGEMENT = 4096
+_LINES_PER_JUDGEMENT = 4096
 _SPECIAL = re.compile("[\\\\\x00-\x1f\x7f\udc80-\udcff]")
 _ESCAPED = re.compile(rb"\\(\\|x[0-9a-f]{2})")
 NOT_READ = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
@@ -113,7 +113,7 @@ def read_lines(form: Form, text: bytes, number: int) -> Clicks:
 def _bad(form: Form, text: bytes) -> Iterator[tuple[int, int, str]]:
     """Begin, end and reason of each line that is no click."""
     places = form.doubtful(text)
-    while some := list(islice(places, _LINES_A_JUDGEMENT)):
+    while some := list(islice(places, _LINES_PER_JUDGEMENT)):
         reasons = form.judge([text[start:end].removesuffix(b"\n") for start, end in some])
         for (start, end), reason in zip(some, reasons, strict=True):
             if reason:

@@ -21,7 +21,7 @@ from pocketrec.sources.lines import NOT_READ, BadLine, Clicks, reject_row
 from pocketrec.sources.options import Columns
 from pocketrec.sources.timestamps import from_wall_clock
 
-ROWS_A_READ = 1 << 17
+ROWS_PER_READ = 1 << 17
 
 
 def is_parquet(log: Path) -> bool:
@@ -53,7 +53,7 @@ class TableLog:
             self._check(schema)
             self.lines = pl.scan_parquet(self.log, glob=False).select(pl.len()).collect().item()
             with progress.task("ingest", self.lines, "rows") as advance:
-                for clicks in ahead(self._read, range(0, self.lines, ROWS_A_READ)):
+                for clicks in ahead(self._read, range(0, self.lines, ROWS_PER_READ)):
                     yield clicks
                     advance(len(clicks.frame) + clicks.set_aside)
         except (*NOT_READ, OSError) as error:
@@ -73,7 +73,7 @@ class TableLog:
                 raise LogError(f"{self.name} has the {name} column {own!r} of {dtype}.", expected=what)
 
     def _read(self, offset: int) -> Clicks:
-        raw = pl.scan_parquet(self.log, glob=False).slice(offset, ROWS_A_READ)
+        raw = pl.scan_parquet(self.log, glob=False).slice(offset, ROWS_PER_READ)
         given = raw.select(**{name: pl.col(own) for name, own in self.columns.items()}).collect()
         times = _times(given[TIME], self.timezone)
         rows = given.select(_ids(given, SESSION), _ids(given, ITEM)).with_columns(times.alias(TIME))

@@ -15,7 +15,7 @@ from pathlib import Path
 WINDOW = 1 << 23
 """Bytes in flight; up to two windows of a file are in memory."""
 
-BYTES_A_CALL = 1 << 17
+BYTES_PER_CALL = 1 << 17
 """What one system call copies; with more the kernel looks for large free blocks of memory, which takes longer."""
 
 
@@ -38,7 +38,7 @@ class BulkFile:
         rest = memoryview(data)
         self.size += len(rest)
         while len(rest):
-            written = self._file.write(rest[:BYTES_A_CALL])
+            written = self._file.write(rest[:BYTES_PER_CALL])
             rest = rest[written:]
             self._unflushed += written
             if self._unflushed >= WINDOW:

@@ -29,7 +29,7 @@ NOISE = 1.2e-7
 """A mean loss has fallen if it fell by more than this share of itself, what float32 can tell. It need not be more: the same
 steps with the same weights give the very same losses, so a model that does not learn shows a difference of 0."""
 
-SECONDS_A_STEP = 60.0
+SECONDS_PER_STEP = 60.0
 """A worker that takes longer than this for a step, on average, is stopped."""
 
 
@@ -120,7 +120,7 @@ def _run(command: list[str], log: Path, each_step: Callable[[], None], steps: in
     added = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "TF_CPP_MIN_LOG_LEVEL": "1"}  # its last words are wanted
     with log.open("wb") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, **added})
-        timer = threading.Timer(SECONDS_A_STEP * (steps + 1), process.kill)
+        timer = threading.Timer(SECONDS_PER_STEP * (steps + 1), process.kill)
         timer.start()
         try:
             with process:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from pocketrec.progress import Advance
 from pocketrec.storage.networks import Arrays
 
-EXAMPLES_A_CALL = 1 << 16
+EXAMPLES_PER_CALL = 1 << 16
 """Small batches are trained on several at a time, so that Python is not what takes the time."""
 
 
@@ -65,7 +65,7 @@ class Fitted:
 
 def steps_a_call(batch_size: int) -> int:
     """How many steps Keras should make at once; they end quietly where the data ends."""
-    return max(1, EXAMPLES_A_CALL // batch_size)
+    return max(1, EXAMPLES_PER_CALL // batch_size)
 
 
 def dataset_of(batches: Callable[[], Iterable[Any]], signature: Any) -> Any:
