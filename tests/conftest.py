@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from pocketrec.cli.app import app
 
@@ -23,7 +26,36 @@ settings.register_profile(
 settings.register_profile("gate", parent=settings.get_profile("default"), derandomize=True)
 settings.load_profile("gate" if "CI" in os.environ else "default")
 
+HANG = 600
+"""Seconds after which a test that waits for something gives up: this ends a hang and measures nothing."""
+MANY = 500
+"""Tests; with fewer, the shared models are made when one asks for them."""
+TOGETHER = ("test_kill.py", "test_train.py", "test_ncf_train.py", "test_dnn_train.py")
+"""Modules that begin with what takes many seconds."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class OneByOne(LoadScopeScheduling):  # type: ignore[misc]
+    """A test goes to the next free worker; those of a module of `TOGETHER` to one worker, which makes once what they share.
+
+    xdist's own `loadgroup` would be shorter, but does nothing with pytest 9.2: it writes into a name that is gone.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return module if Path(module).name in TOGETHER else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneByOne:
+    return OneByOne(config, log)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A whole run, by several workers, begins with what takes longest: the models that many tests share."""
+    support = sys.modules.get("lite_support")
+    if support and "PYTEST_XDIST_WORKER" in os.environ and len(session.items) > MANY:
+        support.begin()
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ Without more, the models have every pair of an embedding, an optimizer and a kin
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -90,8 +92,18 @@ def models() -> Path:
     return folder
 
 
+def begin() -> None:
+    """Have the models made beside the first tests; one that asks for them meanwhile waits."""
+
+    def make() -> None:
+        with contextlib.suppress(AssertionError):  # the test that asks for them says it
+            models()
+
+    threading.Thread(target=make, daemon=True).start()
+
+
 def _leave(folder: Path) -> None:
-    (folder / f"user{os.getpid()}").unlink()
+    (folder / f"user{os.getpid()}").unlink(missing_ok=True)
     if not list(folder.glob("user*")):
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -17,6 +17,8 @@ from conftest import Click
 from pocketrec.ingestion.parts import Parts, read_columns
 from pocketrec.progress import Advance
 from pocketrec.sources.lines import original
+from pocketrec.sources.parquet import MAGIC
+from pocketrec.sources.streams import packing, unread_packing
 from pocketrec.storage.layout import Dataset
 
 if sys.version_info >= (3, 14):
@@ -28,6 +30,16 @@ TIMES = (
     b"2014-04-07T10:51:09.277Z", b"2014-04-07T10:51:09Z", b"2014-04-07 10:51:09", b"2014-04-07T10:51:09.1+02:00",
     b"2014-04-07T10:51:09-0530", b"1396867869", b"1396867869277", b"1396867869.277", b"2014-02-29T10:51:09.277Z",
 )  # fmt: skip
+
+
+def is_packed(log: bytes) -> bool:
+    """Whether a reader would take the bytes of a log for a packed file or for Parquet, and not for text."""
+    return bool(packing(log) or unread_packing(log)) or log.startswith(MAGIC)
+
+
+def texts(logs: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    """Those logs that no reader takes for anything but text."""
+    return logs.filter(lambda log: not is_packed(log))
 
 
 mutations = st.tuples(

@@ -1,9 +1,9 @@
 """Whatever a stage is killed by and whenever, what is there is true, and the same command finishes the work.
 
-Two kinds of kills, in turn: at a random moment of the run, and right before a random change to the dataset's names (a
-rename, a removal, a file opened for writing), where moments too short to be hit by chance are. Both are drawn from a seed;
-POCKETREC_KILLS sets how many, POCKETREC_KILLS_SEED which. POCKETREC_KILLS_OF=models takes the stages that start TensorFlow,
-which are slow, instead of the ones that do not. A long run, which says what it killed:
+Two kinds of kills, in turn: once a random share of the run's bytes is written, and right before a random change to the
+dataset's names (a rename, a removal, a file opened for writing), where moments too short to be hit by chance are. Both are
+drawn from a seed; POCKETREC_KILLS sets how many, POCKETREC_KILLS_SEED which. POCKETREC_KILLS_OF=models takes the stages
+that start TensorFlow, which are slow, instead of the ones that do not. A long run, which says what it killed:
 
     POCKETREC_KILLS=300 pytest tests/test_kill.py -s -k killed_stage
     POCKETREC_KILLS=240 POCKETREC_KILLS_OF=models pytest tests/test_kill.py -s -k killed_stage
@@ -29,6 +29,7 @@ import pytest
 import pocketrec
 import pocketrec.dnn.prep
 import pocketrec.ncf.prep
+from conftest import HANG
 from ncf_support import two_camps, write_dat
 from pocketrec.dnn.layout import DnnDataset
 from pocketrec.ncf.layout import NcfDataset
@@ -43,7 +44,6 @@ KILLS = int(os.environ.get("POCKETREC_KILLS", "14"))
 SEED = int(os.environ.get("POCKETREC_KILLS_SEED", "1"))
 MODELS = os.environ.get("POCKETREC_KILLS_OF", "") == "models"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-TIMEOUT = 120
 
 COUNTED = """
 import os, sys
@@ -71,9 +71,11 @@ try:
 finally:
     sys.addaudithook(lambda *_: None)
     if not at:
-        print(f"changes={changes}", file=sys.stderr)
+        written = open("/proc/self/io").read().split()[3]
+        print(f"changes={changes}={written}", file=sys.stderr)
 """
-"""The command line, told to send itself a signal before its `at`-th change; with 0 it says how many there were."""
+"""The command line, told to send itself a signal before its `at`-th change; with 0 it says how many there were
+and how many bytes it wrote."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Case:
         before: the dataset folder it begins with; not to be changed.
         after: path -> content of every file at the end.
         records: of the finished dataset, by folder.
-        seconds: the run takes.
+        written: bytes that the run writes.
         changes: to names, as COUNTED counts them.
     """
 
@@ -94,7 +96,7 @@ class Case:
     before: Path
     after: dict[str, str]
     records: dict[str, dict[str, Record]]
-    seconds: float
+    written: int
     changes: int
 
 
@@ -107,7 +109,7 @@ def start(dataset: Path, command: tuple[str, ...], *, at: int | None = None, num
 
 def finish(dataset: Path, command: tuple[str, ...], *, at: int | None = None) -> str:
     process = start(dataset, command, at=at)
-    _, err = process.communicate(timeout=TIMEOUT)
+    _, err = process.communicate(timeout=HANG)
     assert process.returncode == 0, err
     return err
 
@@ -215,15 +217,13 @@ def undisturbed(root: Path, name: str, command: tuple[str, ...], before: Path) -
     """Run a command to its end; what it leaves is true, too."""
     dataset = root / "undisturbed"
     shutil.copytree(before, dataset)
-    began = time.monotonic()
-    changes = int(finish(dataset, command, at=0).split("changes=")[1])
-    seconds = time.monotonic() - began
+    changes, written = map(int, finish(dataset, command, at=0).split("=")[-2:])
     after, found = contents(dataset), records(dataset)
     assert pocketrec.verify_data(dataset).passed, name
     if MODELS:  # tests/test_integrity.py does it for the others
         rebuild_damaged(dataset, after)
     shutil.rmtree(dataset)
-    return Case(name, command, before, after, found, seconds, changes)
+    return Case(name, command, before, after, found, written, changes)
 
 
 def rebuild_damaged(dataset: Path, after: dict[str, str]) -> None:
@@ -240,24 +240,30 @@ def rebuild_damaged(dataset: Path, after: dict[str, str]) -> None:
 
 
 def kill_at_a_moment(case: Case, dataset: Path, number: signal.Signals, chance: random.Random) -> str:
-    """Not in the first moments, when Python starts; earlier if the run was over already, on a machine with less to do."""
-    delay = chance.uniform(0.3, 1.0) * case.seconds
+    """Once a share of what the run writes is written; earlier if the run was over before this process had its turn."""
+    share = chance.uniform(0.0, 1.0)
     while True:
         process = start(dataset, case.command)
-        time.sleep(delay)
+        while process.poll() is None and written_by(process.pid) <= share * case.written:
+            time.sleep(0.001)
         process.send_signal(number)
-        process.communicate(timeout=TIMEOUT)
-        if process.returncode or delay < 0.1:
-            return f"after {delay:.2f} of {case.seconds:.2f} s, exit {process.returncode}"
+        process.communicate(timeout=HANG)
+        if process.returncode or share < 0.01:
+            return f"at {share:.0%} of {case.written:,} bytes, exit {process.returncode}"
         shutil.rmtree(dataset)
         shutil.copytree(case.before, dataset)
-        delay *= 0.7
+        share *= 0.7
+
+
+def written_by(process: int) -> int:
+    """Bytes that a process has handed to the kernel so far, in all of its threads."""
+    return int(Path(f"/proc/{process}/io").read_text().split()[3])
 
 
 def kill_at_a_change(case: Case, dataset: Path, number: signal.Signals, chance: random.Random) -> str:
     at = chance.randint(1, case.changes)
     process = start(dataset, case.command, at=at, number=number)
-    process.communicate(timeout=TIMEOUT)
+    process.communicate(timeout=HANG)
     return f"before change {at} of {case.changes}, exit {process.returncode}"
 
 

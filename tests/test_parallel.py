@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import HANG
 from pocketrec.parallel import ahead
 
 
@@ -44,7 +45,7 @@ def test_another_result_is_made_while_one_is_used() -> None:
 
     results = ahead(work, range(5), threads=1)
     assert next(results) == 0
-    assert made.wait(10)
+    assert made.wait(HANG)
     results.close()  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,7 @@
-"""A machine with little memory, enforced by the kernel: the page cache counts, and a process that needs more is killed."""
+"""A machine of two cores and little memory, enforced by the kernel: the page cache counts; what needs more is killed.
+
+Two cores wherever the tests run: each thread of the engines has memory of its own.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,12 @@ def memory_limit(megabytes: int) -> Iterator[Path]:
 
 def inside(group: Path, *command: object) -> subprocess.CompletedProcess[str]:
     enter = f'echo $$ > "{group}/cgroup.procs" && exec "$@"'
-    return subprocess.run(["sh", "-c", enter, "sh", *map(str, command)], capture_output=True, text=True, check=False)
+    words, cores = ["sh", "-c", enter, "sh", *map(str, command)], os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(cores)[:2])  # of this thread; the process inherits it
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=False)
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 @pytest.mark.parametrize("order", ["grouped", "shuffled"])

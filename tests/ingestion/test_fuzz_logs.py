@@ -24,7 +24,7 @@ import polars as pl
 import pytest
 
 from line_oracle import by_hand, read_log
-from log_support import PACKERS, TIMES, kept
+from log_support import PACKERS, TIMES, is_packed, kept
 from pocketrec.errors import LogError
 from pocketrec.ingestion.ingest import ingest
 from pocketrec.ingestion.spool import spool
@@ -161,7 +161,7 @@ class Fuzz:
         """The original's form, by the independent judge."""
         clicks, bad, lines = read_log(data, zone)
         read = self.read(data, whole=whole, stop=stop, zone=zone)
-        packing = data[:2] == b"\x1f\x8b" or data[:4] in (b"PK\x03\x04", b"PAR1")
+        packing = is_packed(data)
         if isinstance(read, LogError):
             assert packing or not clicks or (stop and bad), read
             if stop and clicks and bad and not packing:
@@ -193,7 +193,7 @@ class Fuzz:
         clicks, _, lines = read_log(data)
         read = self.read(PACKERS[kind](data), whole=whole)
         if isinstance(read, LogError):
-            assert not clicks or data[:2] in (b"\x1f\x8b", b"PK"), read
+            assert not clicks or is_packed(data), read
             return "refused"
         assert (read.lines, read.clicks) == (lines, clicks)
         return "read"

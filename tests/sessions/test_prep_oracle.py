@@ -82,9 +82,9 @@ def check_batches(where: Dataset, expected: oracle.Prepared, size: int, resets: 
 
 
 @pytest.mark.usefixtures("small_parts")
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(
-    clicks=logs(),
+    clicks=logs(max_sessions=16),
     holdout=st.sampled_from([5.0, 0.5, 12.0, 20.0]),
     support=st.sampled_from([1, 2, 5]),
     length=st.sampled_from([2, 2, 3]),
@@ -112,7 +112,8 @@ def test_a_larger_log_in_every_order(tmp_path: Path, order: str, small: str, mon
     if small:
         shrink_limits(monkeypatch, small)
     log = tmp_path / "clicks.dat"
-    synth(log, SynthSettings(clicks=2500 if small else 12000, seed=7, order=order))  # type: ignore[arg-type]
+    clicks = {"several runs": 1200, "one run": 2500, "": 12_000}[small]
+    synth(log, SynthSettings(clicks=clicks, seed=7, order=order))  # type: ignore[arg-type]
     where = Dataset(tmp_path / "dataset")
     expected = check_split(log, where, holdout=86400.0 * 20, support=3)
     assert expected

@@ -27,6 +27,7 @@ from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sessions.split import split
 from pocketrec.sources.delimited import Lines
 from pocketrec.sources.options import ReadSettings, check_columns, parse_columns
+from pocketrec.sources.parquet import is_parquet
 from pocketrec.storage.item_index import read_items
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.manifest import read_records
@@ -325,6 +326,25 @@ def test_bad_rows_of_a_parquet_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     reasons = [reason[:11] for _, reason, _ in rejects(tmp_path / "d")]
     assert reasons == ["the session", "the time is", "the session", "the session", "the time is", "the session"]
     assert kept(tmp_path / "d") == [(0, 0, 1000), (1, 4, 5000)]
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"PAR1" + bytes(4) + b"PAR1", True),
+        (b"PAR1\x15\x04\x15", True),  # cut short
+        (b"PAR1\n1,2,3\n", False),
+        (b"PAR1,2014-04-07T10:51:09.277Z,5,0\n", False),
+        (b"PAR1PAR1", False),
+        (b"PAR1", False),
+        (b"1,2014-04-07T10:51:09.277Z,5,PAR1", False),
+        (b"", False),
+    ],
+)
+def test_what_is_parquet(tmp_path: Path, content: bytes, found: bool) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(content)
+    assert is_parquet(log) is found
 
 
 def test_parquet_that_is_no_log(tmp_path: Path) -> None:

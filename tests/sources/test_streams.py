@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import call, write_log
+from conftest import HANG, call, write_log
 from log_support import CLICKS, PACKERS, Watched, kaggle, kept, zipped
 from pocketrec.errors import LogError
 from pocketrec.ingestion.ingest import ingest
@@ -196,7 +196,7 @@ def test_what_is_no_archive(head: bytes) -> None:
 
 def piped(data: bytes, root: Path) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "pocketrec.cli.app", "ingest", "-", "--dataset", str(root)]
-    return subprocess.run(command, input=data, capture_output=True, timeout=60, check=False)
+    return subprocess.run(command, input=data, capture_output=True, timeout=HANG, check=False)
 
 
 def test_standard_input(tmp_path: Path, data: bytes, plain: list[tuple[int, ...]]) -> None:
@@ -228,7 +228,7 @@ def test_standard_input_that_is_no_log(tmp_path: Path, given: bytes, words: byte
 
 def test_standard_input_that_is_closed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pocketrec.cli.app", "ingest", "-", "--dataset", str(tmp_path / "d")]
-    done = subprocess.run(["sh", "-c", 'exec "$@" <&-', "sh", *command], capture_output=True, timeout=60, check=False)
+    done = subprocess.run(["sh", "-c", 'exec "$@" <&-', "sh", *command], capture_output=True, timeout=HANG, check=False)
     assert (done.returncode, done.stderr.startswith(b"Error: standard input is closed.")) == (1, True), done.stderr
     assert not (tmp_path / "d").exists()
 
@@ -238,7 +238,7 @@ def test_standard_input_that_breaks_off(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     os.close(ours)
     command = [sys.executable, "-m", "pocketrec.cli.app", "ingest", "-", "--dataset", str(tmp_path / "d")]
-    done = subprocess.run(command, stdin=theirs, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, stdin=theirs, capture_output=True, timeout=HANG, check=False)
     os.close(theirs)
     assert (done.returncode, b"Traceback" in done.stderr) == (1, False), done.stderr
     assert done.stderr.startswith(b"Error: standard input ")

@@ -245,6 +245,5 @@ print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
     peaks = []
     for clicks in (600_000, 2_400_000):
         command = [sys.executable, "-c", script, str(tmp_path / "clicks.dat"), str(clicks)]
-        peaks.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1024)
-    assert peaks[1] < 300  # MB
-    assert peaks[1] < peaks[0] + 60
+        peaks.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    assert peaks[1] < 1.5 * peaks[0]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -141,25 +140,24 @@ def test_a_signal_as_soon_as_the_folder_is_there(tmp_path: Path, monkeypatch: py
 
 def test_a_file_that_comes_after_the_removal_is_removed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As from a thread of Polars that has not heard of the error yet."""
-    monkeypatch.setattr("pocketrec.storage.files.SECONDS_TO_HEAR", 0.5)
-    staged = staged_name(tmp_path / "a")
+    remove, removals = shutil.rmtree, 0
 
-    def write_late() -> None:
-        while staged.exists():
-            time.sleep(0.001)
-        staged.mkdir()
-        (staged / "late").touch()
-
-    late = threading.Thread(target=write_late)
+    def remove_and_write(folder: Path, *, ignore_errors: bool) -> None:
+        nonlocal removals
+        remove(folder, ignore_errors=ignore_errors)
+        removals += 1
+        if removals == 1:
+            folder.mkdir()
+            (folder / "late").touch()
 
     def stop() -> None:
         with staged_folder(tmp_path / "a"):
-            late.start()
+            monkeypatch.setattr(shutil, "rmtree", remove_and_write)
             raise ValueError("bad")
 
     with pytest.raises(ValueError, match="bad"):
         stop()
-    late.join()
+    assert removals == 2
     assert list(tmp_path.iterdir()) == []
 
 

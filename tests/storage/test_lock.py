@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,19 +16,21 @@ from pathlib import Path
 
 import pytest
 
-from conftest import call
+from conftest import HANG, call
 from pocketrec.errors import BusyError, FolderError
 from pocketrec.sources.options import SynthSettings
+from pocketrec.sources.streams import BLOCK_BYTES
 from pocketrec.sources.synth import synth
 from pocketrec.storage.files import staged_name
 from pocketrec.storage.lock import HOLDER, LOCK, hold
+from pocketrec.storage.manifest import MANIFEST
 
 HOLD = """
-import sys, time
+import sys
 from pocketrec.storage.lock import hold
 with hold(sys.argv[1], "prep"):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 CLI = [sys.executable, "-m", "pocketrec.cli.app"]
 
@@ -35,7 +38,8 @@ CLI = [sys.executable, "-m", "pocketrec.cli.app"]
 @contextmanager
 def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the folder."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
         assert process.stdout.readline() == "held\n"
@@ -45,8 +49,8 @@ def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def wait_for(found: Callable[[], object], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
+def wait_for(found: Callable[[], object]) -> None:
+    end = time.monotonic() + HANG
     while not found():
         assert time.monotonic() < end, "it did not come to that"
         time.sleep(0.005)
@@ -153,10 +157,14 @@ def test_a_stopped_command_says_how_to_go_on_and_leaves_nothing_half_written(
 ) -> None:
     log, home = synth(tmp_path / "clicks.dat", SynthSettings(clicks=400_000, seed=1)).path, tmp_path / "d"
     command = [*CLI, "prep", str(log), "--dataset", str(home), "--fresh"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        wait_for(lambda: list(home.rglob("*.incomplete")))
-        process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+    too_late = True
+    while too_late:  # where this process had to wait for its turn, the parts were finished, and stay
+        shutil.rmtree(home, ignore_errors=True)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            wait_for(lambda: list(home.rglob("*.incomplete")) or process.poll() is not None)
+            process.send_signal(number)
+            out, err = process.communicate(timeout=HANG)
+        too_late = (home / "parquet" / MANIFEST).exists()
     assert (process.returncode, out) == (code, "")
     assert "Finished stages are kept" in err
     assert err.endswith(f"pocketrec prep {log} --dataset {home}\n")
@@ -165,16 +173,23 @@ def test_a_stopped_command_says_how_to_go_on_and_leaves_nothing_half_written(
 
 
 def test_sigterm_stops_what_was_begun_in_the_background_of_a_script(tmp_path: Path) -> None:
-    """A shell has such a process ignore SIGINT; SIGTERM is for it all the same."""
-    log, home = synth(tmp_path / "clicks.dat", SynthSettings(clicks=400_000, seed=1)).path, tmp_path / "d"
+    """A shell has such a process ignore SIGINT; SIGTERM is for it all the same.
+
+    The log comes through a pipe, which has room for few bytes: all of a second write is in it when the process has read on.
+    """
+    half, home = synth(tmp_path / "clicks.dat", SynthSettings(clicks=60_000, seed=1)).path.read_bytes(), tmp_path / "d"
+    assert len(half) > BLOCK_BYTES
     ignoring = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
-    command = [sys.executable, "-c", ignoring, *CLI, "prep", str(log), "--dataset", str(home)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", ignoring, *CLI, "prep", "-", "--dataset", str(home)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin
+        process.stdin.write(half)
         wait_for(lambda: list(home.rglob("*.incomplete")))
         process.send_signal(signal.SIGINT)
-        time.sleep(0.1)
+        process.stdin.write(half)
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=HANG)
     assert process.returncode == 143
     assert not list(tmp_path.rglob("*.incomplete"))

@@ -14,12 +14,21 @@ import threading
 from types import FrameType
 
 _terminated = threading.Event()
+_listening = threading.Event()
+_interrupted = threading.Event()
+SECONDS_TO_LISTEN = 0.1
+"""A main thread that is in Python hears of a SIGTERM within these; one that waits for Polars does not."""
 
 
 def on_sigterm() -> None:
-    """Make SIGTERM raise KeyboardInterrupt in the main thread, from which this must be called."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun with & in a script, where Ctrl-C is for others
-        signal.signal(signal.SIGINT, _stop_if_terminated)
+    """Make SIGTERM raise KeyboardInterrupt in the main thread, which must call this before there are other threads.
+
+    What was begun with & in a script ignores SIGINT: Ctrl-C is for others there. But Polars, while it works, stops at every
+    SIGINT. So it is blocked until there is a SIGTERM, in this thread and in those that it begins.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -27,20 +36,27 @@ def on_sigterm() -> None:
     threading.Thread(target=_pass_on, args=(reader,), name="sigterm", daemon=True).start()
 
 
-def _stop_if_terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    if _terminated.is_set():
-        raise KeyboardInterrupt
+def _noted(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """In the main thread, once it is in Python: it takes the SIGINT that is passed on."""
+    _unblock()
+    _listening.set()
 
 
-def _noted(number: int, frame: FrameType | None) -> None:
-    """There must be a handler for the kernel to wake anybody up; the work is done in `_pass_on`."""
+def _unblock() -> None:
+    """Let this thread take a SIGINT; one that has been blocked so far comes at once, and none is to follow it."""
+    if signal.SIGINT in signal.sigpending():
+        _interrupted.set()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _pass_on(reader: int) -> None:
     while numbers := os.read(reader, 64):
         if signal.SIGTERM in numbers and not _terminated.is_set():  # a second one must not disturb the removal
             _terminated.set()
-            os.kill(os.getpid(), signal.SIGINT)
+            _listening.wait(SECONDS_TO_LISTEN)
+            _unblock()
+            if not _interrupted.is_set():
+                os.kill(os.getpid(), signal.SIGINT)
 
 
 def exit_code() -> int:

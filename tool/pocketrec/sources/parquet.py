@@ -6,6 +6,7 @@ a zone is the wall clock of the log's), or seconds since the epoch as floats, ro
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from pathlib import Path
 
@@ -22,12 +23,23 @@ from pocketrec.sources.options import Columns
 from pocketrec.sources.timestamps import from_wall_clock
 
 ROWS_PER_READ = 1 << 17
+MAGIC = b"PAR1"
+SMALLEST = 12
+"""Bytes of the least Parquet file: the magic, the length of the metadata, the magic again."""
 
 
 def is_parquet(log: Path) -> bool:
-    """By its first bytes."""
+    """Whether a file has the magic bytes of Parquet at both ends, or begins as one that was cut short.
+
+    After the magic comes a page or the metadata, whose first byte in Thrift's compact form is 0x15; text has no such byte.
+    """
     with log.open("rb") as file:
-        return file.read(4) == b"PAR1"
+        head = file.read(5)
+        if not head.startswith(MAGIC) or head[4:] == b"\x15":
+            return head.startswith(MAGIC)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(-len(MAGIC), os.SEEK_END)
+        return size >= SMALLEST and file.read() == MAGIC
 
 
 class TableLog:
