@@ -17,11 +17,11 @@ from conftest import EPOCH, shrink_limits
 from line_oracle import read_line, read_log
 from log_support import TIMES, kept, mutations, rejects, texts
 from pocketrec.errors import LogError, SettingsError
-from pocketrec.ingestion.ingest import BadRows, ingest
+from pocketrec.ingestion.ingest import ingest
 from pocketrec.sessions.split import split
 from pocketrec.sources import lines as reading
 from pocketrec.sources.lines import count_lines, original, read_lines
-from pocketrec.sources.options import ReadSettings
+from pocketrec.sources.options import BadRows, ReadSettings
 from pocketrec.sources.yoochoose import Lines, is_header
 from pocketrec.storage.inspect import inspect
 from pocketrec.storage.layout import Dataset
@@ -144,7 +144,7 @@ def test_a_first_line_that_begins_as_an_archive_is_taken_for_one(tmp_path: Path,
     log = tmp_path / "log.dat"
     log.write_bytes(b"\n".join([first, *GOOD]))
     with pytest.raises(LogError, match=re.escape(PACKED[first])):
-        ingest(log, tmp_path / "d", bad_rows=bad_rows)
+        ingest(log, tmp_path / "d", ReadSettings(bad_rows=bad_rows))
     assert list(tmp_path.iterdir()) == [log]
 
 
