@@ -72,7 +72,7 @@ class Bench:
 
     def command(self, *words: str) -> tuple[dict[str, Any], int]:
         """What a command of pocketrec reports, and its peak memory."""
-        whole = [sys.executable, "-m", "pocketrec.cli.app", *words, "--dataset", str(self.place), "--json"]
+        whole = [sys.executable, "-m", "pocketrec.cli", *words, "--dataset", str(self.place), "--json"]
         cost = run(whole, self.messages)
         text = self.messages.read_text()
         if cost.exit_code:

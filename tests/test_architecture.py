@@ -138,7 +138,7 @@ def loaded(code: str) -> list[str]:
 
 HELP = """
 import contextlib, sys
-from pocketrec.cli.app import main
+from pocketrec.cli import main
 sys.argv = ["pocketrec", *{words}, "--help"]
 try:
     main()

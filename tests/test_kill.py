@@ -65,7 +65,7 @@ def watch(event, arguments):
             os.kill(os.getpid(), number)
 
 sys.addaudithook(watch)
-from pocketrec.cli.app import main
+from pocketrec.cli import main
 try:
     main()
 finally:
@@ -103,7 +103,7 @@ class Case:
 def start(dataset: Path, command: tuple[str, ...], *, at: int | None = None, number: int = 0) -> subprocess.Popen[str]:
     """The real command line in a process of its own; with `at` as COUNTED."""
     words = [*command, "--dataset", str(dataset)]
-    program = ["-m", "pocketrec.cli.app"] if at is None else ["-c", COUNTED, str(dataset), str(at), str(number)]
+    program = ["-m", "pocketrec.cli"] if at is None else ["-c", COUNTED, str(dataset), str(at), str(number)]
     return subprocess.Popen([sys.executable, *program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -233,7 +233,7 @@ def rebuild_damaged(dataset: Path, after: dict[str, str]) -> None:
             path = home / next(iter(record.files))
             path.write_bytes(path.read_bytes()[:-1])
             (stage,) = (one for one in pocketrec.verify_data(dataset).stages if one.damaged)
-            program = [sys.executable, "-m", "pocketrec.cli.app", *shlex.split(stage.rebuild)[1:]]
+            program = [sys.executable, "-m", "pocketrec.cli", *shlex.split(stage.rebuild)[1:]]
             done = subprocess.run(program, check=False, capture_output=True, text=True)
             assert done.returncode == 0, (stage.rebuild, done.stderr)
             assert contents(dataset) == after, stage.rebuild

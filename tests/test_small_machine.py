@@ -58,7 +58,7 @@ def test_prep_within_256_mb_of_memory_and_page_cache(tmp_path: Path, order: str)
     """The log, 14 MB, and what is made of it, 30 MB, are in the page cache too. Millions of rows: see the benchmarks."""
     log = synth(tmp_path / "clicks.dat", SynthSettings(clicks=330_000, seed=1, order=order)).path  # type: ignore[arg-type]
     with memory_limit(256) as group:
-        done = inside(group, sys.executable, "-m", "pocketrec.cli.app", "prep", log, "--dataset", tmp_path / "d", "--json")
+        done = inside(group, sys.executable, "-m", "pocketrec.cli", "prep", log, "--dataset", tmp_path / "d", "--json")
     assert done.returncode == 0, done.stderr
 
 

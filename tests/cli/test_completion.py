@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = "import sys; sys.argv[0] = 'pocketrec'; from pocketrec.cli.app import main; main()"
+SCRIPT = "import sys; sys.argv[0] = 'pocketrec'; from pocketrec.cli import main; main()"
 
 
 def complete(words: str, place: int) -> list[str]:

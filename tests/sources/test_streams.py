@@ -195,7 +195,7 @@ def test_what_is_no_archive(head: bytes) -> None:
 
 
 def piped(data: bytes, root: Path) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "pocketrec.cli.app", "ingest", "-", "--dataset", str(root)]
+    command = [sys.executable, "-m", "pocketrec.cli", "ingest", "-", "--dataset", str(root)]
     return subprocess.run(command, input=data, capture_output=True, timeout=HANG, check=False)
 
 
@@ -227,7 +227,7 @@ def test_standard_input_that_is_no_log(tmp_path: Path, given: bytes, words: byte
 
 
 def test_standard_input_that_is_closed(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pocketrec.cli.app", "ingest", "-", "--dataset", str(tmp_path / "d")]
+    command = [sys.executable, "-m", "pocketrec.cli", "ingest", "-", "--dataset", str(tmp_path / "d")]
     done = subprocess.run(["sh", "-c", 'exec "$@" <&-', "sh", *command], capture_output=True, timeout=HANG, check=False)
     assert (done.returncode, done.stderr.startswith(b"Error: standard input is closed.")) == (1, True), done.stderr
     assert not (tmp_path / "d").exists()
@@ -237,7 +237,7 @@ def test_standard_input_that_breaks_off(tmp_path: Path) -> None:
     """A terminal that was hung up: reading it is an error of the system."""
     ours, theirs = pty.openpty()
     os.close(ours)
-    command = [sys.executable, "-m", "pocketrec.cli.app", "ingest", "-", "--dataset", str(tmp_path / "d")]
+    command = [sys.executable, "-m", "pocketrec.cli", "ingest", "-", "--dataset", str(tmp_path / "d")]
     done = subprocess.run(command, stdin=theirs, capture_output=True, timeout=HANG, check=False)
     os.close(theirs)
     assert (done.returncode, b"Traceback" in done.stderr) == (1, False), done.stderr

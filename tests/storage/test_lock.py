@@ -32,7 +32,7 @@ with hold(sys.argv[1], "prep"):
     print("held", flush=True)
     sys.stdin.read()
 """
-CLI = [sys.executable, "-m", "pocketrec.cli.app"]
+CLI = [sys.executable, "-m", "pocketrec.cli"]
 
 
 @contextmanager

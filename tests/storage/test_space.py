@@ -253,7 +253,7 @@ def test_other_errors_pass(tmp_path: Path) -> None:
 
 def test_files_that_may_not_become_so_large(log: Path, tmp_path: Path) -> None:
     """A limit of the shell's, or a file system's own."""
-    command = [sys.executable, "-m", "pocketrec.cli.app", "ingest", str(log), "--dataset", str(tmp_path / "d")]
+    command = [sys.executable, "-m", "pocketrec.cli", "ingest", str(log), "--dataset", str(tmp_path / "d")]
     done = subprocess.run(
         ["sh", "-c", 'ulimit -f 8; exec "$@"', "sh", *command], capture_output=True, text=True, check=False
     )
@@ -266,7 +266,7 @@ def test_files_that_may_not_become_so_large(log: Path, tmp_path: Path) -> None:
 def test_a_log_that_this_user_may_not_read(log: Path, tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(log.read_bytes())
     (tmp_path / "log").chmod(0)
-    command = [sys.executable, "-m", "pocketrec.cli.app", "ingest", str(tmp_path / "log"), "--dataset", str(tmp_path / "d")]
+    command = [sys.executable, "-m", "pocketrec.cli", "ingest", str(tmp_path / "log"), "--dataset", str(tmp_path / "d")]
     drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
     if drop and (not shutil.which(drop[0]) or subprocess.run([*drop, "true"], capture_output=True, check=False).returncode):
         pytest.skip("this user may read everything")

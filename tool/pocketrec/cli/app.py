@@ -15,7 +15,6 @@ from typer.core import TyperGroup
 
 import pocketrec
 from pocketrec.cli import signals
-from pocketrec.cli.malloc import keep_freed_memory
 from pocketrec.cli.options import Again, Clicks, DatasetOption, Output, fail_unless, with_options
 from pocketrec.errors import PocketrecError
 from pocketrec.gru4rec.options import DemoSettings, RankSettings, TrainSettings
@@ -260,14 +259,3 @@ def verify_data(dataset: DatasetOption = Path("dataset"), *, output: Output) -> 
     result = pocketrec.verify_data(dataset, progress=output.progress)
     output.show(result)
     fail_unless(result.passed)
-
-
-def main() -> None:
-    """The console script."""
-    keep_freed_memory(heaps=2 if sys.argv[1:2] == ["train"] else 1)
-    signals.on_sigterm()
-    sys.exit(app())
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,5 @@
+"""`python -m pocketrec.cli`: the console script."""
+
+from pocketrec.cli import main
+
+main()
