@@ -80,8 +80,8 @@ def predict(
     if not items:
         raise SettingsError("no item was named.", expected="one or more", do="--item 318")
     place.prepared()
-    index = read_items(place.items, ("item_id", "support", "title"), do=place.prep)
-    row_of_user = code_of(read_items(place.users, ["user_id"], do=place.prep).to_series(), user)
+    index = read_items(place.items, ("item_id", "support", "title"), do=place.prep_command)
+    row_of_user = code_of(read_items(place.users, ["user_id"], do=place.prep_command).to_series(), user)
     rows = [code_of(index["item_id"], item) for item in items]
     codes = np.array([0 if row is None else row + 1 for row in rows], np.int32)
     who = 0 if row_of_user is None else row_of_user + 1

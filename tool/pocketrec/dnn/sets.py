@@ -76,7 +76,7 @@ def read_sets(place: DnnDataset) -> RatingSets:
     Raises:
         DatasetError: a file is missing or is not what prep wrote.
     """
-    record, folder, do = place.prepared(), place.split, place.prep
+    record, folder, do = place.prepared(), place.split, place.prep_command
     features = {
         name: np.array(open_array(folder / f"{name}_features.npy", dtype=np.float32, do=do)) for name in ("user", "item")
     }

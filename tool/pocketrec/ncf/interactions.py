@@ -85,7 +85,7 @@ def read_interactions(place: NcfDataset) -> Interactions:
     Raises:
         DatasetError: a file is missing or is not what prep wrote.
     """
-    record, folder, do = place.prepared(), place.split, place.prep
+    record, folder, do = place.prepared(), place.split, place.prep_command
     items = np.array(open_array(folder / "train_items.npy", shape=(None,), do=do))
     starts = np.array(open_array(folder / "train_starts.npy", dtype=np.int64, shape=(None,), do=do))
     test, valid = (
@@ -108,12 +108,12 @@ def read_interactions(place: NcfDataset) -> Interactions:
 
 def user_ids(place: NcfDataset) -> pl.Series:
     """The ids that users have in the ratings, by code."""
-    return read_items(place.users, ["user_id"], do=place.prep).to_series()
+    return read_items(place.users, ["user_id"], do=place.prep_command).to_series()
 
 
 def item_ids(place: NcfDataset) -> pl.Series:
     """The ids that items have in the ratings, by code."""
-    return read_items(place.items, ["item_id"], do=place.prep).to_series()
+    return read_items(place.items, ["item_id"], do=place.prep_command).to_series()
 
 
 def popularity(interactions: Interactions) -> Int64:

@@ -88,7 +88,7 @@ class NetworkSide(Side):
         return self.model / f"{self.network_name}.tflite"
 
     @property
-    def prep(self) -> str:
+    def prep_command(self) -> str:
         """A command that makes the split; where a record knows the one that did, messages name that."""
         return repair.command_line(self.root, self.name, "prep", "RATINGS", "--fresh")
 
