@@ -22,14 +22,15 @@ from ratings import write_ratings
 EPOCH = """
 import json, sys, time
 from pathlib import Path
-import numpy as np, xxhash
+import xxhash
 from pocketrec.ncf.producer import Producer
 from pocketrec.ncf.interactions import read_interactions
 from pocketrec.ncf.layout import NcfDataset
+from pocketrec.ncf.options import NcfMakeSettings
 folder, batch_size, digested = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "digest"
 interactions = read_interactions(NcfDataset(folder))
 began = time.perf_counter()
-producer = Producer(interactions, batch_size=batch_size, epochs=1, rng=np.random.RandomState(0))
+producer = Producer(interactions, NcfMakeSettings(batch_size=batch_size, train_epochs=1, seed=0))
 ready, digest, first = time.perf_counter(), xxhash.xxh3_128(), 0.0
 for block in producer.epoch(0):
     first = first or time.perf_counter()

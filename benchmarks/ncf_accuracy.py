@@ -24,13 +24,12 @@ import numpy.typing as npt
 import typer
 
 from pocketrec.ncf import prep, train
-from pocketrec.ncf.interactions import Interactions, prepared, read_interactions
+from pocketrec.ncf.interactions import Interactions, read_interactions
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.network import read_network
-from pocketrec.ncf.options import Training
-from pocketrec.ncf.producer import Producer
+from pocketrec.ncf.options import NcfPrepSettings, NcfTrainSettings
+from pocketrec.ncf.producer import Producer, rows_to_rank
 from pocketrec.ncf.ranking import Popularity, Scorer, full, sampled
-from pocketrec.ncf.train import rows_of
 from rows import put
 
 RESULTS = Path(__file__).parent / "results" / "ncf_accuracy.csv"
@@ -99,16 +98,15 @@ class Task:
 
     def __init__(self, ratings: Path, folder: Path, on: str) -> None:
         self.data, self.folder, self.on = ratings.name, folder / on, on
-        prep.prep(ratings, self.folder, validation=on == "valid")
+        prep.prep(ratings, self.folder, NcfPrepSettings(validation=on == "valid"))
         self.interactions: Interactions = read_interactions(NcfDataset(self.folder))
 
     def row(self, model: str, settings: dict[str, Any], seed: int) -> Row:
         """Train once and judge."""
         scorer, settings = self.trained(model, settings, seed)
-        training = Training(eval_negatives=NEGATIVES, seed=seed)
-        made = {"batch_size": training.batch_size, "epochs": training.train_epochs, "eval_negatives": NEGATIVES}
-        source = Producer(self.interactions, **made, rng=np.random.RandomState(seed))
-        among = sampled(scorer, rows_of(self.interactions, source, self.on, training), TOP, ml_perf=True)
+        training = NcfTrainSettings(eval_negatives=NEGATIVES, seed=seed)
+        source = Producer(self.interactions, training)
+        among = sampled(scorer, rows_to_rank(self.interactions, source, self.on, training), TOP, ml_perf=True)
         whole = full(scorer, self.interactions, self.on, TOP)
         numbers = (round(value, 5) for value in (among.hr, among.ndcg, whole.hr, whole.ndcg))
         return Row(self.data, model, json.dumps(settings), self.on, seed, *numbers)
@@ -119,10 +117,9 @@ class Task:
             return Popularity(self.interactions), settings
         if model != "NeuMF":
             return self._factors(model, settings, seed), settings
-        place = NcfDataset(self.folder)
-        report = train.train(self.folder, **settings, eval_negatives=NEGATIVES, ml_perf=True, seed=seed)
-        network = read_network(place.network, prepared(place).content, "").network
-        return network, {**settings, "train_epochs": report.kept}
+        training = NcfTrainSettings(**settings, eval_negatives=NEGATIVES, ml_perf=True, seed=seed)
+        report = train.train(self.folder, training)
+        return read_network(NcfDataset(self.folder)).network, {**settings, "train_epochs": report.kept}
 
     def _factors(self, model: str, settings: dict[str, Any], seed: int) -> Factors:
         from implicit.cpu.als import AlternatingLeastSquares

@@ -32,7 +32,9 @@ import pocketrec.ncf.prep
 from conftest import HANG
 from ncf_support import two_camps, write_dat
 from pocketrec.dnn.layout import DnnDataset
+from pocketrec.dnn.options import DnnPrepSettings
 from pocketrec.ncf.layout import NcfDataset
+from pocketrec.ncf.options import NcfPrepSettings
 from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sources.options import ReadSettings, SynthSettings
 from pocketrec.sources.synth import synth
@@ -160,8 +162,8 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
     pocketrec.ingest(packed, aside, ReadSettings(bad_rows="set-aside", timezone="Asia/Shanghai"))
     ratings, rated = write_dat(root / "ratings.dat", two_camps()), root / "rated"
     ncf_prep, dnn_prep = ("ncf", "prep", str(ratings), "--min-ratings", "5"), ("dnn", "prep", str(ratings))
-    pocketrec.ncf.prep.prep(ratings, rated, min_ratings=3)
-    pocketrec.dnn.prep.prep(ratings, rated, split="time")
+    pocketrec.ncf.prep.prep(ratings, rated, NcfPrepSettings(min_ratings=3))
+    pocketrec.dnn.prep.prep(ratings, rated, DnnPrepSettings(split="time"))
     ncf_batches = ("ncf", "batches", "--train-epochs", "3", "--batch-size", "64", "--eval-negatives", "20")
     batches = ("batches", "--batch-size", "32")
     given: list[tuple[str, tuple[str, ...], Path]] = [

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from conftest import SHARED, call
 from dnn_support import Rated, camps, csv_of, movies_csv, with_ids, write_zip
 from pocketrec.dnn.layout import DnnDataset
+from pocketrec.dnn.options import DnnPrepSettings
 from pocketrec.dnn.prep import prep
 from pocketrec.dnn.sets import read_sets
 from pocketrec.dnn.split import RandomRoles, TimeRoles, UserRoles
@@ -31,10 +32,10 @@ LINES = camps(12, 20, 10)
 @pytest.mark.parametrize("several", [False, True])
 def test_the_sets_are_the_ratings_each_once(tmp_path: Path, split: Any, several: bool, monkeypatch: Any) -> None:
     if several:
-        monkeypatch.setattr("pocketrec.ingestion.write_parts.ROWS_A_PART", 32)
+        monkeypatch.setattr("pocketrec.ingestion.write_parts.ROWS_PER_PART", 32)
     lines = camps(25, 20, 12)
     archive = write_zip(tmp_path / "ml.zip", lines, movies=movies_csv(range(1000, 1025)))
-    report = prep(archive, tmp_path, split=split)
+    report = prep(archive, tmp_path, DnnPrepSettings(split=split))
     assert report.ingest.parts > 1 or not several
     found, train = with_ids(DnnDataset(tmp_path)), set()
     total = [rating for one in found.values() for rating in one]
@@ -71,7 +72,7 @@ def test_codes_are_given_by_the_train_set(tmp_path: Path) -> None:
     (tmp_path / "ratings.csv").write_text(csv_of([*lines, *late]))
     (tmp_path / "movies.csv").write_text(movies_csv([1, 2, 3, 4, 5, 7, 99]))
     place = DnnDataset(tmp_path)
-    report = prep(tmp_path / "ratings.csv", tmp_path, split="time", test=0.1, validation=0.0)
+    report = prep(tmp_path / "ratings.csv", tmp_path, DnnPrepSettings(split="time", test=0.1, validation=0.0))
     found = with_ids(place)
     held = [(user, item) for user, item, _ in found["test"]]
     assert all(pair in held for pair in [(1, 7), (2, None), (None, 1), (None, None)])
@@ -83,7 +84,7 @@ def test_codes_are_given_by_the_train_set(tmp_path: Path) -> None:
     sets = read_sets(place)
     assert not sets.item_features[0].any()
     assert not sets.user_features[0].any()
-    columns = json.loads((place.ratings / "features.json").read_text())
+    columns = json.loads((place.split / "features.json").read_text())
     assert columns["item"] == ["support", "year", "dated", "tagged", "Even", "Film", "Odd"]
     code = index["item_id"].to_list().index(7) + 1
     expected = [0, (1957 - 1995) / 20, 1, 0, 0, 1, 1]
@@ -103,16 +104,16 @@ def test_features_of_users_are_means_over_their_train_items(tmp_path: Path) -> N
 def test_tags_are_counted_and_the_most_frequent_can_be_features(tmp_path: Path) -> None:
     tags = "userId,movieId,tag,timestamp\n1,1000,Funny ,5\n2,1000,funny,6\n1,1001,FUNNY,7\n1,1001,slow,8\n3,1002,slow,9\n"
     archive = write_zip(tmp_path / "ml.zip", LINES, movies=movies_csv(range(1000, 1020)), tags=tags + "3,1002,dark,9\n")
-    report = prep(archive, tmp_path, tags=2)
+    report = prep(archive, tmp_path, DnnPrepSettings(tags=2))
     assert report.tags == 6
     place = DnnDataset(tmp_path)
-    columns = json.loads((place.ratings / "features.json").read_text())["item"]
+    columns = json.loads((place.split / "features.json").read_text())["item"]
     assert columns[-2:] == ["tag funny", "tag slow"]
     index = read_items(place.items, ("item_id", "tags"))
     features = dict(zip(index["item_id"], read_sets(place).item_features[1:].tolist(), strict=True))
     assert [features[item][-2:] for item in (1000, 1001, 1002, 1003)] == [[1, 0], [1, 1], [0, 1], [0, 0]]
     assert dict(zip(index["item_id"], index["tags"], strict=True))[1001] == 2
-    assert not prep(archive, tmp_path, tags=1).reused
+    assert not prep(archive, tmp_path, DnnPrepSettings(tags=1)).reused
 
 
 FORMS = {
@@ -135,7 +136,7 @@ def test_every_form_is_the_same_split(tmp_path: Path, name: str) -> None:
     else:
         path.write_text(FORMS[name])
         columns = {"session": "who", "item": "what", "time": "when", "rating": "stars"} if name == "own.csv" else None
-    prep(path, tmp_path / "other", columns=columns)
+    prep(path, tmp_path / "other", DnnPrepSettings(columns=columns))
     one, other = with_ids(DnnDataset(tmp_path / "zip")), with_ids(DnnDataset(tmp_path / "other"))
     if name == "text.csv":
         one = {key: [(f"u{u}", f"film {i}" if i else i, r) for u, i, r in rows] for key, rows in one.items()}
@@ -149,7 +150,7 @@ def test_the_same_seed_is_the_same_split_and_another_is_not(tmp_path: Path) -> N
     assert prep(log, tmp_path).reused
     assert not prep(log, tmp_path, fresh=True).reused
     assert with_ids(DnnDataset(tmp_path)) == first
-    prep(log, tmp_path, seed=43)
+    prep(log, tmp_path, DnnPrepSettings(seed=43))
     assert with_ids(DnnDataset(tmp_path)) != first
     assert verify_data(tmp_path).passed
 
@@ -207,7 +208,7 @@ def test_time_roles_begin_at_their_moment() -> None:
 def test_what_cannot_be_split_is_said(tmp_path: Path, text: str, arguments: dict[str, Any], message: str) -> None:
     (tmp_path / "ratings.csv").write_text(text)
     with pytest.raises(PocketrecError, match=message):
-        prep(tmp_path / "ratings.csv", tmp_path / "data", **arguments)
+        prep(tmp_path / "ratings.csv", tmp_path / "data", DnnPrepSettings(**arguments))
     assert not list((tmp_path / "data").rglob("*.npy"))
 
 
@@ -246,7 +247,7 @@ def test_a_zip_that_is_cut_or_holds_something_else(tmp_path: Path) -> None:
 
 def test_lines_that_are_no_ratings_can_be_set_aside(tmp_path: Path) -> None:
     (tmp_path / "ratings.csv").write_text(csv_of(LINES) + "1,2,good,3\r\n")
-    report = prep(tmp_path / "ratings.csv", tmp_path, bad_rows="set-aside")
+    report = prep(tmp_path / "ratings.csv", tmp_path, DnnPrepSettings(bad_rows="set-aside"))
     assert report.ingest.set_aside == 1
     assert report.train + report.valid + report.test == len(LINES)
 
@@ -256,9 +257,9 @@ def test_an_error_leaves_the_earlier_split_and_a_cut_file_is_named(tmp_path: Pat
     prep(log, tmp_path)
     before = with_ids(place)
     with pytest.raises(SettingsError):
-        prep(log, tmp_path, min_ratings=100)
+        prep(log, tmp_path, DnnPrepSettings(min_ratings=100))
     assert with_ids(place) == before
-    (place.ratings / "test_pairs.npy").write_bytes(b"")
+    (place.split / "test_pairs.npy").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"test_pairs\.npy is missing or cut"):
         read_sets(place)
 

@@ -4,9 +4,9 @@ structure.
 
 from __future__ import annotations
 
-import inspect
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,17 @@ from pocketrec.dnn.evaluate import evaluate
 from pocketrec.dnn.layout import DnnDataset
 from pocketrec.dnn.metrics import Accuracy, biases, measure
 from pocketrec.dnn.network import DnnSettings, Network, class_of, expected_rating, read_network
-from pocketrec.dnn.options import DnnTraining
+from pocketrec.dnn.options import DnnMeasureSettings, DnnPredictSettings, DnnPrepSettings, DnnTrainSettings
 from pocketrec.dnn.predict import predict
 from pocketrec.dnn.prep import prep
 from pocketrec.dnn.runtime import DnnModel
-from pocketrec.dnn.sets import RatingSet, prepared, read_sets
+from pocketrec.dnn.sets import RatingSet, read_sets
 from pocketrec.dnn.train import DnnTrainReport, train
 from pocketrec.dnn.verify import verify_export
 from pocketrec.errors import DatasetError, ModelError
 from pocketrec.storage.networks import NetworkFile
 from pocketrec.storage.verify_data import verify_data
+from rebuild_support import as_0_1_left_it, rebuild_each
 
 SMALL: dict[str, Any] = {
     "epochs": 6, "batch_size": 64, "embedding_size": 6, "layers": (12, 8), "learning_rate": 0.01, "regularization": 1e-4,
@@ -46,19 +47,23 @@ def prepped(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Rated(101, 1031, 4.0, 2_000_000_001),
         Rated(102, 1040, 4.0, 2_000_000_002),
     ]
-    prep(write_zip(folder / "ml.zip", [*camps(), *late], movies=movies_csv(range(1000, 1032))), folder, split="time")
+    prep(
+        write_zip(folder / "ml.zip", [*camps(), *late], movies=movies_csv(range(1000, 1032))),
+        folder,
+        DnnPrepSettings(split="time"),
+    )
     return folder
 
 
 @pytest.fixture(scope="module")
 def trained(prepped: Path) -> tuple[Path, DnnTrainReport]:
-    return prepped, train(prepped, **SMALL)
+    return prepped, train(prepped, DnnTrainSettings(**SMALL))
 
 
 @pytest.fixture(scope="module")
 def classified(prepped: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DnnTrainReport]:
     folder = copy_of(prepped, tmp_path_factory.mktemp("classes"))
-    return folder, train(folder, task="classify", **SMALL)
+    return folder, train(folder, DnnTrainSettings(task="classify", **SMALL))
 
 
 def copy_of(prepped: Path, folder: Path) -> Path:
@@ -67,8 +72,7 @@ def copy_of(prepped: Path, folder: Path) -> Path:
 
 
 def network_of(folder: Path) -> Network:
-    place = DnnDataset(folder)
-    return read_network(place.network, prepared(place).content, "").network
+    return read_network(DnnDataset(folder)).network
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -82,31 +86,31 @@ def pairs_of(settings: DnnSettings) -> tuple[np.ndarray[Any, Any], np.ndarray[An
     return users.ravel().astype(np.int32), items.ravel().astype(np.int32)
 
 
-def test_it_learns_beats_its_anchors_and_knows_when_it_has(trained: tuple[Path, DnnTrainReport]) -> None:
+def test_it_learns_beats_its_baselines_and_knows_when_it_has(trained: tuple[Path, DnnTrainReport]) -> None:
     folder, report = trained
     assert report.epochs[-1].train["rmse"] < report.epochs[0].train["rmse"]
     best = min(report.epochs, key=lambda epoch: epoch.valid.rmse)  # type: ignore[union-attr]
     assert report.kept == best.epoch
     found = evaluate(folder)
     assert found.models["dnn"].rmse < 0.8 * min(found.models[name].rmse for name in ("global mean", "user + item bias"))
-    assert evaluate(folder, on="valid").models["dnn"] == best.valid
-    assert train(folder, **SMALL).reused
+    assert evaluate(folder, DnnMeasureSettings(on="valid")).models["dnn"] == best.valid
+    assert train(folder, DnnTrainSettings(**SMALL)).reused
     assert verify_data(folder).passed
     assert list((folder / "dnn" / "model" / "summaries").iterdir())
 
 
 def test_checkpoints_have_the_epoch_in_their_names(trained: tuple[Path, DnnTrainReport]) -> None:
     names = sorted(path.name for path in DnnDataset(trained[0]).checkpoints.iterdir())
-    assert names == ["epoch-0002.npz", "epoch-0004.npz", "epoch-0006.npz"]
+    assert names == ["epoch-0002.safetensors", "epoch-0004.safetensors", "epoch-0006.safetensors"]
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(trained: tuple[Path, DnnTrainReport], tmp_path: Path) -> None:
     folder, whole = trained
     again = copy_of(folder, tmp_path)
     with pytest.raises(StoppedError):
-        train(again, **SMALL, progress=StopAt("epoch 4"))
+        train(again, DnnTrainSettings(**SMALL), progress=StopAt("epoch 4"))
     assert not DnnDataset(again).network.exists()
-    report = train(again, **SMALL)
+    report = train(again, DnnTrainSettings(**SMALL))
     assert (report.resumed, report.epochs, report.kept) == (2, whole.epochs, whole.kept)
     assert_same(folder, again)
 
@@ -114,45 +118,45 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(trained: tuple[Path, Dn
 def test_more_epochs_later_are_the_same_as_at_once(trained: tuple[Path, DnnTrainReport], tmp_path: Path) -> None:
     folder, whole = trained
     again = copy_of(folder, tmp_path)
-    assert len(train(again, **{**SMALL, "epochs": 3}).epochs) == 3
-    report = train(again, **SMALL)
+    assert len(train(again, DnnTrainSettings(**{**SMALL, "epochs": 3})).epochs) == 3
+    report = train(again, DnnTrainSettings(**SMALL))
     assert (report.resumed, report.epochs) == (3, whole.epochs)
     assert_same(folder, again)
-    fewer = train(again, **{**SMALL, "epochs": 4})
+    fewer = train(again, DnnTrainSettings(**{**SMALL, "epochs": 4}))
     assert (fewer.resumed, fewer.epochs) == (4, whole.epochs[:4])
 
 
 def test_a_damaged_checkpoint_is_passed_over(trained: tuple[Path, DnnTrainReport], tmp_path: Path) -> None:
     folder, whole = trained
     again = copy_of(folder, tmp_path)
-    train(again, **{**SMALL, "epochs": 4})
-    newest = DnnDataset(again).checkpoints / "epoch-0004.npz"
+    train(again, DnnTrainSettings(**{**SMALL, "epochs": 4}))
+    newest = DnnDataset(again).checkpoints / "epoch-0004.safetensors"
     newest.write_bytes(newest.read_bytes()[:2000])
-    report = train(again, **SMALL)
+    report = train(again, DnnTrainSettings(**SMALL))
     assert (report.resumed, report.epochs) == (2, whole.epochs)
 
 
 def test_the_same_seed_is_the_same_network_and_another_is_not(trained: tuple[Path, DnnTrainReport], tmp_path: Path) -> None:
     again = copy_of(trained[0], tmp_path)
-    train(again, **SMALL)
+    train(again, DnnTrainSettings(**SMALL))
     assert_same(trained[0], again)
-    train(again, **SMALL, seed=1)
+    train(again, DnnTrainSettings(**SMALL, seed=1))
     assert network_of(again).weights["kernel_1"].tobytes() != network_of(trained[0]).weights["kernel_1"].tobytes()
 
 
 def test_it_stops_early_and_without_validation_keeps_the_last(prepped: Path, tmp_path: Path) -> None:
     again = copy_of(prepped, tmp_path / "a")
-    report = train(again, **{**SMALL, "epochs": 60, "patience": 2, "learning_rate": 0.05})
+    report = train(again, DnnTrainSettings(**{**SMALL, "epochs": 60, "patience": 2, "learning_rate": 0.05}))
     assert report.stopped
     assert len(report.epochs) == report.kept + 2
-    prep(prepped / "ml.zip", tmp_path / "b", split="time", validation=0)
-    report = train(tmp_path / "b", **{**SMALL, "epochs": 2})
+    prep(prepped / "ml.zip", tmp_path / "b", DnnPrepSettings(split="time", validation=0))
+    report = train(tmp_path / "b", DnnTrainSettings(**{**SMALL, "epochs": 2}))
     assert (report.kept, report.epochs[-1].valid) == (2, None)
     assert "no validation set" in call("dnn", "train", "--dataset", tmp_path / "b", "--epochs", 2, *WORDS[2:])[2]
 
 
-SETTINGS = DnnSettings(7, 9, 3, 4, 0.5, 5.0, 5, (6, 4))
-CLASSES = DnnSettings(7, 9, 3, 4, 0.5, 5.0, 5, (6,), "classify", tuple(np.arange(1, 11) / 2))
+SETTINGS = DnnSettings(5, (6, 4), n_users=7, n_items=9, user_columns=3, item_columns=4, lowest=0.5, highest=5.0)
+CLASSES = replace(SETTINGS, layers=(6,), task="classify", values=tuple(np.arange(1, 11) / 2))
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, CLASSES], ids=["rate", "classify"])
@@ -254,7 +258,7 @@ def test_biases_are_those_of_least_squares_with_a_ridge() -> None:
     rng = np.random.default_rng(3)
     pairs = np.array([(u, i) for u in range(1, 6) for i in range(1, 8) if rng.random() < 0.8], np.int32)
     ratings = rng.normal(3, 1, len(pairs)).astype(np.float32)
-    settings = DnnSettings(6, 8, 1, 1, -9.0, 9.0)
+    settings = DnnSettings(n_users=6, n_items=8, user_columns=1, item_columns=1, lowest=-9.0, highest=9.0)
     design = np.zeros((len(pairs), 14))
     design[np.arange(len(pairs)), pairs[:, 0]] = 1
     design[np.arange(len(pairs)), 6 + pairs[:, 1]] = 1
@@ -275,17 +279,19 @@ def exported(trained: tuple[Path, DnnTrainReport]) -> Path:
 
 
 def test_the_exported_network_predicts_as_the_trained(exported: Path, classified: tuple[Path, DnnTrainReport]) -> None:
-    ours, theirs = (predict(exported, user=100, items=[1000, 1001, 7], tflite=tflite) for tflite in (False, True))
+    ours, theirs = (
+        predict(exported, DnnPredictSettings(tflite), user=100, items=[1000, 1001, 7]) for tflite in (False, True)
+    )
     assert [one.rating for one in ours.items] == pytest.approx([one.rating for one in theirs.items], abs=1e-4)
     assert call("dnn", "export", "--dataset", classified[0])[0] == 0
-    ours, theirs = (predict(classified[0], user=100, items=[1000], tflite=tflite) for tflite in (False, True))
+    ours, theirs = (predict(classified[0], DnnPredictSettings(tflite), user=100, items=[1000]) for tflite in (False, True))
     assert ours.items[0].probabilities == pytest.approx(theirs.items[0].probabilities, abs=1e-4)
 
 
 def test_a_model_that_is_not_what_was_trained_fails(exported: Path, tmp_path: Path) -> None:
     place = DnnDataset(exported)
     network = network_of(exported)
-    split = prepared(place).content
+    split = place.prepared().content
     other = {**network.weights, "user_features": network.weights["user_features"] + np.float32(0.1)}
     changed = NetworkFile(Network(network.settings, other), split)
     verdicts = {rung.name: rung.verdict for rung in verify_export(place.tflite, changed)}
@@ -295,7 +301,7 @@ def test_a_model_that_is_not_what_was_trained_fails(exported: Path, tmp_path: Pa
     assert verify_export(cut, changed)[0].verdict == "failed"
     with pytest.raises(ModelError):
         DnnModel(cut)
-    with pytest.raises(ModelError, match="user code 99 is none"):
+    with pytest.raises(ModelError, match="no user with code 99"):
         DnnModel(place.tflite).predict(99, np.zeros(1, np.int32))
 
 
@@ -325,13 +331,13 @@ def test_unseen_codes_are_in_the_test_and_are_measured(prepped: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train", "--layers", "0,16"], "layers is (0, 16)"),
+        (["train", "--layers", "0,16"], "layers is 0"),
         (["train", "--dropout", "1"], "dropout is 1.0"),
         (["train", "--learning-rate", "nan"], "learning_rate is nan"),
-        (["train", "--learning-rate", "1e30", *WORDS[:-2]], "the loss is no number any more"),
-        (["evaluate"], "dnn.npz is missing"),
-        (["export"], "dnn.npz is missing"),
-        (["predict", "--user", "1", "--item", "2"], "dnn.npz is missing"),
+        (["train", "--learning-rate", "1e30", *WORDS[:-2]], "the loss is nan"),
+        (["evaluate"], "dnn.safetensors is missing"),
+        (["export"], "dnn.safetensors is missing"),
+        (["predict", "--user", "1", "--item", "2"], "dnn.safetensors is missing"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_message(prepped: Path, tmp_path: Path, words: list[str], message: str) -> None:
@@ -346,15 +352,39 @@ def test_a_network_of_another_split_is_refused_and_what_is_out_of_date_is_named(
     states = {line.split()[0]: line for line in call("inspect", "--dataset", folder)[1].splitlines()[1:]}
     assert {"ingest", "dnn_prep", "dnn_train", "dnn_export"} == set(states)
     assert all("  current  " in line for line in states.values()), states
-    path = DnnDataset(folder).ratings / "train_pairs.npy"
+    path = DnnDataset(folder).split / "train_pairs.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     code, out, _ = call("verify-data", "--dataset", folder)
     assert code == 1
-    assert f"pocketrec dnn prep RATINGS --dataset {folder} --duplicates stop --min-ratings 1 --seed 42 --split time" in out
+    assert (
+        f"pocketrec dnn prep {exported / 'ml.zip'} --timezone UTC --bad-rows stop --duplicates stop --min-ratings 1" in out
+    )
     prep(folder / "ml.zip", folder)
     assert "OUT OF DATE: split has changed since" in call("inspect", "--dataset", folder)[1]
     with pytest.raises(DatasetError, match="trained on another split"):
         evaluate(folder)
+
+
+def test_each_stage_is_made_again_by_the_command_of_its_record(exported: Path, tmp_path: Path) -> None:
+    shutil.copytree(exported, tmp_path / "a dataset")
+    commands = rebuild_each(tmp_path / "a dataset", "dnn")
+    assert [words.split()[1] for words in commands] == ["prep", "prep", "export", "train"]
+
+
+def test_a_network_that_0_1_wrote_is_named_with_the_command_that_makes_it(
+    trained: tuple[Path, DnnTrainReport], tmp_path: Path
+) -> None:
+    shutil.copytree(trained[0], tmp_path / "d")
+    place = DnnDataset(tmp_path / "d")
+    old = as_0_1_left_it(place)
+    for words in (["evaluate"], ["predict", "--user", "100", "--item", "1000"], ["export"]):
+        code, _, err = call("dnn", *words, "--dataset", place.root)
+        assert code == 1
+        assert f"{place.network} is missing. The network that is there, {old}, was written by pocketrec 0.1" in err
+        assert f"To go on: pocketrec dnn train --dataset {place.root}" in err
+    assert not train(place.root, DnnTrainSettings(**SMALL)).reused
+    assert not old.exists()
+    assert_same(trained[0], place.root)
 
 
 def test_the_picture_is_drawn(exported: Path, tmp_path: Path) -> None:
@@ -377,13 +407,3 @@ def test_prep_and_train_by_the_command_line(tmp_path: Path) -> None:
     assert code == 0
     assert out.count("epoch ") >= 6
     assert "Keras model" in out
-
-
-def test_options_and_library_have_the_same_defaults() -> None:
-    from pocketrec.cli.dnn import Training
-
-    options = Training().settings()
-    assert {name: options[name] for name in DnnTraining().settings()} == DnnTraining().settings()
-    defaults = {name: one.default for name, one in inspect.signature(train).parameters.items() if name in options}
-    assert {"epochs", "patience", "layers", "embedding_size", "checkpoint_every", "task", "clean"} == set(defaults)
-    assert {name: options[name] for name in defaults} == defaults

@@ -37,11 +37,11 @@ def test_the_cases_of_the_original(scores: np.ndarray, deduplicated: bool, top: 
     assert [found.hr, found.ndcg] == pytest.approx([hr, ndcg])
 
 
-def test_the_positive_loses_ties_and_to_what_is_no_number() -> None:
+def test_the_positive_loses_ties_and_to_nan() -> None:
     assert ranks(np.array([[1.0, 1.0, 1.0], [0.0, np.nan, 1.0], [0.0, 0.0, np.nan]])).tolist() == [2, 1, 2]
 
 
-SETTINGS = NetworkSettings(4, 9, 3, (4, 5))
+SETTINGS = NetworkSettings(3, (4, 5), n_users=4, n_items=9)
 
 
 def network(seed: int, settings: NetworkSettings = SETTINGS) -> Network:
@@ -52,7 +52,7 @@ def network(seed: int, settings: NetworkSettings = SETTINGS) -> Network:
 @pytest.mark.parametrize("kind", ["neumf", "gmf", "mlp"])
 @pytest.mark.parametrize("layers", [(4,), (6, 5), (2, 3, 4, 2)])
 def test_scores_of_all_items_are_those_of_pairs_and_of_the_formula(kind: str, layers: tuple[int, ...]) -> None:
-    settings = NetworkSettings(4, 9, 3, layers, kind)  # type: ignore[arg-type]
+    settings = NetworkSettings(3, layers, kind, n_users=4, n_items=9)  # type: ignore[arg-type]
     model = network(1, settings)
     whole = model.all_items(np.arange(4, dtype=np.int32))
     pairs = model.pairs(np.repeat(np.arange(4, dtype=np.int32), 9), np.tile(np.arange(9, dtype=np.int32), 4))

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from conftest import SHARED
 from ncf_support import Expected, Rating, ratings, split_slowly, write_dat
 from pocketrec.errors import DatasetError, LogError, PocketrecError, SettingsError
-from pocketrec.ncf.interactions import Interactions, Positives, read_ids, read_interactions
+from pocketrec.ncf.interactions import Interactions, Positives, item_ids, read_interactions, user_ids
 from pocketrec.ncf.layout import NcfDataset
+from pocketrec.ncf.options import NcfPrepSettings
 from pocketrec.ncf.prep import prep
 from pocketrec.storage.verify_data import verify_data
 
@@ -28,7 +29,7 @@ LINES = [Rating(user, item, 1_000_000_000 + (user * item) % 7) for item in range
 def with_ids(place: NcfDataset) -> Expected:
     """What prep wrote, in the terms of the oracle."""
     found = read_interactions(place)
-    users, items = read_ids(place.users, "user_id").to_list(), read_ids(place.items, "item_id").to_list()
+    users, items = user_ids(place).to_list(), item_ids(place).to_list()
 
     def held(positives: Positives) -> dict[int, int]:
         return {users[user]: items[item] for user, item in zip(positives.users, positives.items, strict=True)}
@@ -41,13 +42,13 @@ def agree(lines: list[Rating], min_ratings: int, validation: bool, holdout: floa
     """Whether there is a split; it must be the oracle's."""
     expected = split_slowly(lines, min_ratings, validation, holdout)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pocketrec.ingestion.write_parts.ROWS_A_PART", 64)
-        patch.setattr("pocketrec.ncf.prep._USERS_A_BLOCK", 2)
+        patch.setattr("pocketrec.ingestion.write_parts.ROWS_PER_PART", 64)
+        patch.setattr("pocketrec.ncf.prep._USERS_PER_BLOCK", 2)
         patch.setattr("pocketrec.ingestion.ratings._BINS", 3)
         log = write_dat(Path(folder, "ratings.dat"), lines)
         protocol: dict[str, Any] = {} if holdout is None else {"split": "time", "holdout": holdout}
         try:
-            prep(log, folder, min_ratings=min_ratings, validation=validation, **protocol)
+            prep(log, folder, NcfPrepSettings(min_ratings=min_ratings, validation=validation, **protocol))
         except PocketrecError as error:
             everything = any(len(own) == len(expected.items) for own in expected.train.values())
             if expected.test and not (everything and "no negative left" in str(error)):
@@ -97,8 +98,10 @@ def test_every_form_is_the_same_split(tmp_path: Path, name: str, packed: str) ->
             archive.writestr(f"ml/{name if name != 'own.csv' else 'ratings.csv'}", text)
             archive.writestr("ml/movies.csv", "movieId,title,genres\n")
             archive.writestr("ml/tags.csv", "userId,movieId,tag,timestamp\n")
-    columns = {"session": "who", "item": "what", "time": "when"} if name == "own.csv" else None
-    report = prep(path, tmp_path / "data", columns=columns, min_ratings=2)
+    columns = (
+        {"user" if packed == "zip" else "session": "who", "item": "what", "time": "when"} if name == "own.csv" else None
+    )
+    report = prep(path, tmp_path / "data", NcfPrepSettings(columns=columns, min_ratings=2))
     assert (report.users, report.items, report.ratings, report.train, report.test) == (3, 5, 15, 12, 3)
     assert with_ids(NcfDataset(tmp_path / "data")) == split_slowly(LINES, 2, False)
 
@@ -106,36 +109,36 @@ def test_every_form_is_the_same_split(tmp_path: Path, name: str, packed: str) ->
 def test_ids_that_are_text(tmp_path: Path) -> None:
     named = "user,item,time\n" + "".join(f"u{user},film {item},{time}\n" for user, item, time in LINES)
     (tmp_path / "ratings.csv").write_text(named)
-    prep(tmp_path / "ratings.csv", tmp_path, min_ratings=2)
+    prep(tmp_path / "ratings.csv", tmp_path, NcfPrepSettings(min_ratings=2))
     place, expected = NcfDataset(tmp_path), split_slowly(LINES, 2, False)
-    assert read_ids(place.users, "user_id").to_list() == [f"u{user}" for user in expected.users]
-    assert read_ids(place.items, "item_id").to_list() == [f"film {item}" for item in expected.items]
+    assert user_ids(place).to_list() == [f"u{user}" for user in expected.users]
+    assert item_ids(place).to_list() == [f"film {item}" for item in expected.items]
 
 
 def test_parquet(tmp_path: Path) -> None:
     pl.DataFrame(LINES, schema=["user_id", "item_id", "timestamp"], orient="row").write_parquet(tmp_path / "r.parquet")
-    prep(tmp_path / "r.parquet", tmp_path, min_ratings=2)
+    prep(tmp_path / "r.parquet", tmp_path, NcfPrepSettings(min_ratings=2))
     assert with_ids(NcfDataset(tmp_path)) == split_slowly(LINES, 2, False)
 
 
 def test_a_second_run_does_nothing_and_other_settings_do_it_again(tmp_path: Path) -> None:
     log = write_dat(tmp_path / "ratings.dat", LINES)
-    assert not prep(log, tmp_path, min_ratings=2).reused
-    again = prep(log, tmp_path, min_ratings=2)
+    assert not prep(log, tmp_path, NcfPrepSettings(min_ratings=2)).reused
+    again = prep(log, tmp_path, NcfPrepSettings(min_ratings=2))
     assert again.reused
     assert again.ingest.reused
-    other = prep(log, tmp_path, min_ratings=2, validation=True)
+    other = prep(log, tmp_path, NcfPrepSettings(min_ratings=2, validation=True))
     assert (other.reused, other.ingest.reused, other.valid) == (False, True, 3)
     write_dat(log, LINES[:-1])
-    assert not prep(log, tmp_path, min_ratings=2, validation=True).ingest.reused
+    assert not prep(log, tmp_path, NcfPrepSettings(min_ratings=2, validation=True)).ingest.reused
     assert verify_data(NcfDataset(tmp_path).home).passed
 
 
 def test_duplicates_stop_or_the_first_is_kept(tmp_path: Path) -> None:
     log = write_dat(tmp_path / "ratings.dat", [*LINES, Rating(2, 3, 1_100_000_000)])
     with pytest.raises(LogError, match="user 2 has item 3 more than once"):
-        prep(log, tmp_path, min_ratings=2)
-    prep(log, tmp_path, min_ratings=2, duplicates="first")
+        prep(log, tmp_path, NcfPrepSettings(min_ratings=2))
+    prep(log, tmp_path, NcfPrepSettings(min_ratings=2, duplicates="first"))
     assert with_ids(NcfDataset(tmp_path)) == split_slowly(LINES, 2, False)
 
 
@@ -164,23 +167,23 @@ def test_duplicates_stop_or_the_first_is_kept(tmp_path: Path) -> None:
 def test_what_cannot_be_split_is_said(tmp_path: Path, text: str, arguments: dict[str, Any], message: str) -> None:
     (tmp_path / "ratings.dat").write_text(text)
     with pytest.raises(PocketrecError, match=message):
-        prep(tmp_path / "ratings.dat", tmp_path / "data", **arguments)
+        prep(tmp_path / "ratings.dat", tmp_path / "data", NcfPrepSettings(**arguments))
     assert not list((tmp_path / "data").rglob("*.npy"))
 
 
 def test_an_error_leaves_the_earlier_split(tmp_path: Path) -> None:
     log = write_dat(tmp_path / "ratings.dat", LINES)
-    prep(log, tmp_path, min_ratings=2)
+    prep(log, tmp_path, NcfPrepSettings(min_ratings=2))
     before = with_ids(NcfDataset(tmp_path))
     with pytest.raises(SettingsError):
-        prep(log, tmp_path, min_ratings=100)
+        prep(log, tmp_path, NcfPrepSettings(min_ratings=100))
     assert with_ids(NcfDataset(tmp_path)) == before
 
 
 def test_a_file_that_is_cut_is_named(tmp_path: Path) -> None:
-    prep(write_dat(tmp_path / "ratings.dat", LINES), tmp_path, min_ratings=2)
+    prep(write_dat(tmp_path / "ratings.dat", LINES), tmp_path, NcfPrepSettings(min_ratings=2))
     place = NcfDataset(tmp_path)
-    (place.interactions / "test.npy").write_bytes(b"")
+    (place.split / "test.npy").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"test\.npy is missing or cut"):
         read_interactions(place)
 

@@ -15,6 +15,7 @@ from pocketrec.errors import DatasetError, SettingsError
 from pocketrec.ncf.interactions import Interactions, Positives, read_interactions
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.negatives import Negatives
+from pocketrec.ncf.options import NcfMakeSettings
 from pocketrec.ncf.prep import prep
 from pocketrec.ncf.producer import Examples, Producer, mask_duplicates
 
@@ -39,11 +40,11 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> tuple[Interactions, np.r
 def test_the_bytes_of_the_original(
     golden: tuple[Interactions, np.random.RandomState], examples_a_block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pocketrec.ncf.producer.EXAMPLES_A_BLOCK", examples_a_block)
+    monkeypatch.setattr("pocketrec.ncf.producer.EXAMPLES_PER_BLOCK", examples_a_block)
     interactions, rng = golden
     again = np.random.RandomState()
     again.set_state(rng.get_state())
-    producer = Producer(interactions, batch_size=2048, epochs=1, rng=again)
+    producer = Producer(interactions, NcfMakeSettings(batch_size=2048, train_epochs=1), again)
     assert producer.positives == 48_373
     train, evaluation = hashlib.md5(), hashlib.md5()
     for rows in producer.evaluation_batches(4000):  # before the epoch: what lies before it in the stream is skipped
@@ -81,11 +82,11 @@ def test_the_laws_of_an_epoch(rows: list[set[int]], batch_size: int, num_neg: in
     interactions = interactions_of(rows, 15)
 
     def made() -> Producer:
-        rng = np.random.RandomState(seed)
-        return Producer(interactions, batch_size=batch_size, epochs=3, num_neg=num_neg, eval_negatives=4, rng=rng)
+        settings = NcfMakeSettings(batch_size=batch_size, train_epochs=3, num_neg=num_neg, eval_negatives=4, seed=seed)
+        return Producer(interactions, settings)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pocketrec.ncf.producer.EXAMPLES_A_BLOCK", block)
+        patch.setattr("pocketrec.ncf.producer.EXAMPLES_PER_BLOCK", block)
         epochs = [joined(made(), number) for number in (2, 0, 1)]
     in_order = made()
     for number, epoch in zip((2, 0, 1), epochs, strict=True):
@@ -107,7 +108,7 @@ def test_the_laws_of_an_epoch(rows: list[set[int]], batch_size: int, num_neg: in
 def test_epochs_differ_and_seeds_differ() -> None:
     interactions = interactions_of([set(range(0, 30, 2)), set(range(1, 30, 3))], 40)
     orders = {
-        joined(Producer(interactions, batch_size=7, epochs=2, rng=np.random.RandomState(seed)), number).items.tobytes()
+        joined(Producer(interactions, NcfMakeSettings(batch_size=7, train_epochs=2, seed=seed)), number).items.tobytes()
         for seed in (0, 1)
         for number in (0, 1)
     }
@@ -116,7 +117,7 @@ def test_epochs_differ_and_seeds_differ() -> None:
 
 def test_what_fills_the_last_evaluation_batch_weighs_nothing() -> None:
     interactions = interactions_of([{1, 2}, {3}, {4, 5, 6}], 8)
-    producer = Producer(interactions, batch_size=4, epochs=1, eval_negatives=4, rng=np.random.RandomState(1))
+    producer = Producer(interactions, NcfMakeSettings(batch_size=4, train_epochs=1, eval_negatives=4, seed=1))
     first, last = producer.evaluation_batches(10)
     assert first.users.tolist() == [0] * 5 + [1] * 5
     assert last.users.tolist() == [2] * 5 + [0] * 5
@@ -128,14 +129,14 @@ def test_what_fills_the_last_evaluation_batch_weighs_nothing() -> None:
 
 @pytest.mark.parametrize("size", [0, 3, 256, 1001])
 def test_an_evaluation_batch_that_is_no_multiple(size: int) -> None:
-    producer = Producer(interactions_of([{1}], 8), batch_size=4, epochs=1, eval_negatives=4, rng=np.random.RandomState(1))
+    producer = Producer(interactions_of([{1}], 8), NcfMakeSettings(batch_size=4, train_epochs=1, eval_negatives=4))
     with pytest.raises(SettingsError, match=rf"batch of {size:,} does not hold whole users(.|\n)*multiple of 5"):
         next(producer.evaluation_batches(size))
 
 
 def test_evaluation_rows_have_the_positive_last() -> None:
     interactions = interactions_of([{1, 2}, {3}, {4, 5, 6}], 8)
-    producer = Producer(interactions, batch_size=4, epochs=1, eval_negatives=20, rng=np.random.RandomState(1))
+    producer = Producer(interactions, NcfMakeSettings(batch_size=4, train_epochs=1, eval_negatives=20, seed=1))
     (rows,) = producer.evaluation()
     assert rows.items.shape == rows.duplicates.shape == (3, 21)
     assert rows.items[:, -1].tolist() == [0, 0, 0]
@@ -162,10 +163,3 @@ def test_an_item_twice_is_an_error() -> None:
     twice = Interactions(4, np.array([0, 2]), np.array([1, 1], np.int32), none, none)
     with pytest.raises(DatasetError, match="an item twice"):
         Negatives(twice)
-
-
-@pytest.mark.parametrize("name", ["batch_size", "epochs", "eval_negatives"])
-def test_settings_no_producer_can_have(name: str) -> None:
-    arguments = {"batch_size": 4, "epochs": 1, name: 0}
-    with pytest.raises(SettingsError, match=f"{name} is 0"):
-        Producer(interactions_of([{1}], 4), rng=np.random.RandomState(0), **arguments)

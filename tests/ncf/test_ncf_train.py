@@ -14,18 +14,26 @@ from ncf_support import two_camps, write_dat
 from pocketrec.errors import DatasetError, ModelError, SettingsError
 from pocketrec.ncf.batches import batches
 from pocketrec.ncf.evaluate import evaluate
-from pocketrec.ncf.interactions import prepared, read_interactions
+from pocketrec.ncf.interactions import read_interactions
 from pocketrec.ncf.layout import NcfDataset
-from pocketrec.ncf.network import Network, NetworkFile, NetworkSettings, read_network
-from pocketrec.ncf.options import Training
+from pocketrec.ncf.network import Network, NetworkSettings, read_network
+from pocketrec.ncf.options import (
+    NcfMakeSettings,
+    NcfPrepSettings,
+    NcfRankSettings,
+    NcfRecommendSettings,
+    NcfTrainSettings,
+)
 from pocketrec.ncf.prep import prep
 from pocketrec.ncf.producer import Examples
 from pocketrec.ncf.recommend import recommend
 from pocketrec.ncf.runtime import NcfModel
-from pocketrec.ncf.train import TrainReport, train
+from pocketrec.ncf.train import NcfTrainReport, train
 from pocketrec.ncf.verify import verify_export
+from pocketrec.storage.networks import NetworkFile
 from pocketrec.storage.verify_data import verify_data
 from pocketrec.training.epoch_runs import Checkpoints, History
+from rebuild_support import as_0_1_left_it, rebuild_each
 
 SMALL: dict[str, Any] = {
     "train_epochs": 3, "batch_size": 128, "eval_negatives": 20, "num_factors": 4, "layers": (8, 6), "learning_rate": 0.01,
@@ -35,18 +43,17 @@ SMALL: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def prepped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ncf")
-    prep(write_dat(folder / "ratings.dat", two_camps()), folder, min_ratings=5, validation=True)
+    prep(write_dat(folder / "ratings.dat", two_camps()), folder, NcfPrepSettings(min_ratings=5, validation=True))
     return folder
 
 
 @pytest.fixture(scope="module")
-def trained(prepped: Path) -> tuple[Path, TrainReport]:
-    return prepped, train(prepped, **SMALL)
+def trained(prepped: Path) -> tuple[Path, NcfTrainReport]:
+    return prepped, train(prepped, NcfTrainSettings(**SMALL))
 
 
 def weights(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
-    place = NcfDataset(folder)
-    return read_network(place.network, prepared(place).content, "").network.weights
+    return read_network(NcfDataset(folder)).network.weights
 
 
 def copy_of(prepped: Path, folder: Path) -> Path:
@@ -59,17 +66,17 @@ def assert_same(one: Path, other: Path) -> None:
     assert {name: array.tobytes() for name, array in a.items()} == {name: array.tobytes() for name, array in b.items()}
 
 
-def test_it_learns_and_knows_when_it_has(trained: tuple[Path, TrainReport]) -> None:
+def test_it_learns_and_knows_when_it_has(trained: tuple[Path, NcfTrainReport]) -> None:
     folder, report = trained
     assert [epoch.epoch for epoch in report.epochs] == [1, 2, 3]
     assert report.epochs[-1].loss < report.epochs[0].loss
     best = max((epoch for epoch in report.epochs if epoch.metrics), key=lambda epoch: epoch.metrics.ndcg)  # type: ignore[union-attr]
     assert (report.judged_on, report.kept) == ("valid", best.epoch)
-    assert train(folder, **SMALL).reused
+    assert train(folder, NcfTrainSettings(**SMALL)).reused
     assert verify_data(NcfDataset(folder).home).passed
 
 
-def test_tensorboard_has_a_curve_of_each_number(trained: tuple[Path, TrainReport]) -> None:
+def test_tensorboard_has_a_curve_of_each_number(trained: tuple[Path, NcfTrainReport]) -> None:
     from tensorflow import make_ndarray
     from tensorflow.compat.v1.train import summary_iterator  # type: ignore[import-untyped, unused-ignore]
 
@@ -96,12 +103,12 @@ def test_the_defaults_run(prepped: Path, tmp_path: Path) -> None:
     assert sorted(line.split("  ")[0].strip() for line in out.splitlines()[1:]) == ["neumf"] * 2 + ["popularity"] * 2
 
 
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(trained: tuple[Path, TrainReport], tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(trained: tuple[Path, NcfTrainReport], tmp_path: Path) -> None:
     folder, whole = trained
     again = copy_of(folder, tmp_path)
     with pytest.raises(StoppedError):
-        train(again, **SMALL, progress=StopAt("epoch 2"))
-    report = train(again, **SMALL)
+        train(again, NcfTrainSettings(**SMALL), progress=StopAt("epoch 2"))
+    report = train(again, NcfTrainSettings(**SMALL))
     assert report.resumed == 1
     assert [(epoch.loss, epoch.metrics) for epoch in report.epochs] == [
         (epoch.loss, epoch.metrics) for epoch in whole.epochs
@@ -110,39 +117,43 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(trained: tuple[Path, Tr
 
 
 def test_a_run_that_was_stopped_when_it_had_finished_is_tidied_up(
-    trained: tuple[Path, TrainReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: tuple[Path, NcfTrainReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(_: Checkpoints) -> None:
-        raise StoppedError
-
     again = copy_of(trained[0], tmp_path)
+
+    def stop(_: Checkpoints) -> None:
+        if NcfDataset(again).network.exists():
+            raise StoppedError
+
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "clear", stop)
         with pytest.raises(StoppedError):
-            train(again, **SMALL)
+            train(again, NcfTrainSettings(**SMALL))
     folder = NcfDataset(again).checkpoints
     assert list(folder.iterdir())
-    assert train(again, **SMALL).reused
+    assert train(again, NcfTrainSettings(**SMALL)).reused
     assert not folder.exists()
     with pytest.raises(StoppedError):  # another run, which is to go on later
-        train(again, **SMALL, num_neg=3, progress=StopAt("epoch 2"))
-    assert train(again, **SMALL).reused
+        train(again, NcfTrainSettings(**SMALL, num_neg=3), progress=StopAt("epoch 2"))
+    assert train(again, NcfTrainSettings(**SMALL)).reused
     assert list(folder.iterdir())
 
 
-def test_a_loop_of_its_own_on_written_epochs_comes_to_the_same(trained: tuple[Path, TrainReport], tmp_path: Path) -> None:
+def test_a_loop_of_its_own_on_written_epochs_comes_to_the_same(
+    trained: tuple[Path, NcfTrainReport], tmp_path: Path
+) -> None:
     folder, whole = trained
     again = copy_of(folder, tmp_path)
     same = {name: SMALL[name] for name in ("train_epochs", "batch_size", "eval_negatives")}
-    made = batches(again, **same, eval_batch_size=63)
+    made = batches(again, NcfMakeSettings(**same, eval_batch_size=63))
     assert made.evaluation_batches == 20
-    assert batches(again, **same, eval_batch_size=63).reused
-    report = train(again, **SMALL, keras_use_ctl=True, train_dataset_path=made.folder)
+    assert batches(again, NcfMakeSettings(**same, eval_batch_size=63)).reused
+    report = train(again, NcfTrainSettings(**SMALL, keras_use_ctl=True), train_dataset_path=made.folder)
     assert [epoch.metrics for epoch in report.epochs] == [epoch.metrics for epoch in whole.epochs]
     for name, array in weights(folder).items():
         np.testing.assert_allclose(weights(again)[name], array, rtol=1e-4, atol=1e-5, err_msg=name)
     with pytest.raises(SettingsError, match="made with num_neg 4, asked for is 3"):
-        train(again, **SMALL, num_neg=3, train_dataset_path=made.folder)
+        train(again, NcfTrainSettings(**SMALL, num_neg=3), train_dataset_path=made.folder)
 
 
 @pytest.mark.parametrize(
@@ -160,11 +171,11 @@ def test_a_loop_of_its_own_on_written_epochs_comes_to_the_same(trained: tuple[Pa
     ],
 )
 def test_how_it_is_computed_does_not_change_what_it_learns(
-    trained: tuple[Path, TrainReport], tmp_path: Path, options: dict[str, Any], exact: bool
+    trained: tuple[Path, NcfTrainReport], tmp_path: Path, options: dict[str, Any], exact: bool
 ) -> None:
     folder, whole = trained
     again = copy_of(folder, tmp_path)
-    report = train(again, **SMALL, **options)
+    report = train(again, NcfTrainSettings(**SMALL, **options))
     losses = [epoch.loss for epoch in report.epochs]
     assert losses == pytest.approx([epoch.loss for epoch in whole.epochs], rel=1e-5 if exact else 1e-3)
     for name, array in weights(folder).items():
@@ -176,7 +187,10 @@ def test_with_xla_the_step_is_compiled() -> None:
     from pocketrec.ncf.tf.trainer import Trainer
 
     for ctl in (False, True):
-        trainer = Trainer(NetworkSettings(7, 11, 3, (6, 5)), Training(batch_size=4, enable_xla=True, keras_use_ctl=ctl))
+        trainer = Trainer(
+            NetworkSettings(3, (6, 5), n_users=7, n_items=11),
+            NcfTrainSettings(batch_size=4, enable_xla=True, keras_use_ctl=ctl),
+        )
         codes, label = np.array([1, 1, 2, 3], np.int32), np.array([[1], [0], [0], [1]], np.float32)
         batch = ({"user": codes, "item": codes}, label, np.ones(4, np.float32))
         step = trainer._step if ctl else trainer.model.train_step
@@ -190,10 +204,10 @@ def test_adam_takes_the_square_of_a_rows_whole_gradient(ctl: bool, scale: float)
     """Its first step moves by the learning rate, up or down, however often a row is in the batch."""
     from pocketrec.ncf.tf.trainer import Trainer
 
-    options = Training(
+    options = NcfTrainSettings(
         batch_size=6, keras_use_ctl=ctl, learning_rate=0.01, dtype="fp16" if scale else "fp32", loss_scale=scale
     )
-    trainer = Trainer(NetworkSettings(5, 9, 4, (4, 3), "gmf"), options)
+    trainer = Trainer(NetworkSettings(4, (4, 3), "gmf", n_users=5, n_items=9), options)
     before = trainer.weights()
     users, items = np.array([0, 0, 0, 0, 1, 4], np.int32), np.array([1, 2, 3, 4, 1, 8], np.int32)
     block = Examples(users, items, np.array([1, 1, 1, 1, 0, 1], bool), np.ones(6, bool))
@@ -206,12 +220,12 @@ def test_adam_takes_the_square_of_a_rows_whole_gradient(ctl: bool, scale: float)
 def test_early_stopping_and_regularization(prepped: Path, tmp_path: Path) -> None:
     again = copy_of(prepped, tmp_path)
     options = {**SMALL, "mf_regularization": 1e-3, "mlp_regularization": (0.0, 1e-2)}
-    report = train(again, **options, early_stopping=True, hr_threshold=0.01)
+    report = train(again, NcfTrainSettings(**options, early_stopping=True, hr_threshold=0.01))
     assert len(report.epochs) == 1
     assert report.epochs[0].metrics
     assert report.epochs[0].metrics.hr >= 0.01
     held = float(np.abs(weights(again)["user"]).mean())
-    train(again, **{**options, "mf_regularization": 0.0, "train_epochs": 1})
+    train(again, NcfTrainSettings(**{**options, "mf_regularization": 0.0, "train_epochs": 1}))
     assert held < float(np.abs(weights(again)["user"]).mean())
 
 
@@ -222,7 +236,7 @@ def test_one_half_alone(prepped: Path, tmp_path: Path, model: str) -> None:
                         "--num-factors", 4, "--layers", "8,6", "--eval-negatives", 20)  # fmt: skip
     assert code == 0
     assert "popularity" in out
-    assert read_network(NcfDataset(again).network, prepared(NcfDataset(again)).content, "").network.settings.kind == model
+    assert read_network(NcfDataset(again)).network.settings.kind == model
 
 
 def test_a_run_that_is_killed_goes_on(prepped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +247,7 @@ def test_a_run_that_is_killed_goes_on(prepped: Path, tmp_path: Path, monkeypatch
     def write_and_copy(self: Checkpoints, history: History, trainer: Any) -> None:
         write(self, history, trainer)
         if len(history.epochs) == 2:
-            (one / "ncf" / "model" / "neumf.npz.incomplete").write_bytes(b"half")
+            (one / "ncf" / "model" / "neumf.safetensors.incomplete").write_bytes(b"half")
             shutil.copytree(one, other)
 
     command = ["ncf", "train", "--batch-size", 128, "--train-epochs", 4, "--num-factors", 4, "--layers", "8,6",
@@ -253,7 +267,7 @@ def test_keras_lite_and_numpy_agree(kind: str) -> None:
     from pocketrec.ncf.tf.keras_model import build, set_weights, weights_of
     from pocketrec.ncf.tf.lite_model import LiteNetwork
 
-    settings = NetworkSettings(7, 11, 3, (6, 5, 4), kind)  # type: ignore[arg-type]
+    settings = NetworkSettings(3, (6, 5, 4), kind, n_users=7, n_items=11)  # type: ignore[arg-type]
     rng = np.random.default_rng(2)
     model = build(settings)
     assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == settings.parameters
@@ -270,23 +284,23 @@ def test_keras_lite_and_numpy_agree(kind: str) -> None:
 
 
 def test_the_size_that_the_original_has_on_ml_1m() -> None:
-    assert NetworkSettings(6040, 3706).parameters == 392_601
+    assert NetworkSettings(n_users=6040, n_items=3706).parameters == 392_601
 
 
-def test_evaluation_reports_both_rankings_beside_popularity(trained: tuple[Path, TrainReport]) -> None:
+def test_evaluation_reports_both_rankings_beside_popularity(trained: tuple[Path, NcfTrainReport]) -> None:
     folder, report = trained
-    found = evaluate(folder, on="valid", ml_perf=False)
+    found = evaluate(folder, NcfRankSettings(on="valid", ml_perf=False))
     kept = report.epochs[report.kept - 1].metrics
     assert found.network.sampled == kept
     assert found.popularity.sampled == report.popularity
     assert found.network.full
     assert found.popularity.full
     assert found.network.full.ndcg <= found.network.sampled.ndcg + 0.2
-    assert evaluate(folder, full_ranking=False).network.full is None
+    assert evaluate(folder, NcfRankSettings(full=False)).network.full is None
 
 
 @pytest.fixture(scope="module")
-def exported(trained: tuple[Path, TrainReport]) -> Path:
+def exported(trained: tuple[Path, NcfTrainReport]) -> Path:
     code, out, _ = call("ncf", "export", "--dataset", trained[0])
     assert code == 0, out
     assert "Verified: 7 of 7 rungs passed" in out
@@ -295,7 +309,10 @@ def exported(trained: tuple[Path, TrainReport]) -> Path:
 
 def test_the_exported_network_recommends_as_the_trained(exported: Path) -> None:
     for user in (100, 101, 159):
-        ours, theirs = recommend(exported, user=user, top=5), recommend(exported, user=str(user), top=5, tflite=True)
+        ours, theirs = (
+            recommend(exported, NcfRecommendSettings(top=5), user=user),
+            recommend(exported, NcfRecommendSettings(top=5, tflite=True), user=str(user)),
+        )
         assert [one.item for one in ours.items] == [one.item for one in theirs.items]
         rated = {line.item for line in two_camps() if line.user == user}
         assert not rated & {one.item for one in ours.items}
@@ -308,7 +325,7 @@ def test_the_exported_network_recommends_as_the_trained(exported: Path) -> None:
 
 def test_a_model_that_is_not_what_was_trained_fails(exported: Path, tmp_path: Path) -> None:
     place = NcfDataset(exported)
-    trained = read_network(place.network, prepared(place).content, "")
+    trained = read_network(place)
     interactions = read_interactions(place)
     other = {**trained.network.weights, "bias_out": trained.network.weights["bias_out"] + 1}
     changed = NetworkFile(Network(trained.network.settings, other), trained.split)
@@ -328,12 +345,12 @@ def test_a_model_that_is_not_what_was_trained_fails(exported: Path, tmp_path: Pa
         (["train", "--eval-batch-size", "256"], "a multiple of 1,000, such as 1,000 or 2,000"),
         (["train", "--learning-rate", "0"], "learning_rate is 0"),
         (["train", "--mlp-regularization", "0,1"], "2 numbers for 4 layers"),
-        (["train", "--hr-threshold", "nan"], "hr_threshold is nan"),
+        (["train", "--epsilon", "nan"], "epsilon is nan"),
         (["batches", "--eval-batch-size", "1500"], "does not hold whole users"),
         (["recommend", "--user", "7"], "user 7 is not among the 60 users"),
         (["recommend", "--user", "100", "--top", "99"], "1 to 32, the items that the user has not rated"),
-        (["evaluate"], "neumf.npz is missing"),
-        (["export"], "neumf.npz is missing"),
+        (["evaluate"], "neumf.safetensors is missing"),
+        (["export"], "neumf.safetensors is missing"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_message(prepped: Path, tmp_path: Path, words: list[str], message: str) -> None:
@@ -350,14 +367,60 @@ def test_a_damaged_file_and_what_is_out_of_date_are_named_with_their_command(exp
     states = {line.split()[0]: line for line in out.splitlines()[1:]}
     assert {"ingest", "ncf_prep", "ncf_train", "ncf_export"} == set(states)
     assert all("  current  " in line for line in states.values()), out
-    path = NcfDataset(folder).interactions / "train_items.npy"
+    path = NcfDataset(folder).split / "train_items.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     code, out, _ = call("verify-data", "--dataset", folder)
     assert code == 1
-    assert f"pocketrec ncf prep RATINGS --dataset {folder} " in out
-    assert "--min-ratings 5 --split leave-one-out --validation --fresh" in out
-    prep(folder / "ratings.dat", folder, min_ratings=4)
+    assert f"pocketrec ncf prep {exported / 'ratings.dat'} --timezone UTC --bad-rows stop " in out
+    assert f"--min-ratings 5 --split leave-one-out --holdout 0.1 --validation --fresh --dataset {folder}" in out
+    prep(folder / "ratings.dat", folder, NcfPrepSettings(min_ratings=4))
     assert "OUT OF DATE: split has changed since" in call("inspect", "--dataset", folder)[1]
+
+
+def test_each_stage_is_made_again_by_the_command_of_its_record(exported: Path, tmp_path: Path) -> None:
+    shutil.copytree(exported, tmp_path / "a dataset")
+    sizes = {name: SMALL[name] for name in ("train_epochs", "batch_size", "eval_negatives")}
+    batches(tmp_path / "a dataset", NcfMakeSettings(**sizes, eval_batch_size=63))
+    commands = rebuild_each(tmp_path / "a dataset", "ncf")
+    assert [" ".join(words.split()[:2]) for words in commands] == ["ncf prep"] * 1 + [
+        "ncf batches", "ncf prep", "ncf export", "ncf train",
+    ]  # fmt: skip
+    assert all(
+        words.split()[-1] == {"train": "--clean", "export": "export"}.get(words.split()[1], "--fresh") for words in commands
+    )
+
+
+def test_a_network_that_0_1_wrote_is_named_with_the_command_that_makes_it(
+    trained: tuple[Path, NcfTrainReport], tmp_path: Path
+) -> None:
+    shutil.copytree(trained[0], tmp_path / "d")
+    place = NcfDataset(tmp_path / "d")
+    old = as_0_1_left_it(place)
+    for words in (["evaluate"], ["recommend", "--user", "100"], ["export"]):
+        code, _, err = call("ncf", *words, "--dataset", place.root)
+        assert code == 1
+        assert f"{place.network} is missing. The network that is there, {old}, was written by pocketrec 0.1" in err
+        assert f"To go on: pocketrec ncf train --dataset {place.root}" in err
+    report = train(place.root, NcfTrainSettings(**SMALL))
+    assert not report.reused
+    assert not old.exists()
+    assert_same(trained[0], place.root)
+
+
+@pytest.mark.parametrize("name", ["recommend", "evaluate"])
+def test_a_damaged_network_is_named_with_its_command(
+    trained: tuple[Path, NcfTrainReport], tmp_path: Path, name: str
+) -> None:
+    shutil.copytree(trained[0], tmp_path / "d")
+    place = NcfDataset(tmp_path / "d")
+    content = bytearray(place.network.read_bytes())
+    content[-1] ^= 1
+    place.network.write_bytes(content)
+    code, _, err = call("ncf", name, "--dataset", place.root, *(["--user", "100"] if name == "recommend" else []))
+    assert code == 1
+    assert f"{place.network} cannot be read" in err
+    assert "--num-factors 4 --layers 8,6" in err
+    assert f"--clean --dataset {place.root}" in err
 
 
 def test_without_a_split_the_command_that_makes_one_is_named(tmp_path: Path) -> None:
@@ -366,10 +429,10 @@ def test_without_a_split_the_command_that_makes_one_is_named(tmp_path: Path) -> 
     assert f"pocketrec ncf prep RATINGS --dataset {tmp_path}" in err
 
 
-def test_a_network_of_another_split_is_refused(trained: tuple[Path, TrainReport], tmp_path: Path) -> None:
+def test_a_network_of_another_split_is_refused(trained: tuple[Path, NcfTrainReport], tmp_path: Path) -> None:
     folder = tmp_path / "other"
     shutil.copytree(trained[0], folder)
-    prep(folder / "ratings.dat", folder, min_ratings=5)
+    prep(folder / "ratings.dat", folder, NcfPrepSettings(min_ratings=5))
     with pytest.raises(DatasetError, match="trained on another split"):
         evaluate(folder)
     interactions = read_interactions(NcfDataset(folder))

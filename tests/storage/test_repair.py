@@ -20,6 +20,7 @@ import pocketrec
 from conftest import call
 from ncf_support import Rating, write_dat
 from pocketrec.ncf.batches import batches as ncf_batches
+from pocketrec.ncf.options import NcfMakeSettings, NcfPrepSettings
 from pocketrec.ncf.prep import prep as ncf_prep
 from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sources.options import SynthSettings
@@ -64,8 +65,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pocketrec.prep(
         root / "LOG", root / "d", batching=BatchSettings(batch_size=16), splitting=SplitSettings(holdout=2 * 86400.0)
     )
-    ncf_prep(root / "RATINGS", root / "d", min_ratings=2)
-    ncf_batches(root / "d", train_epochs=1, eval_negatives=9)
+    ncf_prep(root / "RATINGS", root / "d", NcfPrepSettings(min_ratings=2))
+    ncf_batches(root / "d", NcfMakeSettings(train_epochs=1, eval_negatives=9))
     return root
 
 

@@ -67,8 +67,9 @@ class Rule:
 
 def _number(limit: float) -> str:
     """A limit as people write it: 2^63 for a large power of two."""
-    large = isinstance(limit, int) and limit > 2**31 and limit & (limit - 1) == 0
-    return f"2^{limit.bit_length() - 1}" if large else f"{limit:g}"  # type: ignore[union-attr]
+    if isinstance(limit, int) and limit > 2**31 and limit & (limit - 1) == 0:
+        return f"2^{limit.bit_length() - 1}"
+    return f"{limit:g}"
 
 
 def setting(default: Any, help: str, **rule: Any) -> Any:
@@ -132,8 +133,8 @@ def _fit(name: str, value: Any, hint: Any, rule: Rule) -> Any:
             raise SettingsError(f"{name} is {value!r}.", expected=" or ".join(map(str, get_args(given))))
         return value
     if given in (int, float):
-        kind = Integral if given is int else Real
-        fits = isinstance(value, kind) and not isinstance(value, bool) and rule.allows(value)
+        fits = isinstance(value, Integral if given is int else Real) and not isinstance(value, bool)
+        fits = fits and rule.allows(int(value) if given is int else float(value))
         if not fits:
             what = {int: "a whole number", float: "a number"}[given]
             raise SettingsError(f"{name} is {value!r}.", expected=f"{what}, {rule.expected}" if rule.expected else what)

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import pocketrec
-from pocketrec.cli import signals
+from pocketrec.cli import dnn, ncf, signals
 from pocketrec.cli.options import Again, Clicks, DatasetOption, Output, fail_unless, with_options
 from pocketrec.errors import PocketrecError
 from pocketrec.gru4rec.options import DemoSettings, RankSettings, TrainSettings
@@ -62,8 +62,8 @@ app = typer.Typer(
     help="Click logs that do not fit in memory, into training batches, into recommenders that keep learning on a phone.",
 )
 
-# app.add_typer(ncf.app, name="ncf")
-# app.add_typer(dnn.app, name="dnn")
+app.add_typer(ncf.app, name="ncf")
+app.add_typer(dnn.app, name="dnn")
 
 
 @app.callback(invoke_without_command=True)

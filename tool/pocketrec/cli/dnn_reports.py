@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pocketrec.cli.rating_reports import left_out
 from pocketrec.cli.reports import done, remarks, results
 from pocketrec.dnn.evaluate import DnnEvaluateReport
 from pocketrec.dnn.metrics import Accuracy
@@ -24,10 +25,7 @@ def _(result: DnnPrepReport) -> Iterable[str]:
 
 @remarks.register
 def _(result: DnnPrepReport) -> Iterable[str]:
-    if left := result.ingest.rows - result.train - result.valid - result.test:
-        yield f"  {left:,} ratings left out, of users with too few, or given twice"
-    if result.ingest.set_aside:
-        yield f"  {result.ingest.set_aside:,} lines set aside in {result.ingest.rejects}"
+    yield from left_out(result.ingest, result.train + result.valid + result.test)
     if result.genres:
         yield f"  movies.csv: {result.genres:,} genres, and years; tags.csv: {result.tags:,} tags"
     else:

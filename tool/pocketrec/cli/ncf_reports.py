@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pocketrec.cli.rating_reports import left_out
 from pocketrec.cli.reports import done, remarks, results
 from pocketrec.ncf.batches import NcfBatchesReport
 from pocketrec.ncf.evaluate import NcfEvaluateReport
 from pocketrec.ncf.prep import NcfPrepReport
 from pocketrec.ncf.ranking import Metrics
-from pocketrec.ncf.recommend import RecommendReport
-from pocketrec.ncf.train import TOP, TrainReport
+from pocketrec.ncf.recommend import NcfRecommendReport
+from pocketrec.ncf.train import TOP, NcfTrainReport
 from pocketrec.storage.space import size
 
 
@@ -25,10 +26,7 @@ def _(result: NcfPrepReport) -> Iterable[str]:
 
 @remarks.register
 def _(result: NcfPrepReport) -> Iterable[str]:
-    if left := result.ingest.rows - result.ratings:
-        yield f"  {left:,} ratings left out, of users with too few, or given twice"
-    if result.ingest.set_aside:
-        yield f"  {result.ingest.set_aside:,} lines set aside in {result.ingest.rejects}"
+    yield from left_out(result.ingest, result.ratings)
     if result.cold:
         yield f"  {result.cold:,} test positives are items that nobody has in the train set"
 
@@ -41,7 +39,7 @@ def _(result: NcfBatchesReport) -> Iterable[str]:
 
 
 @results.register
-def _(result: TrainReport) -> Iterable[str]:
+def _(result: NcfTrainReport) -> Iterable[str]:
     for epoch in result.epochs:
         judged = f"  {_metrics(epoch.metrics, TOP)}" if epoch.metrics else ""
         speed = f"  {epoch.examples_a_second:,.0f} examples/s" if epoch.examples_a_second else ""
@@ -53,7 +51,7 @@ def _(result: TrainReport) -> Iterable[str]:
 
 
 @remarks.register
-def _(result: TrainReport) -> Iterable[str]:
+def _(result: NcfTrainReport) -> Iterable[str]:
     if result.resumed:
         yield f"  went on after epoch {result.resumed} of a run that had been stopped"
 
@@ -70,13 +68,13 @@ def _(result: NcfEvaluateReport) -> Iterable[str]:
 
 
 @results.register
-def _(result: RecommendReport) -> Iterable[str]:
+def _(result: NcfRecommendReport) -> Iterable[str]:
     for one in result.items:
         yield str(one.item)
 
 
 @remarks.register
-def _(result: RecommendReport) -> Iterable[str]:
+def _(result: NcfRecommendReport) -> Iterable[str]:
     yield f"  {result.seen:,} items that user {result.user} has rated are left out"
 
 

@@ -29,7 +29,7 @@ from pocketrec.storage.inspect import InspectReport
 from pocketrec.storage.layout import SPLITS
 from pocketrec.storage.space import size
 from pocketrec.storage.verify_data import VerifyDataReport
-from pocketrec.training.export import PlainExportReport
+from pocketrec.training.export import FrozenExportReport
 
 SET_NAMES = {"train_tr": "train", "train_valid": "valid", "test": "test"}
 
@@ -166,7 +166,7 @@ def _(result: VerifyReport) -> Iterable[str]:
 
 
 @results.register
-def _(result: PlainExportReport) -> Iterable[str]:
+def _(result: FrozenExportReport) -> Iterable[str]:
     yield done(result.reused, f"Model: {result.path}, {size(result.bytes)}, {result.parameters:,} parameters")
     yield from ladder(result.rungs)
     failed = [rung.name for rung in result.rungs if rung.verdict == "failed"]

@@ -1,4 +1,4 @@
-"""`pocketrec dnn evaluate`: how far the trained network's ratings are from those given, beside two anchors."""
+"""`pocketrec dnn evaluate`: how far the trained network's ratings are from those given, beside two baselines."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pocketrec.dnn.layout import DnnDataset
-from pocketrec.dnn.metrics import Accuracy, anchors, measure
+from pocketrec.dnn.metrics import Accuracy, baselines, measure
 from pocketrec.dnn.network import Network, read_network
-from pocketrec.dnn.sets import RatingSet, prepared, read_sets
+from pocketrec.dnn.options import DnnMeasureSettings
+from pocketrec.dnn.sets import RatingSet, read_sets
 from pocketrec.errors import require
 from pocketrec.progress import SILENT, Progress
 from pocketrec.storage.manifest import read_records
@@ -24,7 +25,7 @@ class DnnEvaluateReport:
         ratings: in the set.
         task: of the network.
         epochs: that the network was trained for.
-        learned_from: the sets that the anchors' numbers come from.
+        learned_from: the sets that the baselines' numbers come from.
         models: by name, the network first.
         picture: where it was drawn, if it was asked for.
         seconds: wall time.
@@ -41,40 +42,49 @@ class DnnEvaluateReport:
 
 
 def evaluate(
-    dataset: Path | str = "dataset", *, on: str = "test", picture: Path | str | None = None, progress: Progress = SILENT
+    dataset: Path | str = "dataset",
+    settings: DnnMeasureSettings = DnnMeasureSettings(),
+    *,
+    picture: Path | str | None = None,
+    progress: Progress = SILENT,
 ) -> DnnEvaluateReport:
     """Predict a set with the network of `dnn train`; neither TensorFlow nor LiteRT is needed.
 
-    For the test the anchors learn from train and validation set, which is more than the network has: it needs the second
+    For the test the baselines learn from train and validation set, which is more than the network has: it needs the second
     one to know when to stop.
 
     Args:
         dataset: the dataset folder.
-        on: test, or valid while settings are still being chosen, or train.
+        settings: the set.
         picture: a png to draw, of the training's losses and the predictions of this set.
         progress: told about ratings.
 
     Raises:
-        DatasetError: there is no split or no network for it.
-        SettingsError: there is no such set, or it is empty.
+        DatasetError: there is no split, or the network is of another one.
+        ModelError: there is no network, or its file is damaged.
+        SettingsError: the set is empty.
         MissingExtraError: a picture is asked for, and matplotlib is not installed.
     """
-    began, place = time.perf_counter(), DnnDataset(Path(dataset))
-    split = prepared(place).content
-    trained = read_network(place.network, split, f"pocketrec dnn train --dataset {place.root}")
-    sets = read_sets(place)
-    rows, settings = sets.rows(on), trained.network.settings
+    began, place, on = time.perf_counter(), DnnDataset(Path(dataset)), settings.on
+    trained, sets = read_network(place), read_sets(place)
+    rows, shape = sets.rows(on), trained.network.settings
     learned_from = ("train", "valid") if on == "test" else ("train",)
-    with progress.task("evaluate", len(rows) * (3 if settings.task == "rate" else 4), "ratings") as advance:
-        models = {"dnn": measure(settings, rows, trained.network.outputs, advance)}
-        for name, predict in anchors(settings, sets, learned_from).items():
-            models[name] = measure(settings, rows, predict, advance)
+    with progress.task("evaluate", len(rows) * (3 if shape.task == "rate" else 4), "ratings") as advance:
+        models = {"dnn": measure(shape, rows, trained.network.outputs, advance)}
+        for name, predict in baselines(shape, sets, learned_from).items():
+            models[name] = measure(shape, rows, predict, advance)
     if picture is not None:
         _draw(Path(picture), place, trained.network, rows, on)
     return DnnEvaluateReport(
-        on, len(rows), settings.task, trained.epochs, learned_from, models, Path(picture) if picture else None,
-        time.perf_counter() - began,
-    )  # fmt: skip
+        on=on,
+        ratings=len(rows),
+        task=shape.task,
+        epochs=trained.epochs,
+        learned_from=learned_from,
+        models=models,
+        picture=Path(picture) if picture else None,
+        seconds=time.perf_counter() - began,
+    )
 
 
 def _draw(path: Path, place: DnnDataset, network: Network, rows: RatingSet, on: str) -> None:

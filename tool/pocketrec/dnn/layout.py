@@ -6,44 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from pocketrec.storage.layout import Side
+from pocketrec.storage.networks import NetworkSide
 
 
 @dataclass(frozen=True)
-class DnnDataset(Side):
-    """The side of a dataset folder that the rating DNN has."""
+class DnnDataset(NetworkSide):
+    """The side of a dataset folder that the rating DNN has. It need not exist yet.
+
+    The split is {train,valid,test}_{pairs,ratings}.npy, {user,item}_features.npy, features.json, users.parquet and
+    items.parquet; the item index has title, year, genres and tags besides. Code 0 is that of unknown users and items.
+    """
 
     name: ClassVar[str] = "dnn"
-
-    @property
-    def ratings(self) -> Path:
-        """The split: {train,valid,test}_{pairs,ratings}.npy, {user,item}_features.npy, users.parquet, items.parquet."""
-        return self.final / "ratings"
-
-    @property
-    def users(self) -> Path:
-        """The user index: user_id, user_idx, support (train rows); code 0 is nobody's."""
-        return self.ratings / "users.parquet"
-
-    @property
-    def items(self) -> Path:
-        """The item index: item_id, item_idx, support, title, year, genres, tags; code 0 is nothing's."""
-        return self.ratings / "items.parquet"
-
-    @property
-    def network(self) -> Path:
-        """The trained weights and what they belong to."""
-        return self.model / "dnn.npz"
+    split_name: ClassVar[str] = "ratings"
+    network_name: ClassVar[str] = "dnn"
 
     @property
     def keras(self) -> Path:
-        """The same network as a whole Keras model."""
+        """The trained network as a whole Keras model."""
         return self.model / "dnn.keras"
-
-    @property
-    def tflite(self) -> Path:
-        """The exported network."""
-        return self.model / "dnn.tflite"
 
     @property
     def picture(self) -> Path:

@@ -1,4 +1,4 @@
-"""How far predictions are from ratings, and the anchors beside them: the global mean, and biases of users and items."""
+"""How far predictions are from ratings, and the baselines beside them: the global mean, and biases of users and items."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Accuracy:
         rmse: root of the mean squared error, in stars, of ratings within those that are given.
         mae: mean absolute error, in stars.
         accuracy: share of ratings whose class is met; None with the task `rate`.
-        cross_entropy: mean, in nats; None with the task `rate`, and of anchors, which have no probabilities.
+        cross_entropy: mean, in nats; None with the task `rate`, and of baselines, which have no probabilities.
     """
 
     rmse: float
@@ -41,9 +41,9 @@ def measure(settings: DnnSettings, rows: RatingSet, predict: Predict, advance: A
     """Predict a set, a block at a time.
 
     Args:
-        settings: of the network that predicts, or that an anchor stands beside.
+        settings: of the network that predicts, or that a baseline stands beside.
         rows: not empty.
-        predict: outputs of a network, or the ratings of an anchor.
+        predict: outputs of a network, or the ratings of a baseline.
         advance: told about ratings.
     """
     squared = absolute = right = nats = 0.0
@@ -77,8 +77,8 @@ def _nats(outputs: Float32, classes: Int32) -> float:
     return float((total - outputs[np.arange(len(classes)), classes]).sum(dtype=np.float64))
 
 
-def anchors(settings: DnnSettings, sets: RatingSets, learn_from: Sequence[str]) -> dict[str, Predict]:
-    """The anchors by name.
+def baselines(settings: DnnSettings, sets: RatingSets, learn_from: Sequence[str]) -> dict[str, Predict]:
+    """The baselines by name.
 
     Args:
         settings: of the network beside them.

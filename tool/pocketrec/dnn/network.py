@@ -14,23 +14,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.errors import SettingsError, check_choice
+from pocketrec.dnn.layout import DnnDataset
+from pocketrec.dnn.options import NetworkShape
+from pocketrec.errors import SettingsError
 from pocketrec.schema import Float32, Int32
-from pocketrec.storage.networks import Arrays, NetworkFile, read_network_file
+from pocketrec.settings import Rule, setting
+from pocketrec.storage.networks import NetworkFile
+from pocketrec.storage.networks import read_network as read_network_of
+from pocketrec.storage.tensors import Tensors
 
-Task = Literal["rate", "classify"]
-PAIRS_A_BLOCK = 1 << 15
+PAIRS_PER_BLOCK = 1 << 15
+
+
+def _given(help: str, least: float | None = None) -> Any:
+    """A setting that is always given: it follows from the data."""
+    return field(kw_only=True, metadata={"rule": Rule(help, least=least)})
 
 
 @dataclass(frozen=True)
-class DnnSettings:
+class DnnSettings(NetworkShape):
     """What a network is made of.
 
     Attributes:
@@ -38,33 +46,24 @@ class DnnSettings:
         n_items: codes of items, 0 among them.
         user_columns: features of a user.
         item_columns: features of an item.
-        lowest: rating that is given.
-        highest: rating that is given.
-        embedding_size: width of both embeddings.
-        layers: widths of the dense layers.
-        task: rate or classify.
+        lowest: rating of the train set.
+        highest: rating of the train set.
         values: the rating of each class, ascending; none with the task `rate`.
 
     Raises:
         SettingsError: a setting no network can have.
     """
 
-    n_users: int
-    n_items: int
-    user_columns: int
-    item_columns: int
-    lowest: float
-    highest: float
-    embedding_size: int = 64
-    layers: tuple[int, ...] = (128, 64)
-    task: Task = "rate"
-    values: tuple[float, ...] = ()
+    n_users: int = _given("Codes of users.", least=1)
+    n_items: int = _given("Codes of items.", least=1)
+    user_columns: int = _given("Features of a user.", least=0)
+    item_columns: int = _given("Features of an item.", least=0)
+    lowest: float = _given("Lowest rating.")
+    highest: float = _given("Highest rating.")
+    values: tuple[float, ...] = setting((), "The rating of each class.")
 
     def __post_init__(self) -> None:
-        check_choice("task", self.task, Task)
-        for name, widths in (("embedding_size", (self.embedding_size,)), ("layers", self.layers)):
-            if not widths or min(widths) < 1:
-                raise SettingsError(f"{name} is {getattr(self, name)}.", expected="numbers of 1 or more")
+        super().__post_init__()
         if self.task == "classify" and len(self.values) < 2:
             raise SettingsError(
                 "the ratings have no classes.", expected="2 to 100 different ratings, such as half stars", do="--task rate"
@@ -110,7 +109,7 @@ class Network:
         weights: by the names of `settings.shapes`, in any float type.
         """
         self.settings = settings
-        self.weights: Arrays = {name: np.asarray(weights[name], np.float32) for name in settings.shapes}
+        self.weights: Tensors = {name: np.asarray(weights[name], np.float32) for name in settings.shapes}
 
     def outputs(self, users: Int32, items: Int32) -> Float32:
         """What comes out for users and items side by side, float32 (n, outputs)."""
@@ -150,10 +149,10 @@ def class_of(settings: DnnSettings, ratings: Float32) -> Int32:
 
 
 def _blocks(users: Int32, items: Int32) -> Iterator[tuple[Int32, Int32]]:
-    for first in range(0, len(users), PAIRS_A_BLOCK):
-        yield users[first : first + PAIRS_A_BLOCK], items[first : first + PAIRS_A_BLOCK]
+    for first in range(0, len(users), PAIRS_PER_BLOCK):
+        yield users[first : first + PAIRS_PER_BLOCK], items[first : first + PAIRS_PER_BLOCK]
 
 
-def read_network(path: Path, split: str, do: str) -> NetworkFile[Network]:
-    """A network for a split; see `stored.read_network_file`."""
-    return read_network_file(path, DnnSettings, Network, split=split, train="dnn train", do=do)
+def read_network(place: DnnDataset) -> NetworkFile[Network]:
+    """The trained network of a dataset; the errors are those of `storage.networks.read_network`."""
+    return read_network_of(place, DnnSettings, Network)

@@ -10,10 +10,10 @@ import numpy as np
 
 from pocketrec.dnn.layout import DnnDataset
 from pocketrec.dnn.network import expected_rating, read_network
-from pocketrec.dnn.sets import prepared
+from pocketrec.dnn.options import DnnPredictSettings
 from pocketrec.errors import SettingsError
 from pocketrec.ingestion.ratings import code_of
-from pocketrec.schema import Int32
+from pocketrec.schema import Float32, Int32
 from pocketrec.storage.item_index import read_items
 
 
@@ -54,38 +54,43 @@ class DnnPredictReport:
 
 
 def predict(
-    dataset: Path | str = "dataset", *, user: int | str, items: Sequence[int | str], tflite: bool = False, threads: int = 2
+    dataset: Path | str = "dataset",
+    settings: DnnPredictSettings = DnnPredictSettings(),
+    *,
+    user: int | str,
+    items: Sequence[int | str],
+    threads: int = 2,
 ) -> DnnPredictReport:
     """The rating that is expected of a user for items.
 
     Args:
         dataset: the dataset folder.
+        settings: what is asked.
         user: the id in the ratings; one that is not there is predicted by code 0.
         items: ids in the ratings or in movies.csv; others are predicted by code 0.
-        tflite: ask the exported model, on LiteRT, instead of the trained network.
         threads: of LiteRT's interpreter.
 
     Raises:
-        DatasetError: there is no split, or no network for it.
+        DatasetError: there is no split, or the network is of another one.
+        ModelError: there is no network, or its file is damaged.
         SettingsError: no item was named.
         MissingExtraError: LiteRT is not installed.
     """
     place = DnnDataset(Path(dataset))
-    split = prepared(place).content
     if not items:
         raise SettingsError("no item was named.", expected="one or more", do="--item 318")
-    do = f"pocketrec dnn prep RATINGS --dataset {place.root} --fresh"
-    index = read_items(place.items, ("item_id", "support", "title"), do=do)
-    place_of_user = code_of(read_items(place.users, ["user_id"], do=do).to_series(), user)
-    places = [code_of(index["item_id"], item) for item in items]
-    codes = np.array([0 if one is None else one + 1 for one in places], np.int32)
-    who = 0 if place_of_user is None else place_of_user + 1
-    ratings, odds = (_asked_of_tflite if tflite else _asked_of_network)(place, split, who, codes, threads)
+    place.prepared()
+    index = read_items(place.items, ("item_id", "support", "title"), do=place.prep_command)
+    row_of_user = code_of(read_items(place.users, ["user_id"], do=place.prep_command).to_series(), user)
+    rows = [code_of(index["item_id"], item) for item in items]
+    codes = np.array([0 if row is None else row + 1 for row in rows], np.int32)
+    who = 0 if row_of_user is None else row_of_user + 1
+    answers = _asked_of_tflite(place, who, codes, threads) if settings.tflite else _asked_of_network(place, who, codes)
     found = tuple(
-        _prediction(str(item), index.row(one, named=True) if one is not None else None, float(rating), odd)
-        for item, one, rating, odd in zip(items, places, ratings, odds, strict=True)
+        _prediction(str(item), None if row is None else index.row(row, named=True), float(rating), odds)
+        for item, row, rating, odds in zip(items, rows, *answers, strict=True)
     )
-    return DnnPredictReport(str(user), place_of_user is not None, found)
+    return DnnPredictReport(str(user), row_of_user is not None, found)
 
 
 def _prediction(item: str, row: dict[str, object] | None, rating: float, odds: dict[float, float]) -> Prediction:
@@ -95,10 +100,11 @@ def _prediction(item: str, row: dict[str, object] | None, rating: float, odds: d
 
 
 Answers = tuple[Sequence[float], Sequence[dict[float, float]]]
+"""Ratings, and the probabilities of each value with the task `classify`; in the order of the items."""
 
 
-def _asked_of_network(place: DnnDataset, split: str, user: int, items: Int32, threads: int) -> Answers:  # noqa: ARG001
-    network = read_network(place.network, split, f"pocketrec dnn train --dataset {place.root}").network
+def _asked_of_network(place: DnnDataset, user: int, items: Int32) -> Answers:
+    network = read_network(place).network
     outputs = network.outputs(np.full(len(items), user, np.int32), items)
     ratings = expected_rating(network.settings, outputs).tolist()
     if network.settings.task == "rate":
@@ -107,13 +113,13 @@ def _asked_of_network(place: DnnDataset, split: str, user: int, items: Int32, th
     return ratings, _named(odds / odds.sum(axis=1, keepdims=True), network.settings.values)
 
 
-def _asked_of_tflite(place: DnnDataset, split: str, user: int, items: Int32, threads: int) -> Answers:
+def _asked_of_tflite(place: DnnDataset, user: int, items: Int32, threads: int) -> Answers:
     from pocketrec.dnn.runtime import DnnModel
 
-    model = DnnModel(place.tflite, threads, split=split)
+    model = DnnModel(place.tflite, threads, split=place.prepared().content)
     ratings, odds = model.predict(user, items)
     return ratings.tolist(), [{}] * len(items) if odds is None else _named(odds, model.card.settings.values)
 
 
-def _named(odds: np.ndarray, values: Sequence[float]) -> list[dict[float, float]]:
+def _named(odds: Float32, values: Sequence[float]) -> list[dict[float, float]]:
     return [dict(zip(values, map(float, row), strict=True)) for row in odds]

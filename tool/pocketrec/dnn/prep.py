@@ -7,7 +7,6 @@ nobody has rated there. Code 0 stands for everything else, so a rating whose use
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,32 +18,19 @@ import polars as pl
 
 from pocketrec.dnn.layout import DnnDataset
 from pocketrec.dnn.movies import ITEM_ID, LOGS, Extras, extras_of, genres_of, item_features, item_table, top_tags
-from pocketrec.dnn.split import SETS, RandomRoles, Roles, Split, TimeRoles, UserRoles
-from pocketrec.errors import SettingsError, check_choice
-from pocketrec.ingestion.ingest import BadRows, IngestReport, ingest
-from pocketrec.ingestion.parts import Parts
-from pocketrec.ingestion.ratings import (
-    COUNT,
-    Duplicates,
-    Ratings,
-    coded,
-    parquet_columns,
-    ratings_file,
-    save_array,
-    user_ids,
-)
+from pocketrec.dnn.options import DnnPrepSettings
+from pocketrec.dnn.split import SETS, RandomRoles, Roles, TimeRoles, UserRoles
+from pocketrec.errors import SettingsError
+from pocketrec.ingestion.ingest import IngestReport, log_argument
+from pocketrec.ingestion.ratings import COUNT, Ratings, coded, ingest_ratings, ratings_file, save_array, user_ids
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import ITEM, RATING, ROW, SESSION, Float32, UInt8
-from pocketrec.sources.options import Columns
-from pocketrec.storage.files import staged_folder
+from pocketrec.settings import options_for
 from pocketrec.storage.formats import Npy
-from pocketrec.storage.layout import Dataset
 from pocketrec.storage.lock import hold
-from pocketrec.storage.manifest import OutputFile, Record, drop_record, read_records, write_record
-from pocketrec.storage.space import OVERHEAD, room
+from pocketrec.storage.manifest import OutputFile
+from pocketrec.storage.stage import Stage
 from pocketrec.storage.writer import Writer
-
-STAGE = "dnn_prep"
 
 
 @dataclass(frozen=True)
@@ -87,17 +73,8 @@ class DnnPrepReport:
 def prep(
     ratings: Path | str,
     dataset: Path | str = "dataset",
+    settings: DnnPrepSettings = DnnPrepSettings(),
     *,
-    columns: Columns | None = None,
-    timezone: str = "UTC",
-    bad_rows: BadRows = "stop",
-    min_ratings: int = 1,
-    duplicates: Duplicates = "stop",
-    split: Split = "random",
-    test: float = 0.2,
-    validation: float = 0.1,
-    tags: int = 0,
-    seed: int = 42,
     fresh: bool = False,
     force: bool = False,
     progress: Progress = SILENT,
@@ -108,84 +85,52 @@ def prep(
         ratings: MovieLens in any of its forms (`sources.movielens`), a folder of it, or any csv or Parquet file, packed or
             not. movies.csv and tags.csv are taken from the same zip or folder.
         dataset: the dataset folder; everything goes to DIR/dnn.
-        columns: the file's own names for session (its users), item, time and rating, where they are not known ones.
-        timezone: of times that are wall clocks.
-        bad_rows: as for `pocketrec.ingest`.
-        min_ratings: fewest of a user; others are left out.
-        duplicates: stop where a user has an item twice, or keep the first.
-        split: see `roles`.
-        test: share of the ratings that is for the test.
-        validation: share that is for validation; may be 0.
-        tags: so many of the most frequent tags become features of the items.
-        seed: of the split.
+        settings: how the ratings are read and split.
         fresh: do it again even where it is up to date.
         force: begin even where the disk seems too small.
         progress: told how far it is.
 
     Raises:
         LogError: a file cannot be read, or a user has an item twice.
-        SettingsError: a setting that leaves nothing to train on or to test with.
+        SettingsError: nothing is left to train on or to test with.
         BusyError, SpaceError, FolderError: as for `pocketrec.ingest`. What was there before is as it was.
     """
-    log, place = ratings_file(Path(ratings)), DnnDataset(Path(dataset))
-    settings: dict[str, Any] = {"min_ratings": min_ratings, "duplicates": duplicates, "split": split, "test": test}
-    settings |= {"validation": validation, "tags": tags, "seed": seed}
-    _check(settings)
+    place, log = DnnDataset(Path(dataset)), ratings_file(Path(ratings))
+    argv = ("dnn", "prep", log_argument(ratings), *options_for(settings), "--fresh")
     with hold(place.home, "dnn prep"):
-        read = ingest(
-            log, place.home, timezone=timezone, bad_rows=bad_rows, columns=columns or parquet_columns(log, rated=True),
-            kind="rated", fresh=fresh, force=force, progress=progress,
-        )  # fmt: skip
-        parts = Parts(Dataset(place.home))
+        read, source = ingest_ratings("rated", log, place.home, settings, argv, fresh=fresh, force=force, progress=progress)
         with extras_of(log, place.final / "extras") as extras:
-            inputs = {"ratings": parts.record.content, **extras.contents}
-            found = read_records(place.final).get(STAGE)
-            if found and not fresh and found.is_current(place.final, settings, inputs):
-                return DnnPrepReport(read, **_counted(found.counts), reused=True)
-            source = Ratings(parts, min_ratings, duplicates, rated=True)
-            with room(place.final, "dnn prep", OVERHEAD + 12 * parts.record.counts["rows"], force=force):
-                with staged_folder(place.ratings) as staged:
-                    files, counts = _Splitter(source, extras, staged, settings, progress).write()
-                    drop_record(place.final, STAGE)
-                named = {f"{place.ratings.name}/{name}": file for name, file in files.items()}
-                write_record(place.final, STAGE, Record(STAGE, settings, inputs, named, counts))
-        return DnnPrepReport(read, **_counted(counts), reused=False)
+            inputs = {"ratings": source.parts.record.content, **extras.contents}
+            stage = Stage(place.final, "dnn_prep", settings.split_settings, inputs, argv)
+            if not fresh and (found := stage.current()):
+                return _report(read, found.counts, reused=True)
+            with stage.replacing(source.split_bytes, force=force, into=place.split) as draft:
+                draft.files, draft.counts = _Splitter(source, extras, draft.folder, settings, progress).write()
+        return _report(read, draft.counts, reused=False)
 
 
-def _counted(counts: Any) -> dict[str, Any]:
-    return {name: value for name, value in counts.items() if name in DnnPrepReport.__dataclass_fields__}
-
-
-def _check(settings: dict[str, Any]) -> None:
-    for name, known in (("duplicates", Duplicates), ("split", Split)):
-        check_choice(name, settings[name], known)
-    test, validation = settings["test"], settings["validation"]
-    for name, fits, expected in (
-        ("min_ratings", settings["min_ratings"] >= 1, "1 or more"),
-        ("test", 0 < test < 1, "a share of the ratings between 0 and 1"),
-        ("validation", 0 <= validation < 1 - test, "a share, which leaves some for training beside the test"),
-        ("tags", 0 <= settings["tags"] <= 1000, "0 to 1000"),
-        ("seed", 0 <= settings["seed"] < 2**32, "0 to 2^32-1"),
-    ):
-        if not (fits and math.isfinite(settings[name])):
-            raise SettingsError(f"{name} is {settings[name]}.", expected=expected)
+def _report(read: IngestReport, counts: Any, *, reused: bool) -> DnnPrepReport:
+    shown = {name: value for name, value in counts.items() if name in DnnPrepReport.__dataclass_fields__}
+    return DnnPrepReport(read, **shown, reused=reused)
 
 
 class _Splitter:
     """One run: ratings to the files of DIR/dnn/final/ratings."""
 
     def __init__(
-        self, ratings: Ratings, extras: Extras, folder: Path, settings: dict[str, Any], progress: Progress
+        self, ratings: Ratings, extras: Extras, folder: Path, settings: DnnPrepSettings, progress: Progress
     ) -> None:
         self.ratings, self.extras, self.folder = ratings, extras, folder
         self.settings, self.progress = settings, progress
         self.rows = sum(map(len, ratings.frames(progress, "count")))
         if not self.rows:
-            few = settings["min_ratings"]
-            raise SettingsError(f"no user has {few} ratings or more.", expected="ratings", do="lower --min-ratings")
+            raise SettingsError(
+                f"no user has {settings.min_ratings} ratings or more.", expected="ratings", do="lower --min-ratings"
+            )
 
     def _roles(self) -> Roles:
-        split, seed, test, valid = (self.settings[name] for name in ("split", "seed", "test", "validation"))
+        split, seed = self.settings.split, self.settings.seed
+        test, valid = self.settings.test, self.settings.validation
         if split == "user":
             return UserRoles(seed, valid, test)
         if split == "time":
@@ -205,7 +150,7 @@ class _Splitter:
         users, items = self._vocabulary()
         table = item_table(items, self.extras)
         known = table.filter("known").drop("known")
-        tags = top_tags(self.extras.tags, self.settings["tags"]) if self.extras.tags and self.settings["tags"] else None
+        tags = top_tags(self.extras.tags, self.settings.tags) if self.extras.tags and self.settings.tags else None
         features, columns = item_features(known, tags)
         codes = known.select(ITEM, item_idx=pl.int_range(1, pl.len() + 1, dtype=pl.Int32)).drop_nulls()
         files, counts = self._write_sets(users, codes, features)

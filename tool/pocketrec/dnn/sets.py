@@ -11,11 +11,10 @@ from pocketrec.dnn.layout import DnnDataset
 from pocketrec.dnn.split import SETS
 from pocketrec.errors import DatasetError, SettingsError
 from pocketrec.schema import Float32, Int32
-from pocketrec.storage import repair
 from pocketrec.storage.manifest import Record
 from pocketrec.storage.npy import open_array
 
-ROWS_A_BLOCK = 1 << 16
+ROWS_PER_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,8 @@ class RatingSet:
 
     def blocks(self) -> Iterator[tuple[Int32, Int32, Float32]]:
         """Users, items and ratings of some rows at a time, in memory."""
-        for first in range(0, len(self), ROWS_A_BLOCK):
-            part = slice(first, first + ROWS_A_BLOCK)
+        for first in range(0, len(self), ROWS_PER_BLOCK):
+            part = slice(first, first + ROWS_PER_BLOCK)
             pairs = np.array(self.pairs[part])
             yield pairs[:, 0].copy(), pairs[:, 1].copy(), np.array(self.ratings[part])
 
@@ -49,7 +48,7 @@ class RatingSets:
         sets: train, valid and test by name.
         user_features: (U + 1, columns) float32; row 0, of nobody, is zeros.
         item_features: (I + 1, columns) float32; row 0, of nothing, is zeros.
-        record: of prep.
+        record: what prep says of it.
     """
 
     sets: dict[str, RatingSet]
@@ -61,7 +60,7 @@ class RatingSets:
         """A set that must not be empty.
 
         Raises:
-            SettingsError: there is no such set, or it is.
+            SettingsError: there is no such set, or it is empty.
         """
         if name not in self.sets:
             raise SettingsError(f"there is no set {name!r}.", expected=" or ".join(SETS))
@@ -71,19 +70,13 @@ class RatingSets:
         return self.sets[name]
 
 
-def prepared(place: DnnDataset) -> Record:
-    """What prep says it wrote; see `repair.prepared`."""
-    return repair.prepared(place, place.ratings)
-
-
 def read_sets(place: DnnDataset) -> RatingSets:
     """The split, mapped.
 
     Raises:
         DatasetError: a file is missing or is not what prep wrote.
     """
-    record, folder = prepared(place), place.ratings
-    do = f"pocketrec dnn prep RATINGS --dataset {place.root} --fresh"
+    record, folder, do = place.prepared(), place.split, place.prep_command
     features = {
         name: np.array(open_array(folder / f"{name}_features.npy", dtype=np.float32, do=do)) for name in ("user", "item")
     }

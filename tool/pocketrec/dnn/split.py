@@ -6,14 +6,13 @@ the same roles on each pass, and nothing is kept of them in between.
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import polars as pl
 
 from pocketrec.schema import SESSION, TIME, UInt8
 
-Split = Literal["random", "user", "time"]
 SETS = ("train", "valid", "test")
 """Role 0, 1 and 2."""
 

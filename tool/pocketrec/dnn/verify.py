@@ -1,10 +1,10 @@
 """Judge an exported rating DNN on plain LiteRT against numpy and the weights of training, rung by rung.
 
-After the rungs of `lite.plain_checks`:
+After the rungs of `lite.judge.frozen_checks`:
 
 | rung | what holds |
 |---|---|
-| ratings | they equal numpy's, for users and items all over the tables, code 0 among them, in any order and number |
+| ratings | they equal numpy's, for users and items from all over the tables, code 0 among them, in any order and number |
 | range | they are within the ratings that are given; probabilities add up to 1 |
 """
 
@@ -16,46 +16,36 @@ import numpy as np
 
 from pocketrec.dnn.network import Network
 from pocketrec.dnn.runtime import DnnModel, signatures_of
-from pocketrec.lite.judge.frozen_checks import FIRST_RUNGS, TOLERANCE, PlainCase, difference
+from pocketrec.lite.judge.frozen_checks import FIRST_RUNGS, FrozenCase, difference
 from pocketrec.lite.judge.ladder import Check, Fault, Rung, climb
-from pocketrec.schema import Int32
 from pocketrec.storage.networks import NetworkFile
 
-USERS, ITEMS = 24, 512
 _RUN = (
     "import sys, numpy as np; from pocketrec.dnn.runtime import DnnModel; "
     "DnnModel(sys.argv[1]).predict(0, np.array([0], np.int32))"
 )
-Case = PlainCase[Network]
+Case = FrozenCase[Network]
 
 
 def verify_export(path: Path, trained: NetworkFile[Network]) -> tuple[Rung, ...]:
-    """Climb the ladder."""
+    """The verdicts on a model file, rung by rung.
+
+    Args:
+        path: the .tflite.
+        trained: the network that it was made from.
+    """
     case = Case(path, trained, signatures_of(trained.network.settings), lambda path: DnnModel(path).card, _RUN)
     return tuple(climb(LADDER, case))
 
 
-def _some(case: Case) -> tuple[list[int], Int32]:
-    """Users and items all over the tables, the first and the last among them."""
-    settings = case.trained.network.settings
-    users = np.unique(np.linspace(0, settings.n_users - 1, USERS).astype(int))
-    return users.tolist(), np.unique(np.linspace(0, settings.n_items - 1, ITEMS).astype(np.int32))
-
-
 def _check_ratings(case: Case) -> str:
-    model, network, worst = DnnModel(case.path), case.trained.network, 0.0
-    users, items = _some(case)
-    for user in users:
-        expected = network.ratings(np.full(len(items), user, np.int32), items)
-        for part in (slice(None), slice(None, None, -1), slice(0, 1)):
-            found, _ = model.predict(user, items[part].copy())
-            worst = max(worst, difference(f"user {user}", found, expected[part]))
-    return f"{len(users)} users with {len(items)} items each; largest difference {worst:.1e} (allowed {TOLERANCE:.0e})"
+    model = DnnModel(case.path)
+    return case.compare(lambda user, items: model.predict(user, items)[0], case.trained.network.ratings)
 
 
 def _check_range(case: Case) -> str:
     model, settings = DnnModel(case.path), case.trained.network.settings
-    users, items = _some(case)
+    users, items = case.users(), case.items()
     for user in users:
         ratings, odds = model.predict(user, items)
         if not (np.isfinite(ratings).all() and settings.lowest <= ratings.min() and ratings.max() <= settings.highest):

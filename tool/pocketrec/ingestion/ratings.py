@@ -6,8 +6,8 @@ and the items, not with the ratings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,8 @@ import numpy as np
 import polars as pl
 
 from pocketrec.errors import LogError, SettingsError
+from pocketrec.ingestion.ingest import IngestReport, ingest_kind
+from pocketrec.ingestion.options import RatingSettings
 from pocketrec.ingestion.parts import Parts, read_frame
 from pocketrec.ingestion.text_ids import ID
 from pocketrec.progress import Progress
@@ -23,13 +25,14 @@ from pocketrec.sources.movielens import RATED_USAGE, RATINGS, USAGE, columns_amo
 from pocketrec.sources.options import Columns
 from pocketrec.sources.parquet import is_parquet
 from pocketrec.sources.streams import STDIN, check_log
+from pocketrec.storage.layout import Dataset
 from pocketrec.storage.manifest import OutputFile
-
-Duplicates = Literal["stop", "first"]
-"""What happens when a user has an item twice: stop, or keep the earlier line of the file."""
+from pocketrec.storage.space import OVERHEAD
 
 USER_CODE, ITEM_CODE, COUNT = "user_idx", "item_idx", "count"
 _BINS = 1 << 16
+_SPLIT_BYTES_PER_ROW = 12
+"""Of a split, at the most: two codes and the value, of 4 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -51,23 +54,27 @@ class Vocabulary:
 
 
 class Ratings:
-    """The ratings of an ingest that count."""
+    """The ratings of an ingest, without those that the settings leave out."""
 
-    def __init__(self, parts: Parts, min_ratings: int, duplicates: Duplicates, *, rated: bool = False) -> None:
+    def __init__(self, parts: Parts, settings: RatingSettings, *, rated: bool = False) -> None:
         """Args:
         parts: of an ingest of ratings.
-        min_ratings: fewest of a user; users with fewer are left out.
-        duplicates: see `Duplicates`.
+        settings: which of them are used.
         rated: whether the parts have the ratings' values, which then come along.
         """
-        self.parts, self.min_ratings, self.duplicates = parts, min_ratings, duplicates
+        self.parts, self.settings = parts, settings
         self.columns = [SESSION, ITEM, TIME, ROW, *([RATING] if rated else [])]
+
+    @property
+    def split_bytes(self) -> int:
+        """What a split of them takes on the disk, about."""
+        return OVERHEAD + _SPLIT_BYTES_PER_ROW * int(self.parts.record.counts["rows"])
 
     def frames(self, progress: Progress, what: str) -> Iterator[pl.DataFrame]:
         """session, item, time, row (and rating) of the ratings that are left, a part at a time, in the order of the log.
 
         Raises:
-            LogError: a user has an item twice, and duplicates are to stop at.
+            LogError: a user has an item twice, and `duplicates` is "stop".
             DatasetError: a part cannot be read.
         """
         with progress.task(what, self.parts.record.counts["rows"], "rows") as advance:
@@ -75,9 +82,9 @@ class Ratings:
                 frame = read_frame(folder, self.columns)
                 advance(len(frame))
                 once = frame.unique([SESSION, ITEM], keep="first", maintain_order=True)
-                if len(once) < len(frame) and self.duplicates == "stop":
+                if len(once) < len(frame) and self.settings.duplicates == "stop":
                     raise self._twice(folder, frame)
-                yield once.filter(pl.len().over(SESSION) >= self.min_ratings)
+                yield once.filter(pl.len().over(SESSION) >= self.settings.min_ratings)
 
     def _twice(self, folder: Path, frame: pl.DataFrame) -> LogError:
         again = frame.filter(pl.struct(SESSION, ITEM).is_first_distinct().not_())
@@ -88,7 +95,7 @@ class Ratings:
         )
         return LogError(
             f"user {user} has item {item} more than once (and so for {len(again):,} ratings or more).",
-            expected="each item once a user",
+            expected="each item once for a user",
             do="--duplicates first keeps the earlier line of each",
         )
 
@@ -107,7 +114,7 @@ class Ratings:
         kept = pl.concat(users)
         if not len(kept):
             raise SettingsError(
-                f"no user has {self.min_ratings} ratings or more, so the split is empty.",
+                f"no user has {self.settings.min_ratings} ratings or more, so the split is empty.",
                 expected="one user or more with enough ratings",
                 do="lower --min-ratings",
             )
@@ -141,6 +148,38 @@ class Ratings:
         inside = [frame[TIME].filter(frame[TIME].is_between(begin, begin + width, closed="left")).to_numpy()
                   for frame in self.frames(progress, "times")]  # fmt: skip
         return int(np.sort(np.concatenate(inside))[rank - int(ends[span] - bins[span])])
+
+
+def ingest_ratings(
+    kind: Literal["ratings", "rated"],
+    ratings: Path,
+    home: Path,
+    settings: RatingSettings,
+    argv: Sequence[str],
+    *,
+    fresh: bool,
+    force: bool,
+    progress: Progress,
+) -> tuple[IngestReport, Ratings]:
+    """Ingest ratings, unless that is up to date; what was read, and the ratings that are used.
+
+    Args:
+        kind: with "rated" the ratings' values are read, too.
+        ratings: a file, as `ratings_file` finds it.
+        home: DIR/ncf or DIR/dnn.
+        settings: how they are read, and which are used.
+        argv: the command that does the same again.
+        fresh: ingest again even where it is up to date.
+        force: begin even where the disk seems too small.
+        progress: told about bytes read.
+
+    Raises:
+        LogError, SpaceError, FolderError: as for `pocketrec.ingest`.
+    """
+    rated = kind == "rated"
+    reading = replace(settings, columns=settings.columns or parquet_columns(ratings, rated=rated))
+    report = ingest_kind(kind, ratings, home, reading, argv, fresh=fresh, force=force, progress=progress)
+    return report, Ratings(Parts(Dataset(home)), settings, rated=rated)
 
 
 def ratings_file(ratings: Path) -> Path:

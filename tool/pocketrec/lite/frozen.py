@@ -1,4 +1,4 @@
-"""Models without variables, that answer and do not learn: their card, and how they are run.
+"""Frozen models, without variables, which answer and do not learn: their card, and how they are run.
 
 Those of `pocketrec ncf` and `pocketrec dnn` are such; the GRU4Rec of `export` is not.
 """
@@ -6,22 +6,33 @@ Those of `pocketrec ncf` and `pocketrec dnn` are such; the GRU4Rec of `export` i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic
 
+import numpy as np
+
 from pocketrec.errors import DatasetError, ModelError, SettingsError
-from pocketrec.lite.contract import METADATA
+from pocketrec.lite.contract import METADATA, TensorSpec
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.interpreter import open_interpreter
 from pocketrec.lite.quiet import native_stderr_closed
-from pocketrec.storage.networks import SettingsT, settings_from
+from pocketrec.schema import Int32
+from pocketrec.storage.networks import SettingsT
+
+FORMAT = 1
+"""Of the card, and the only one that is read. A card of format 1 does not name its format; later ones will."""
+
+ANY = -1
+"""A length in a shape that the app chooses."""
+Signatures = Mapping[str, tuple[Mapping[str, TensorSpec], Mapping[str, TensorSpec]]]
+"""Signature name -> (inputs, outputs) by name."""
 
 
 @dataclass(frozen=True)
-class PlainCard(Generic[SettingsT]):
-    """The metadata entry `pocketrec`: which kind of model, what it is made of, and the split whose codes it speaks."""
+class FrozenCard(Generic[SettingsT]):
+    """The metadata entry `pocketrec`: which kind of model, what it is made of, and the split whose codes it uses."""
 
     kind: str
     settings: SettingsT
@@ -32,27 +43,38 @@ class PlainCard(Generic[SettingsT]):
         return json.dumps({"kind": self.kind, "settings": asdict(self.settings), "split": self.split}, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: bytes | str, kind: str, settings: Callable[..., SettingsT]) -> PlainCard[SettingsT]:
+    def from_json(cls, text: bytes | str, kind: str, settings: Callable[..., SettingsT]) -> FrozenCard[SettingsT]:
         """Read what `to_json` wrote for a kind of model with such settings.
 
         Raises:
-            ModelError: it is something else.
+            ModelError: it is something else, or of another format.
         """
+        do = f"pocketrec {kind} export"
         try:
             document = json.loads(text)
-            if document["kind"] != kind:
-                raise ValueError(f"a model of kind {document['kind']!r}")
-            return cls(kind, settings_from(settings, document["settings"]), str(document["split"]))
-        except (ValueError, KeyError, TypeError, SettingsError) as error:
+            if (found := document.get("format", FORMAT)) == FORMAT:
+                if document["kind"] != kind:
+                    raise ValueError(f"a model of kind {document['kind']!r}")
+                return cls(kind, settings(**document["settings"]), str(document["split"]))
+        except (ValueError, KeyError, TypeError, AttributeError, SettingsError) as error:
             raise ModelError(
                 f"The metadata entry cannot be read ({error.__class__.__name__}: {error}).",
-                expected=f"the card that `pocketrec {kind} export` writes",
-                do=f"pocketrec {kind} export",
+                expected=f"the card that `{do}` writes",
+                do=do,
             ) from error
+        raise ModelError(
+            f"The metadata entry is a card of format {found!r}.",
+            expected=f"format {FORMAT}, the one that this pocketrec reads and writes",
+            do=f"use the pocketrec that exported the model, or export it again: {do}",
+        )
 
 
-class PlainModel(Generic[SettingsT]):
-    """A model file, loaded."""
+class FrozenModel(Generic[SettingsT]):
+    """A model file, loaded.
+
+    Attributes:
+        card: what the file says of itself.
+    """
 
     def __init__(
         self, path: Path | str, kind: str, settings: Callable[..., SettingsT], threads: int = 2, split: str | None = None
@@ -62,10 +84,10 @@ class PlainModel(Generic[SettingsT]):
             kind: ncf or dnn.
             settings: of such networks.
             threads: of the interpreter.
-            split: content of the split whose codes it must speak; None if that is the caller's business.
+            split: content of the split whose codes the caller uses; None where the caller has checked it.
 
         Raises:
-            DatasetError: the file is missing, or speaks the codes of another split.
+            DatasetError: the file is missing, or uses the codes of another split.
             MissingExtraError: LiteRT is not installed.
             ModelError: the file is damaged, is of another kind, or LiteRT cannot run it.
         """
@@ -75,10 +97,10 @@ class PlainModel(Generic[SettingsT]):
         card = read_model(self.path).metadata.get(METADATA)
         if card is None:
             raise ModelError(f"{path} carries no card.", expected="a model of pocketrec", do=self.do)
-        self.card = PlainCard.from_json(card, kind, settings)
+        self.card = FrozenCard.from_json(card, kind, settings)
         if split is not None and self.card.split != split:
             raise DatasetError(
-                f"{path} speaks the codes of another split.", expected="the split that is there now", do=self.do
+                f"{path} uses the codes of another split.", expected="the split that is there now", do=self.do
             )
         self._interpreter = open_interpreter(self.path, threads, do=self.do)
 
@@ -93,3 +115,27 @@ class PlainModel(Generic[SettingsT]):
                 return self._interpreter.get_signature_runner(signature)(**inputs)
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"{self.path}: the signature {signature!r} failed: {error}", do=self.do) from error
+
+    def user_input(self, user: int) -> Int32:
+        """The code of a user as an input, int32 (1,).
+
+        Raises:
+            ModelError: the model has no such user.
+        """
+        last = self.card.settings.n_users - 1
+        if not 0 <= user <= last:
+            raise ModelError(f"the model has no user with code {user}.", expected=f"0 to {last}")
+        return np.array([user], np.int32)
+
+    def items_input(self, items: Int32) -> Int32:
+        """Codes of items as an input, as they are: int32 (n,), n of 1 or more.
+
+        Raises:
+            ModelError: there are no items, or the model does not have one of them.
+        """
+        last = self.card.settings.n_items - 1
+        if not len(items) or items.min() < 0 or items.max() > last:
+            raise ModelError(
+                "there are no items, or the model does not have one of them.", expected=f"one code or more of 0 to {last}"
+            )
+        return items

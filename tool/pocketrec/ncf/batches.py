@@ -3,39 +3,40 @@
     DIR/ncf/final/epochs/epoch=0000/{user,item,label,valid_point_mask}-00000.npy      (batches, B) each
     DIR/ncf/final/epochs/evaluation/{user,item,duplicate_mask}-00000.npy              (batches, evaluation batch) each
 
-user and item are int32, the rest bool; a shard has about `EXAMPLES_A_SHARD` rows, the last of a folder what is left.
+user and item are int32, the rest bool; a shard has about `EXAMPLES_PER_SHARD` rows, the last of a folder what is left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pocketrec.errors import DatasetError, SettingsError
-from pocketrec.ncf.interactions import prepared, read_interactions
+from pocketrec.ncf.interactions import read_interactions
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.negatives import Negatives
-from pocketrec.ncf.options import Training
-from pocketrec.ncf.producer import EvaluationRows, Examples, Producer, check_evaluation_batch, check_producer
+from pocketrec.ncf.options import USERS_PER_BATCH, NcfMakeSettings
+from pocketrec.ncf.producer import EvaluationRows, Examples, Producer
 from pocketrec.progress import SILENT, Advance, Progress
-from pocketrec.storage.files import staged_folder
+from pocketrec.settings import options_for
 from pocketrec.storage.formats import Npy
 from pocketrec.storage.lock import hold
-from pocketrec.storage.manifest import OutputFile, Record, drop_record, read_records, write_record
+from pocketrec.storage.manifest import OutputFile, Record, read_records
 from pocketrec.storage.npy import open_array
-from pocketrec.storage.space import OVERHEAD, room
+from pocketrec.storage.repair import command_line, rebuild_command
+from pocketrec.storage.space import OVERHEAD
+from pocketrec.storage.stage import Stage
 from pocketrec.storage.writer import Writer
 
 STAGE = "ncf_batches"
-EXAMPLES_A_SHARD = 1 << 24
+EXAMPLES_PER_SHARD = 1 << 24
 TRAIN = {"user": "int32", "item": "int32", "label": "bool", "valid_point_mask": "bool"}
 EVALUATION = {"user": "int32", "item": "int32", "duplicate_mask": "bool"}
-USERS_A_BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,8 @@ class NcfBatchesReport:
 
 def batches(
     dataset: Path | str = "dataset",
+    settings: NcfMakeSettings = NcfMakeSettings(),
     *,
-    batch_size: int = 1024,
-    train_epochs: int = 20,
-    num_neg: int = 4,
-    eval_negatives: int = 999,
-    eval_batch_size: int | None = None,
-    seed: int = 42,
     fresh: bool = False,
     force: bool = False,
     progress: Progress = SILENT,
@@ -78,50 +74,34 @@ def batches(
 
     Args:
         dataset: the dataset folder.
-        batch_size: B.
-        train_epochs: how many.
-        num_neg: negatives a positive.
-        eval_negatives: negatives a test positive.
-        eval_batch_size: rows of an evaluation batch, a multiple of a positive and its negatives; None for 100 users.
-        seed: the same seed gives the bytes of the original.
+        settings: of the run; the same seed gives the bytes of the original.
         fresh: write again what is there.
         force: begin even where the disk seems too small.
         progress: told about examples.
 
     Raises:
         DatasetError: there is no split.
-        SettingsError: a setting that cannot be.
+        SettingsError: a user has rated every item, or there are too many examples.
         BusyError, SpaceError, FolderError: the folder is in use, the disk too small or full, or it cannot be written.
     """
-    place = NcfDataset(Path(dataset))
-    check_producer(batch_size, train_epochs, num_neg, eval_negatives)
-    size = USERS_A_BATCH * (eval_negatives + 1) if eval_batch_size is None else eval_batch_size
-    check_evaluation_batch(size, eval_negatives)
-    settings = {
-        "batch_size": batch_size, "train_epochs": train_epochs, "num_neg": num_neg, "eval_negatives": eval_negatives,
-        "eval_batch_size": size, "seed": seed,
-    }  # fmt: skip
+    place, argv = NcfDataset(Path(dataset)), ("ncf", "batches", *options_for(settings), "--fresh")
     with hold(place.home, "ncf batches"):
-        inputs = {"split": prepared(place).content}
-        found = read_records(place.final).get(STAGE)
-        if found and not fresh and found.is_current(place.final, settings, inputs):
+        recorded = {**asdict(settings), "eval_batch_size": settings.evaluation_batch}
+        stage = Stage(place.final, STAGE, recorded, {"split": place.prepared().content}, argv)
+        if not fresh and (found := stage.current()):
             return _report(place, found, reused=True)
         interactions = read_interactions(place)
-        producer = Producer(
-            interactions, batch_size=batch_size, epochs=train_epochs, num_neg=num_neg, eval_negatives=eval_negatives,
-            rng=np.random.RandomState(seed),
-        )  # fmt: skip
-        needed = 10 * producer.steps * batch_size * train_epochs + 9 * (len(interactions.test) + USERS_A_BATCH) * (
-            eval_negatives + 1
-        )
-        with room(place.final, "ncf batches", OVERHEAD + needed, force=force), staged_folder(place.epochs) as staged:
-            files = _write(producer, staged, size, progress)
-            drop_record(place.final, STAGE)
-        counts = {"steps": producer.steps, "examples": producer.examples, "evaluation_rows": len(interactions.test)}
-        named = {f"{place.epochs.name}/{name}": file for name, file in files.items()}
-        record = Record(STAGE, settings, inputs, named, counts)
-        write_record(place.final, STAGE, record)
-    return _report(place, record, reused=False)
+        producer, rows = Producer(interactions, settings), len(interactions.test)
+        with stage.replacing(_bytes(producer, rows), force=force, into=place.epochs) as draft:
+            draft.files = _write(producer, draft.folder, settings.evaluation_batch, progress)
+            draft.counts = {"steps": producer.steps, "examples": producer.examples, "evaluation_rows": rows}
+    return _report(place, draft.record, reused=False)
+
+
+def _bytes(producer: Producer, rows: int) -> int:
+    """What the files take, about: 10 bytes for an example, 9 for a row of the evaluation set."""
+    evaluation = 9 * (rows + USERS_PER_BATCH) * (producer.eval_negatives + 1)
+    return OVERHEAD + 10 * producer.steps * producer.batch_size * producer.epochs + evaluation
 
 
 def _report(place: NcfDataset, record: Record, *, reused: bool) -> NcfBatchesReport:
@@ -156,7 +136,7 @@ def _write_shards(
 ) -> dict[str, OutputFile]:
     """Blocks of arrays, column by column, into shards."""
     files: dict[str, OutputFile] = {}
-    rows_a_shard = max(1, EXAMPLES_A_SHARD // width)
+    rows_per_shard = max(1, EXAMPLES_PER_SHARD // width)
     left = next(blocks, None)
     shard = 0
     while left is not None:
@@ -165,9 +145,9 @@ def _write_shards(
             writers = [
                 stack.enter_context(Writer(folder / paths[column], Npy(width, dtype))) for column, dtype in columns.items()
             ]
-            while left is not None and writers[0].rows < rows_a_shard:
+            while left is not None and writers[0].rows < rows_per_shard:
                 rows = [array.reshape(-1, width) for array in left]
-                room_for = rows_a_shard - writers[0].rows
+                room_for = rows_per_shard - writers[0].rows
                 for writer, array in zip(writers, rows, strict=True):
                     writer.write(array[:room_for])
                 advance(len(rows[0][:room_for]) * width)
@@ -178,7 +158,7 @@ def _write_shards(
 
 
 class Shards:
-    """Epochs and an evaluation set that were written, with the interface of a `Producer`."""
+    """Epochs and an evaluation set that were written: a `producer.Source`."""
 
     def __init__(self, folder: Path, record: Record) -> None:
         self.folder, self.record = folder, record
@@ -226,27 +206,28 @@ class Shards:
             ]
 
 
-def read_shards(folder: Path, split: str, training: Training) -> Shards:
+def read_shards(folder: Path, split: str, settings: NcfMakeSettings) -> Shards:
     """Epochs on the disk, for a run.
 
     Args:
         folder: what `batches` wrote.
         split: content of the split they must be of.
-        training: what the run asks for.
+        settings: what the run asks for.
 
     Raises:
         DatasetError: there are none, a file is missing, or they are of another split.
         SettingsError: they were made for another run.
     """
-    do = "pocketrec ncf batches"
+    do = command_line(folder.absolute().parents[2], "ncf", "batches")
     record = read_records(folder.parent).get(STAGE)
     if record is None or (gone := record.missing(folder.parent)):
         what = f"{folder} has no epochs" if record is None else f"{gone[0]} is missing or cut"
+        do = do if record is None else rebuild_command(folder.absolute().parents[1], record)
         raise DatasetError(f"{what}.", expected="what `ncf batches` wrote", do=do)
     if record.inputs["split"] != split:
         raise DatasetError(f"the epochs in {folder} are of another split.", expected="the split that is there now", do=do)
     for name in ("batch_size", "train_epochs", "num_neg", "eval_negatives", "seed"):
-        if (has := record.settings[name]) != (asked := getattr(training, name)):
+        if (has := record.settings[name]) != (asked := getattr(settings, name)):
             raise SettingsError(
                 f"the epochs in {folder} were made with {name} {has}, asked for is {asked}.",
                 expected="the same",

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from pocketrec.errors import SettingsError
-from pocketrec.ncf.interactions import Interactions, prepared, read_interactions
+from pocketrec.ncf.interactions import read_interactions
 from pocketrec.ncf.layout import NcfDataset
-from pocketrec.ncf.network import Network, read_network
-from pocketrec.ncf.options import Training
-from pocketrec.ncf.producer import EvaluationRows, Producer
+from pocketrec.ncf.network import read_network
+from pocketrec.ncf.options import NcfRankSettings, NcfTrainSettings
+from pocketrec.ncf.producer import Producer, rows_to_rank
 from pocketrec.ncf.ranking import Metrics, Popularity, Scorer, full, sampled
-from pocketrec.ncf.train import rows_of
 from pocketrec.progress import SILENT, Progress
-from pocketrec.storage.networks import NetworkFile
 
 
 @dataclass(frozen=True)
@@ -63,64 +57,45 @@ class NcfEvaluateReport:
 
 def evaluate(
     dataset: Path | str = "dataset",
+    settings: NcfRankSettings = NcfRankSettings(),
     *,
-    on: str = "test",
-    top: int = 10,
-    negatives: int | None = None,
-    ml_perf: bool = True,
-    full_ranking: bool = True,
     progress: Progress = SILENT,
 ) -> NcfEvaluateReport:
     """Rank the held-out positives with the network of `ncf train`; neither TensorFlow nor LiteRT is needed.
 
     Args:
         dataset: the dataset folder.
-        on: test, or valid while settings are still being chosen.
-        top: k.
-        negatives: sampled for each positive, 999 or 99; None for as many as in training. The test's are the draws that
-            training made with its seed.
-        ml_perf: leave out negatives that were drawn twice.
-        full_ranking: also rank among all unseen items.
+        settings: what is ranked, and how. The test's sampled negatives are the draws that training made with its seed.
         progress: told about users.
 
     Raises:
-        DatasetError: there is no split or no network for it.
-        SettingsError: a setting that cannot be, or there are no such positives.
+        DatasetError: there is no split, or the network is of another one.
+        ModelError: there is no network, or its file is damaged.
+        SettingsError: there are no such positives.
     """
     began, place = time.perf_counter(), NcfDataset(Path(dataset))
-    if top < 1:
-        raise SettingsError(f"top is {top}.", expected="1 or more")
-    split = prepared(place).content
-    trained = read_network(place.network, split, f"pocketrec ncf train --dataset {place.root}")
-    interactions = read_interactions(place)
-    users = len(interactions.positives(on))
-    training = _training(trained, negatives)
+    trained, interactions = read_network(place), read_interactions(place)
+    users = len(interactions.positives(settings.on))
+    training = NcfTrainSettings(**trained.training)
+    if settings.eval_negatives is not None:
+        training = replace(training, eval_negatives=settings.eval_negatives)
 
     def scores(scorer: Scorer, what: str) -> Scores:
-        with progress.task(what, users * (2 if full_ranking else 1), "users") as advance:
-            rows = _rows(interactions, training, on)
-            among = sampled(scorer, rows, top, ml_perf=ml_perf, advance=advance)
-            return Scores(among, full(scorer, interactions, on, top, advance=advance) if full_ranking else None)
+        with progress.task(what, users * (2 if settings.full else 1), "users") as advance:
+            rows = rows_to_rank(interactions, Producer(interactions, training), settings.on, training)
+            among = sampled(scorer, rows, settings.top, ml_perf=settings.ml_perf, advance=advance)
+            whole = full(scorer, interactions, settings.on, settings.top, advance=advance) if settings.full else None
+            return Scores(among, whole)
 
     network, popular = scores(trained.network, "network"), scores(Popularity(interactions), "popularity")
     return NcfEvaluateReport(
-        on, top, training.eval_negatives, ml_perf, trained.epochs, trained.network.settings.kind, network, popular,
-        time.perf_counter() - began,
-    )  # fmt: skip
-
-
-def _training(trained: NetworkFile[Network], negatives: int | None) -> Training:
-    options = {**trained.training, "mlp_regularization": tuple(trained.training["mlp_regularization"])}
-    return Training(**{**options, **({} if negatives is None else {"eval_negatives": negatives})})
-
-
-def _rows(interactions: Interactions, training: Training, on: str) -> Iterator[EvaluationRows]:
-    producer = Producer(
-        interactions,
-        batch_size=training.batch_size,
-        epochs=training.train_epochs,
-        num_neg=training.num_neg,
-        eval_negatives=training.eval_negatives,
-        rng=np.random.RandomState(training.seed),
+        on=settings.on,
+        top=settings.top,
+        negatives=training.eval_negatives,
+        ml_perf=settings.ml_perf,
+        epochs=trained.epochs,
+        model=trained.network.settings.kind,
+        network=network,
+        popularity=popular,
+        seconds=time.perf_counter() - began,
     )
-    return rows_of(interactions, producer, on, training)

@@ -4,34 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pocketrec.lite.frozen import PlainCard
+from pocketrec.lite.frozen import FrozenCard
 from pocketrec.lite.quiet import native_stderr_closed
-from pocketrec.ncf.interactions import prepared, read_interactions
+from pocketrec.ncf.interactions import read_interactions
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.network import Network, read_network
 from pocketrec.ncf.runtime import KIND
 from pocketrec.ncf.verify import verify_export
 from pocketrec.storage.networks import NetworkFile
-from pocketrec.training.export import PlainExportReport, export_plain
+from pocketrec.training.export import FrozenExportReport, export_network
 
 
-def export(dataset: Path | str = "dataset") -> PlainExportReport:
-    """Write DIR/ncf/model/neumf.tflite and judge it.
-
-    Args:
-        dataset: the dataset folder.
-
-    Raises:
-        DatasetError: there is no split, or no network for it.
-        MissingExtraError: TensorFlow or LiteRT is not installed.
-        BusyError, SpaceError, FolderError: the folder is in use, full, or cannot be written.
-    """
+def export(dataset: Path | str = "dataset") -> FrozenExportReport:
+    """Write DIR/ncf/model/neumf.tflite and judge it; the errors are those of `training.export.export_network`."""
     place = NcfDataset(Path(dataset))
-    return export_plain(
+    return export_network(
         place,
-        place.network,
-        place.tflite,
-        lambda: read_network(place.network, prepared(place).content, f"pocketrec ncf train --dataset {place.root}"),
+        lambda: read_network(place),
         model_bytes,
         lambda trained: verify_export(place.tflite, trained, read_interactions(place)),
     )
@@ -41,8 +30,7 @@ def model_bytes(trained: NetworkFile[Network]) -> bytes:
     """The bytes of the .tflite of a network."""
     with native_stderr_closed():
         from pocketrec.ncf.tf.lite_model import LiteNetwork
-        from pocketrec.training.tf.convert import convert_plain
+        from pocketrec.training.tf.convert import convert_frozen
 
         settings = trained.network.settings
-        module = LiteNetwork(settings, trained.network.weights)
-        return convert_plain(module, module.signatures(), PlainCard(KIND, settings, trained.split).to_json())
+        return convert_frozen(LiteNetwork(settings, trained.network.weights), FrozenCard(KIND, settings, trained.split))

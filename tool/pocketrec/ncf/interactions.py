@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -11,12 +10,8 @@ import polars as pl
 from pocketrec.errors import DatasetError, SettingsError
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.schema import Int32, Int64
-from pocketrec.storage import repair
 from pocketrec.storage.item_index import read_items
-from pocketrec.storage.manifest import Record
 from pocketrec.storage.npy import open_array
-
-STAGE = "ncf_prep"
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ class Interactions:
             SettingsError: there are none.
         """
         if name not in ("test", "valid"):
-            raise SettingsError(f"{name!r} is no set of positives.", expected="test or valid")
+            raise SettingsError(f"{name!r} is not a set of positives.", expected="test or valid")
         found: Positives = getattr(self, name)
         if not len(found):
             raise SettingsError(
@@ -84,19 +79,13 @@ class Interactions:
         return found
 
 
-def prepared(place: NcfDataset) -> Record:
-    """What prep says it wrote; see `repair.prepared`."""
-    return repair.prepared(place, place.interactions)
-
-
 def read_interactions(place: NcfDataset) -> Interactions:
     """The split, in memory: 4 bytes a train row.
 
     Raises:
         DatasetError: a file is missing or is not what prep wrote.
     """
-    record, folder = prepared(place), place.interactions
-    do = f"pocketrec ncf prep RATINGS --dataset {place.root} --fresh"
+    record, folder, do = place.prepared(), place.split, place.prep_command
     items = np.array(open_array(folder / "train_items.npy", shape=(None,), do=do))
     starts = np.array(open_array(folder / "train_starts.npy", dtype=np.int64, shape=(None,), do=do))
     test, valid = (
@@ -117,9 +106,14 @@ def read_interactions(place: NcfDataset) -> Interactions:
     return Interactions(n_items, starts, items, test, valid)
 
 
-def read_ids(path: Path, column: str) -> pl.Series:
-    """The ids that came in, by code: `user_id` of users.parquet or `item_id` of items.parquet."""
-    return read_items(path, [column], do=f"pocketrec ncf prep RATINGS --dataset {path.parents[3]}").to_series()
+def user_ids(place: NcfDataset) -> pl.Series:
+    """The ids that users have in the ratings, by code."""
+    return read_items(place.users, ["user_id"], do=place.prep_command).to_series()
+
+
+def item_ids(place: NcfDataset) -> pl.Series:
+    """The ids that items have in the ratings, by code."""
+    return read_items(place.items, ["item_id"], do=place.prep_command).to_series()
 
 
 def popularity(interactions: Interactions) -> Int64:

@@ -6,41 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from pocketrec.storage.layout import Side
+from pocketrec.storage.networks import NetworkSide
 
 
 @dataclass(frozen=True)
-class NcfDataset(Side):
-    """The NCF side of a dataset folder (`--dataset DIR`). It need not exist yet."""
+class NcfDataset(NetworkSide):
+    """The NCF side of a dataset folder (`--dataset DIR`). It need not exist yet.
+
+    The split is train_items.npy, train_starts.npy, test.npy, valid.npy, users.parquet and items.parquet.
+    """
 
     name: ClassVar[str] = "ncf"
-
-    @property
-    def interactions(self) -> Path:
-        """The split: train_items.npy, train_starts.npy, test.npy, valid.npy, users.parquet, items.parquet."""
-        return self.final / "interactions"
-
-    @property
-    def users(self) -> Path:
-        """The user index: user_id, user_idx, support (train rows)."""
-        return self.interactions / "users.parquet"
-
-    @property
-    def items(self) -> Path:
-        """The item index: item_id, item_idx, support (train rows)."""
-        return self.interactions / "items.parquet"
+    split_name: ClassVar[str] = "interactions"
+    network_name: ClassVar[str] = "neumf"
 
     @property
     def epochs(self) -> Path:
         """Training epochs and evaluation sets as npy shards, where they were asked for."""
         return self.final / "epochs"
-
-    @property
-    def network(self) -> Path:
-        """The trained weights and what they belong to."""
-        return self.model / "neumf.npz"
-
-    @property
-    def tflite(self) -> Path:
-        """The exported network."""
-        return self.model / "neumf.tflite"

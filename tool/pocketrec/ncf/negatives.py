@@ -19,14 +19,14 @@ from pocketrec.ncf.interactions import Interactions
 from pocketrec.schema import Int32, Int64
 
 UInt64 = npt.NDArray[np.uint64]
-_ROWS_A_BLOCK = 1 << 20
+_ROWS_PER_BLOCK = 1 << 20
 
 LARGEST = np.uint64(2**64 - 1)
 """The end of the range that draws are made from; it is never drawn itself, as in the original."""
 
 
 class Negatives:
-    """The items that each user does not have in the train set. 8 bytes a train row.
+    """The items that each user does not have in the train set. 8 bytes for a train rating.
 
     Attributes:
         counts: (U,) uint64, how many such items a user has.
@@ -50,7 +50,7 @@ class Negatives:
             keys[begin:end] += users * self._stride
             keys[begin:end].sort()  # a block holds whole users, and users ascend
         if (keys[1:] == keys[:-1]).any():
-            raise DatasetError("a user has an item twice in the train set.", expected="each item once a user",
+            raise DatasetError("a user has an item twice in the train set.", expected="each item once for a user",
                                do="pocketrec ncf prep RATINGS --fresh")  # fmt: skip
         return keys
 
@@ -60,7 +60,9 @@ class Negatives:
 
     def _blocks(self) -> list[tuple[int, int, Int64]]:
         """Begin and end of blocks of whole users, and the user of each row."""
-        ends = np.searchsorted(self._starts, np.arange(_ROWS_A_BLOCK, self._starts[-1] + _ROWS_A_BLOCK, _ROWS_A_BLOCK))
+        ends = np.searchsorted(
+            self._starts, np.arange(_ROWS_PER_BLOCK, self._starts[-1] + _ROWS_PER_BLOCK, _ROWS_PER_BLOCK)
+        )
         cuts = np.unique(np.concatenate([[0], np.minimum(ends, len(self._starts) - 1)]))
         return [
             (int(self._starts[a]), int(self._starts[b]), np.repeat(np.arange(a, b), np.diff(self._starts[a : b + 1])))

@@ -14,59 +14,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.errors import SettingsError
-from pocketrec.schema import Int32
-from pocketrec.storage.networks import NetworkFile as NetworkFile
-from pocketrec.storage.networks import read_network_file
+from pocketrec.ncf.layout import NcfDataset
+from pocketrec.ncf.options import NetworkShape
+from pocketrec.schema import Float32, Int32
+from pocketrec.settings import Rule
+from pocketrec.storage.networks import NetworkFile
+from pocketrec.storage.networks import read_network as read_network_of
+from pocketrec.storage.tensors import Tensors
 
-Floats = npt.NDArray[np.float32]
-Weights = dict[str, Floats]
-Kind = Literal["neumf", "gmf", "mlp"]
-CELLS_A_BLOCK = 1 << 22
+CELLS_PER_BLOCK = 1 << 22
 """Numbers of the widest layer that are in memory at a time."""
 
 
 @dataclass(frozen=True)
-class NetworkSettings:
+class NetworkSettings(NetworkShape):
     """What a network is made of.
 
     Attributes:
-        n_users: U.
-        n_items: I.
-        num_factors: factors of GMF.
-        layers: widths of the MLP; the first is that of its input, half of it the user's and half the item's.
-        kind: neumf, or one half of it alone.
-
-    Raises:
-        SettingsError: a setting no network can have.
+        n_users: U; user codes are 0 .. U - 1.
+        n_items: I; item codes are 0 .. I - 1.
     """
 
-    n_users: int
-    n_items: int
-    num_factors: int = 8
-    layers: tuple[int, ...] = (64, 32, 16, 8)
-    kind: Kind = "neumf"
-
-    def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise SettingsError(f"model is {self.kind!r}.", expected=" or ".join(get_args(Kind)))
-        for name, values in (("num_factors", [self.num_factors]), ("layers", self.layers)):
-            if not values or min(values) < 1:
-                raise SettingsError(f"{name} is {getattr(self, name)}.", expected="numbers of 1 or more")
-        if self.layers[0] % 2:
-            odd = self.layers[0]
-            raise SettingsError(
-                f"the first layer is {odd}, which is odd: half of it is the user's and half the item's.",
-                expected=f"an even number, such as {odd - 1 or 2} or {odd + 1}",
-                do=f"--layers {','.join(map(str, (odd + 1, *self.layers[1:])))}",
-            )
+    n_users: int = field(kw_only=True, metadata={"rule": Rule("Users.", least=1)})
+    n_items: int = field(kw_only=True, metadata={"rule": Rule("Items.", least=1)})
 
     @property
     def mf_dim(self) -> int:
@@ -109,18 +85,18 @@ class Network:
         weights: by the names of `settings.shapes`, in any float type.
         """
         self.settings = settings
-        self.weights: Weights = {name: np.asarray(weights[name], np.float32) for name in settings.shapes}
-        self._first: tuple[Floats, Floats] | None = None
+        self.weights: Tensors = {name: np.asarray(weights[name], np.float32) for name in settings.shapes}
+        self._first: tuple[Float32, Float32] | None = None
 
-    def pairs(self, users: Int32, items: Int32) -> Floats:
+    def pairs(self, users: Int32, items: Int32) -> Float32:
         """Scores of users and items side by side, float32 (n,)."""
-        step = max(1, CELLS_A_BLOCK // max(self.settings.layers[0], self.settings.num_factors))
+        step = max(1, CELLS_PER_BLOCK // max(self.settings.layers[0], self.settings.num_factors))
         blocks = [
             self._pairs(users[first : first + step], items[first : first + step]) for first in range(0, len(users), step)
         ]
         return np.concatenate(blocks) if blocks else np.empty(0, np.float32)
 
-    def _pairs(self, users: Int32, items: Int32) -> Floats:
+    def _pairs(self, users: Int32, items: Int32) -> Float32:
         mf = self.settings.mf_dim
         user, item = self.weights["user"][users], self.weights["item"][items]
         hidden = np.concatenate([user[:, mf:], item[:, mf:]], axis=1)
@@ -128,7 +104,7 @@ class Network:
             hidden = _relu(hidden @ self.weights["kernel_1"] + self.weights["bias_1"])
         return self._score(user[:, :mf] * item[:, :mf], hidden)
 
-    def all_items(self, users: Int32) -> Floats:
+    def all_items(self, users: Int32) -> Float32:
         """Scores of every item for some users, float32 (n, I).
 
         The first layer is linear in the user's half and the item's half, so each is multiplied once, not once a pair.
@@ -138,7 +114,7 @@ class Network:
             scores[row] = self._one_user(int(user))
         return scores
 
-    def _one_user(self, user: int) -> Floats:
+    def _one_user(self, user: int) -> Float32:
         mf, own, items = self.settings.mf_dim, self.weights["user"][user], self.weights["item"]
         gmf = own[:mf] * items[:, :mf]
         if not self.settings.dense:
@@ -150,17 +126,17 @@ class Network:
         kernel, theirs = self._first
         return self._score(gmf, _relu(own[mf:] @ kernel + theirs))
 
-    def _score(self, gmf: Floats, hidden: Floats) -> Floats:
+    def _score(self, gmf: Float32, hidden: Float32) -> Float32:
         for number in range(2, len(self.settings.dense) + 1):
             hidden = _relu(hidden @ self.weights[f"kernel_{number}"] + self.weights[f"bias_{number}"])
         mf, kernel = self.settings.mf_dim, self.weights["kernel_out"][:, 0]
         return gmf @ kernel[:mf] + hidden @ kernel[mf:] + self.weights["bias_out"]
 
 
-def _relu(values: Floats) -> Floats:
+def _relu(values: Float32) -> Float32:
     return np.maximum(values, 0, out=values)
 
 
-def read_network(path: Path, split: str, do: str) -> NetworkFile[Network]:
-    """A network for a split; see `stored.read_network_file`."""
-    return read_network_file(path, NetworkSettings, Network, split=split, train="ncf train", do=do)
+def read_network(place: NcfDataset) -> NetworkFile[Network]:
+    """The trained network of a dataset; the errors are those of `storage.networks.read_network`."""
+    return read_network_of(place, NetworkSettings, Network)

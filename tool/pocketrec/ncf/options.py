@@ -1,106 +1,218 @@
-"""What a training run is made of: the original's options, under its names, checked before anything is begun."""
+"""What a user can choose about NCF, under the names of TensorFlow's official NCF where that has the same option."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pocketrec.errors import SettingsError
-from pocketrec.ncf.producer import check_evaluation_batch, check_producer
+from pocketrec.ingestion.options import RatingSettings
+from pocketrec.settings import Settings, again, setting
 
+Protocol = Literal["leave-one-out", "time"]
+Kind = Literal["neumf", "gmf", "mlp"]
 Dtype = Literal["fp32", "fp16", "bf16"]
 Strategy = Literal["one_device", "mirrored"]
+OnPositives = Literal["test", "valid"]
+
+USERS_PER_BATCH = 100
+"""Of an evaluation batch, where nobody asks for another size."""
 
 
 @dataclass(frozen=True)
-class Training:
-    """Options of `ncf train` that determine its result.
+class NcfPrepSettings(RatingSettings):
+    """How ratings are read and split."""
 
-    Attributes:
-        batch_size: B.
-        train_epochs: epochs at most.
-        num_neg: negatives a positive.
-        eval_negatives: negatives a positive of the evaluation: 999, or 99 as in the paper.
-        learning_rate: of Adam, as are beta1, beta2 and epsilon.
-        mf_regularization: L2 of the tables.
-        mlp_regularization: L2 of each layer; none stands for zeros.
-        epochs_between_evals: an evaluation every so many epochs, and after the last.
-        early_stopping: stop where HR@10 reaches `hr_threshold`.
-        ml_perf: negatives that were drawn twice do not count.
-        seed: of weights and data; the same seed gives the same network.
-        dtype: fp16 and bf16 are mixed precision: float32 weights, and the arithmetic in 16 bits.
-        loss_scale: fixed, for fp16; 0 stands for a dynamic one.
-        enable_xla: compile the step with XLA.
-        distribution_strategy: one_device, or mirrored for all GPUs of this machine.
-        keras_use_ctl: a training loop of its own instead of Keras' fit; the result is the same.
+    min_ratings: int = again(RatingSettings, "min_ratings", 20)
+    split: Protocol = setting(
+        "leave-one-out",
+        "Which ratings are held out for the test: the last of each user; or, with time, all from one moment on, so that "
+        "nothing is trained on that came after a test rating.",
+    )
+    holdout: float = setting(
+        0.1, "With --split time: the share of all ratings that is held out for the test.", above=0, below=0.5
+    )
+    validation: bool = setting(
+        False, "Hold out one more rating of each user, by which train keeps the best epoch and settings are chosen."
+    )
+
+    @property
+    def split_settings(self) -> dict[str, Any]:
+        """What determines the split of ratings that have been read, for its record."""
+        found = {"min_ratings": self.min_ratings, "duplicates": self.duplicates, "split": self.split}
+        return {**found, "validation": self.validation, **({"holdout": self.holdout} if self.split == "time" else {})}
+
+
+@dataclass(frozen=True)
+class NcfMakeSettings(Settings):
+    """What determines training examples and evaluation sets.
+
+    Raises:
+        SettingsError: a value that cannot be, or an evaluation batch that does not hold whole users.
     """
 
-    batch_size: int = 1024
-    train_epochs: int = 20
-    num_neg: int = 4
-    eval_negatives: int = 999
-    learning_rate: float = 0.001
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    mf_regularization: float = 0.0
-    mlp_regularization: tuple[float, ...] = ()
-    epochs_between_evals: int = 1
-    early_stopping: bool = False
-    hr_threshold: float = 1.0
-    ml_perf: bool = False
-    seed: int = 42
-    dtype: Dtype = "fp32"
-    loss_scale: float = 0.0
-    enable_xla: bool = False
-    distribution_strategy: Strategy = "one_device"
-    keras_use_ctl: bool = False
+    batch_size: int = setting(
+        1024, "Examples of a training batch, B. Larger ones are faster and learn less in an epoch.", least=1
+    )
+    train_epochs: int = setting(20, "Epochs: passes over all training ratings.", least=1)
+    num_neg: int = setting(
+        4, "Negatives for each training rating: items that its user has not rated, drawn anew in each epoch.", least=0
+    )
+    eval_negatives: int = setting(
+        999,
+        "Negatives that each held-out rating is ranked among. The official NCF takes 999, the paper 99: figures with "
+        "different numbers cannot be compared.",
+        least=1,
+    )
+    eval_batch_size: int | None = setting(
+        None,
+        "Rows of an evaluation batch, a multiple of 1 + --eval-negatives; 100 users if it is not given. It changes no "
+        "figure, only the shape of what `ncf batches` writes.",
+    )
+    seed: int = setting(
+        42, "Of all random numbers: the same seed gives the same bytes, another one another run.", least=0, most=2**32 - 1
+    )
 
-    def check(self, layers: tuple[int, ...], eval_batch_size: int | None) -> None:
-        """Refuse what cannot be.
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        users_of_batch(self.evaluation_batch, self.eval_negatives)
 
-        Args:
-            layers: of the network.
-            eval_batch_size: rows of an evaluation batch, if one was asked for.
+    @property
+    def evaluation_batch(self) -> int:
+        """Rows of an evaluation batch."""
+        return USERS_PER_BATCH * (self.eval_negatives + 1) if self.eval_batch_size is None else self.eval_batch_size
 
-        Raises:
-            SettingsError: with what would do.
-        """
-        check_producer(self.batch_size, self.train_epochs, self.num_neg, self.eval_negatives)
-        if eval_batch_size is not None:
-            check_evaluation_batch(eval_batch_size, self.eval_negatives)
-        if self.mlp_regularization and len(self.mlp_regularization) != len(layers):
+
+def users_of_batch(rows: int, negatives: int) -> int:
+    """How many users an evaluation batch of so many rows has.
+
+    Raises:
+        SettingsError: it does not hold whole users.
+    """
+    each = negatives + 1
+    if rows < each or rows % each:
+        near = max(1, rows // each) * each
+        raise SettingsError(
+            f"an evaluation batch of {rows:,} does not hold whole users: each has {each:,} rows, a positive and "
+            f"{negatives:,} negatives.",
+            expected=f"a multiple of {each:,}, such as {near:,} or {near + each:,}",
+        )
+    return rows // each
+
+
+@dataclass(frozen=True)
+class NetworkShape(Settings):
+    """What a network is made of, but for the number of users and items.
+
+    Raises:
+        SettingsError: a setting that no network can have.
+    """
+
+    num_factors: int = setting(
+        8, "GMF: numbers a user and an item have. More fit more data, and overfit little data.", least=1
+    )
+    layers: tuple[int, ...] = setting(
+        (64, 32, 16, 8),
+        "MLP: widths of its layers. The first is its input, half of it the user's and half the item's, so it is even.",
+        least=1,
+    )
+    kind: Kind = setting(
+        "neumf", "The network: neumf; or one of its halves alone, gmf (no layers) or mlp.", option="--model"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.layers:
+            raise SettingsError("layers is empty.", expected="a width or more")
+        if self.layers[0] % 2:
+            odd = self.layers[0]
             raise SettingsError(
-                f"mlp_regularization has {len(self.mlp_regularization)} numbers for {len(layers)} layers.",
+                f"the first layer is {odd}, which is odd: half of it is the user's and half the item's.",
+                expected=f"an even number, such as {odd - 1 or 2} or {odd + 1}",
+                do=f"--layers {','.join(map(str, (odd + 1, *self.layers[1:])))}",
+            )
+
+
+@dataclass(frozen=True)
+class NcfTrainSettings(NcfMakeSettings, NetworkShape):
+    """The network and how it learns.
+
+    Raises:
+        SettingsError: a value that cannot be, or values that do not fit each other.
+    """
+
+    learning_rate: float = setting(
+        0.001, "Size of a step of the optimizer, Adam. Raise it with the batch size, lower it if the loss jumps.", above=0
+    )
+    beta1: float = setting(
+        0.9, "Adam: share of its mean of gradients that a step keeps of the steps before. Rarely changed.", least=0, below=1
+    )
+    beta2: float = setting(0.999, "Adam: the same for its mean of squared gradients. Rarely changed.", least=0, below=1)
+    epsilon: float = setting(
+        1e-8, "Adam: added to what it divides by. Raise it if training is unstable, with fp16 above all.", above=0
+    )
+    mf_regularization: float = setting(
+        0.0, "L2 penalty of the tables of users and items. Raise it (1e-6) if validation gets worse while the loss falls.",
+        least=0,
+    )  # fmt: skip
+    mlp_regularization: tuple[float, ...] = setting(
+        (), "L2 penalty of each layer of --layers, as many numbers; zeros if it is not given.", least=0
+    )
+    epochs_between_evals: int = setting(
+        1, "Evaluate after every so many epochs, and after the last. Raise it where evaluations take long.", least=1
+    )
+    early_stopping: bool = setting(False, "Stop as soon as an evaluation reaches --hr-threshold.")
+    hr_threshold: float = setting(1.0, "With --early-stopping: the HR@10 to stop at, a share.", above=0, most=1)
+    ml_perf: bool = setting(
+        False, "Evaluate by the rules of MLPerf: a negative that was drawn twice counts once. Figures are a little higher."
+    )
+    dtype: Dtype = setting(
+        "fp32", "Arithmetic: fp32; or mixed precision, fp16 or bf16, which is faster on GPUs that have it."
+    )
+    loss_scale: float = setting(
+        0.0,
+        "With --dtype fp16: what the loss is multiplied with, so that small gradients are not lost; 0: found on the way.",
+        least=0,
+    )
+    enable_xla: bool = setting(False, "Compile the training step with XLA: a slower start, and faster steps on some GPUs.")
+    distribution_strategy: Strategy = setting("one_device", "Train on one device, or mirrored on all GPUs of this machine.")
+    keras_use_ctl: bool = setting(
+        False, "Train in a loop of its own instead of Keras' fit. The result is the same; fit is faster."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mlp_regularization and len(self.mlp_regularization) != len(self.layers):
+            raise SettingsError(
+                f"mlp_regularization has {len(self.mlp_regularization)} numbers for {len(self.layers)} layers.",
                 expected="one for each layer",
             )
-        for name, value, known in (
-            ("dtype", self.dtype, Dtype),
-            ("distribution_strategy", self.distribution_strategy, Strategy),
-        ):
-            if value not in get_args(known):
-                raise SettingsError(f"{name} is {value!r}.", expected=" or ".join(get_args(known)))
-        self._check_numbers()
 
-    def _check_numbers(self) -> None:
-        shares = "a number from 0 to below 1"
-        for name, value, fits, expected in (
-            ("learning_rate", self.learning_rate, self.learning_rate > 0, "a finite number above 0"),
-            ("epsilon", self.epsilon, self.epsilon > 0, "a finite number above 0"),
-            ("beta1", self.beta1, 0 <= self.beta1 < 1, shares),
-            ("beta2", self.beta2, 0 <= self.beta2 < 1, shares),
-            ("hr_threshold", self.hr_threshold, 0 < self.hr_threshold <= 1, "a share above 0, 1 at most"),
-            ("mf_regularization", self.mf_regularization, self.mf_regularization >= 0, "0 or more"),
-            ("loss_scale", self.loss_scale, self.loss_scale >= 0, "0 for a dynamic scale, or a number above 0"),
-            ("epochs_between_evals", self.epochs_between_evals, self.epochs_between_evals >= 1, "1 or more"),
-            ("seed", self.seed, 0 <= self.seed < 2**32, "0 to 2^32-1"),
-            ("mlp_regularization", max(self.mlp_regularization, default=0.0), min(self.mlp_regularization, default=0) >= 0,
-             "numbers of 0 or more"),
-        ):  # fmt: skip
-            if not (fits and math.isfinite(value)):
-                raise SettingsError(f"{name} is {value}.", expected=expected)
+    @property
+    def learning(self) -> dict[str, Any]:
+        """What determines the trained weights besides the network's shape, for records."""
+        elsewhere = {*NetworkShape.__dataclass_fields__, "eval_batch_size"}
+        return {name: value for name, value in asdict(self).items() if name not in elsewhere}
 
-    def settings(self) -> dict[str, Any]:
-        """Plain values, for manifests."""
-        return {**asdict(self), "mlp_regularization": list(self.mlp_regularization)}
+
+@dataclass(frozen=True)
+class NcfRankSettings(Settings):
+    """How held-out ratings are ranked."""
+
+    on: OnPositives = setting("test", "The held-out ratings to rank; valid while settings are still being chosen.")
+    top: int = setting(10, "k of HR@k and NDCG@k: how many of the best items a user would be shown.", least=1)
+    eval_negatives: int | None = setting(
+        None,
+        "Negatives that each held-out rating is ranked among, 999 or 99; as many as in training if not given.",
+        least=1,
+    )
+    ml_perf: bool = setting(True, "A negative that was drawn twice counts once.")
+    full: bool = setting(True, "Also rank among all items that the user has not rated, which takes longer.")
+
+
+@dataclass(frozen=True)
+class NcfRecommendSettings(Settings):
+    """What is recommended, and by what."""
+
+    top: int = setting(10, "How many items.", least=1)
+    tflite: bool = setting(False, "Ask the exported model, on LiteRT, instead of the trained network.")

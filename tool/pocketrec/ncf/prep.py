@@ -6,46 +6,40 @@ first appearance in what is left, and `order` says what is for training.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
-from pocketrec.errors import SettingsError, check_choice
-from pocketrec.ingestion.ingest import BadRows, IngestReport, ingest
-from pocketrec.ingestion.parts import Parts
+from pocketrec.errors import SettingsError
+from pocketrec.ingestion.ingest import IngestReport, log_argument
 from pocketrec.ingestion.ratings import (
     COUNT,
     ITEM_CODE,
     USER_CODE,
-    Duplicates,
     Ratings,
-    parquet_columns,
+    ingest_ratings,
     ratings_file,
     save_array,
     user_ids,
 )
-from pocketrec.ncf.interactions import STAGE
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.negatives import no_negatives
+from pocketrec.ncf.options import NcfPrepSettings
 from pocketrec.ncf.split import Places, by_time, leave_one_out
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import ITEM, Int32, Int64
-from pocketrec.sources.options import Columns
-from pocketrec.storage.files import staged_folder
+from pocketrec.settings import options_for
 from pocketrec.storage.formats import Npy
-from pocketrec.storage.layout import Dataset
 from pocketrec.storage.lock import hold
-from pocketrec.storage.manifest import OutputFile, Record, drop_record, read_records, write_record
-from pocketrec.storage.space import OVERHEAD, room
+from pocketrec.storage.manifest import OutputFile
+from pocketrec.storage.stage import Stage
 from pocketrec.storage.writer import Writer
 
-Split = Literal["leave-one-out", "time"]
-
-_USERS_A_BLOCK = 1 << 13
+_USERS_PER_BLOCK = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -78,15 +72,8 @@ class NcfPrepReport:
 def prep(
     ratings: Path | str,
     dataset: Path | str = "dataset",
+    settings: NcfPrepSettings = NcfPrepSettings(),
     *,
-    columns: Columns | None = None,
-    timezone: str = "UTC",
-    bad_rows: BadRows = "stop",
-    min_ratings: int = 20,
-    duplicates: Duplicates = "stop",
-    split: Split = "leave-one-out",
-    holdout: float = 0.1,
-    validation: bool = False,
     fresh: bool = False,
     force: bool = False,
     progress: Progress = SILENT,
@@ -96,60 +83,35 @@ def prep(
     Args:
         ratings: MovieLens in any of its forms (`sources.movielens`) or any csv or Parquet file, packed or not.
         dataset: the dataset folder; everything goes to DIR/ncf.
-        columns: the file's own names for session (its users), item and time, where they are not known ones.
-        timezone: of times that are wall clocks.
-        bad_rows: as for `pocketrec.ingest`.
-        min_ratings: fewest of a user.
-        duplicates: stop where a user has an item twice, or keep the first.
-        split: see `order`.
-        holdout: with split "time", the share of ratings that is for the test.
-        validation: hold out a validation positive a user, too.
+        settings: how the ratings are read and split.
         fresh: do it again even where it is up to date.
         force: begin even where the disk seems too small.
         progress: told how far it is.
 
     Raises:
         LogError: the ratings cannot be read, or a user has an item twice.
-        SettingsError: a setting that leaves nothing to train on or to evaluate.
+        SettingsError: nothing is left to train on or to evaluate.
         BusyError, SpaceError, FolderError: as for `pocketrec.ingest`. What was there before is as it was.
     """
-    log, place = ratings_file(Path(ratings)), NcfDataset(Path(dataset))
-    _check(min_ratings, duplicates, split, holdout)
-    settings: dict[str, Any] = {"min_ratings": min_ratings, "duplicates": duplicates, "split": split}
-    settings |= {"validation": validation} | ({"holdout": holdout} if split == "time" else {})
+    place, log = NcfDataset(Path(dataset)), ratings_file(Path(ratings))
+    argv = ("ncf", "prep", log_argument(ratings), *options_for(settings), "--fresh")
     with hold(place.home, "ncf prep"):
-        read = ingest(
-            log, place.home, timezone=timezone, bad_rows=bad_rows, columns=columns or parquet_columns(log),
-            kind="ratings", fresh=fresh, force=force, progress=progress,
-        )  # fmt: skip
-        parts = Parts(Dataset(place.home))
-        inputs = {"ratings": parts.record.content}
-        found = read_records(place.final).get(STAGE)
-        if found and not fresh and found.is_current(place.final, settings, inputs):
+        read, source = ingest_ratings(
+            "ratings", log, place.home, settings, argv, fresh=fresh, force=force, progress=progress
+        )
+        inputs = {"ratings": source.parts.record.content}
+        stage = Stage(place.final, "ncf_prep", settings.split_settings, inputs, argv)
+        if not fresh and (found := stage.current()):
             return NcfPrepReport(read, **found.counts, reused=True)
-        source = Ratings(parts, min_ratings, duplicates)
-        with room(place.final, "ncf prep", OVERHEAD + 12 * parts.record.counts["rows"], force=force):
-            with staged_folder(place.interactions) as staged:
-                files, counts = _Splitter(source, staged, settings, progress).write()
-                drop_record(place.final, STAGE)
-            named = {f"{place.interactions.name}/{name}": file for name, file in files.items()}
-            write_record(place.final, STAGE, Record(STAGE, settings, inputs, named, counts))
-        return NcfPrepReport(read, **counts, reused=False)
-
-
-def _check(min_ratings: int, duplicates: str, split: str, holdout: float) -> None:
-    if min_ratings < 1:
-        raise SettingsError(f"min_ratings is {min_ratings}.", expected="1 or more")
-    if not 0 < holdout < 0.5:
-        raise SettingsError(f"holdout is {holdout}.", expected="a share of the ratings between 0 and 0.5")
-    for name, value, known in (("duplicates", duplicates, Duplicates), ("split", split, Split)):
-        check_choice(name, value, known)
+        with stage.replacing(source.split_bytes, force=force, into=place.split) as draft:
+            draft.files, draft.counts = _Splitter(source, draft.folder, settings, progress).write()
+        return NcfPrepReport(read, **draft.counts, reused=False)
 
 
 class _Splitter:
     """One run: ratings to the files of DIR/ncf/final/interactions."""
 
-    def __init__(self, ratings: Ratings, folder: Path, settings: dict[str, Any], progress: Progress) -> None:
+    def __init__(self, ratings: Ratings, folder: Path, settings: NcfPrepSettings, progress: Progress) -> None:
         self.ratings, self.folder, self.settings, self.progress = ratings, folder, settings, progress
         self.words = ratings.vocabulary(progress)
         self.rated_starts = _starts(self.words.users[COUNT].to_numpy())  # (users + 1,)
@@ -161,13 +123,11 @@ class _Splitter:
         places = self._order(rated)
         test, valid = (self._positives(rated, at) for at in (places.test, places.valid))
         if not len(test):
+            by_time = self.settings.split == "time"
             raise SettingsError(
                 "no user has both a rating to train on and one to test with, so the split is empty.",
-                expected="users with two ratings or more"
-                + (" on both sides of the cut" if "holdout" in self.settings else ""),
-                do="lower --min-ratings, or take another --holdout"
-                if "holdout" in self.settings
-                else "lower --min-ratings",
+                expected="users with two ratings or more" + (" on both sides of the cut" if by_time else ""),
+                do="lower --min-ratings" + (", or take another --holdout" if by_time else ""),
             )
         self._check_negatives(places.train)
         train_starts = _starts(places.train)
@@ -206,11 +166,12 @@ class _Splitter:
             whole.train[who], whole.valid[who], whole.test[who] = here.train, here.valid, here.test
         return whole
 
-    def _split(self) -> Any:
-        validation = self.settings["validation"]
-        if self.settings["split"] == "leave-one-out":
+    def _split(self) -> Callable[[Int64, Int64], Places]:
+        """From the times of some users' ratings, and where each user's begin, to what is for what."""
+        validation = self.settings.validation
+        if self.settings.split == "leave-one-out":
             return lambda _, starts: leave_one_out(np.diff(starts), validation=validation)
-        share = self.settings["holdout"]
+        share = self.settings.holdout
         test = self.ratings.moment(1 - share, self.words.rows, self.progress)
         valid = self.ratings.moment(1 - 2 * share, self.words.rows, self.progress) if validation else test
         return partial(by_time, cuts=(valid, test))
@@ -223,8 +184,11 @@ class _Splitter:
     def _write_train(self, rated: Int32, train: Int64) -> OutputFile:
         self._support = np.zeros(len(self.words.items), np.int64)
         with Writer(self.folder / "train_items.npy", Npy(None)) as writer:
-            for first in range(0, len(train), _USERS_A_BLOCK):
-                starts, counts = self.rated_starts[first : first + _USERS_A_BLOCK], train[first : first + _USERS_A_BLOCK]
+            for first in range(0, len(train), _USERS_PER_BLOCK):
+                starts, counts = (
+                    self.rated_starts[first : first + _USERS_PER_BLOCK],
+                    train[first : first + _USERS_PER_BLOCK],
+                )
                 block = rated[_prefixes(starts[: len(counts)], counts)]
                 self._support += np.bincount(block, minlength=len(self._support))
                 writer.write(block)

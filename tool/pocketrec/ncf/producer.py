@@ -1,31 +1,33 @@
 """Training epochs: every train positive once, with k fresh negatives of its user, in one random order.
 
 With a seed they are those of TensorFlow's official NCF (models r2.1.0), bit for bit, in its draw order from numpy's legacy
-generator: a number a epoch that seeds its shuffle; the negatives of epoch 0; the evaluation set; the negatives of later
+generator: a number for each epoch that seeds its shuffle; the negatives of epoch 0; the evaluation set; the negatives of
+    later
 epochs. Any epoch can be asked for at any time: what lies before it is drawn and thrown away, which takes a few nanoseconds
-a number.
+for a number.
 
-Beside the thresholds of the negatives (8 bytes a positive) and the positives (8 bytes), an epoch holds its permutation, 4
-bytes an example; the examples themselves are made a block at a time.
+Besides the thresholds of the negatives (8 bytes for a positive) and the positives (8 bytes), an epoch holds its
+permutation, 4 bytes for an example; the examples themselves are made a block at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from pocketrec.errors import SettingsError
 from pocketrec.ncf.interactions import Interactions, Positives
 from pocketrec.ncf.negatives import Negatives, UInt64, draw
+from pocketrec.ncf.options import NcfMakeSettings, users_of_batch
 from pocketrec.parallel import ahead
 from pocketrec.schema import Bool, Int32
 
 MOST = np.iinfo(np.int32).max
-EXAMPLES_A_BLOCK = 1 << 19
-_DRAWS_A_CALL = 1 << 20
+EXAMPLES_PER_BLOCK = 1 << 19
+_DRAWS_PER_CALL = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -88,29 +90,20 @@ class Producer:
     """Makes the epochs and the evaluation set of one run."""
 
     def __init__(
-        self,
-        interactions: Interactions,
-        *,
-        batch_size: int,
-        epochs: int,
-        num_neg: int = 4,
-        eval_negatives: int = 999,
-        rng: np.random.RandomState,
+        self, interactions: Interactions, settings: NcfMakeSettings, rng: np.random.RandomState | None = None
     ) -> None:
         """Args:
             interactions: the positives.
-            batch_size: B.
-            epochs: how many there will be; it is part of what the seed determines.
-            num_neg: k, negatives a positive.
-            eval_negatives: N, negatives a test positive.
-            rng: in the state in which the original's global generator would be.
+            settings: B, the number of epochs, the negatives and the seed; the seed determines all epochs together, so
+                other numbers of epochs or negatives give others.
+            rng: instead of one that begins with the seed: in the state in which the original's global generator would be.
 
         Raises:
             SettingsError: more examples than an int32 can number, or a user without a negative.
         """
-        check_producer(batch_size, epochs, num_neg, eval_negatives)
-        self.interactions, self.batch_size, self.num_neg = interactions, batch_size, num_neg
-        self.epochs, self.eval_negatives = epochs, eval_negatives
+        rng = np.random.RandomState(settings.seed) if rng is None else rng
+        self.interactions, self.batch_size, self.num_neg = interactions, settings.batch_size, settings.num_neg
+        self.epochs, self.eval_negatives = settings.train_epochs, settings.eval_negatives
         self.positives = len(interactions.items)
         if self.examples > MOST:
             raise SettingsError(
@@ -118,7 +111,7 @@ class Producer:
             )
         self.negatives = Negatives(interactions)
         self._users = interactions.users()
-        self._seeds = [rng.randint(0, MOST, dtype=np.int32) for _ in range(epochs)]
+        self._seeds = [rng.randint(0, MOST, dtype=np.int32) for _ in range(self.epochs)]
         self._states = {0: rng.get_state(legacy=False)}  # segment of the stream -> the generator at its beginning
 
     @property
@@ -140,7 +133,7 @@ class Producer:
         rng = self._at(0 if number == 0 else number + 1)
         order = np.arange(self.examples, dtype=np.int32)
         np.random.RandomState(self._seeds[number]).shuffle(order)
-        block = max(1, EXAMPLES_A_BLOCK // self.batch_size) * self.batch_size
+        block = max(1, EXAMPLES_PER_BLOCK // self.batch_size) * self.batch_size
 
         def pieces() -> Iterator[tuple[Int32, UInt64]]:
             for first in range(0, len(order), block):
@@ -176,9 +169,9 @@ class Producer:
             size: rows of a batch, a multiple of N + 1.
 
         Raises:
-            SettingsError: it is none.
+            SettingsError: it is not.
         """
-        users = check_evaluation_batch(size, self.eval_negatives)
+        users = users_of_batch(size, self.eval_negatives)
         for rows in evaluation_rows(self.interactions.test, self.negatives, self.eval_negatives, self._at(1), users):
             missing = -len(rows.users) % users
             who = np.append(rows.users, np.zeros(missing, np.int32))
@@ -198,7 +191,7 @@ class Producer:
         for passed in range(known, segment):
             left = self.eval_negatives * len(self.interactions.test) if passed == 1 else self.num_neg * self.positives
             while left:
-                count = min(left, _DRAWS_A_CALL)
+                count = min(left, _DRAWS_PER_CALL)
                 draw(rng, count)
                 left -= count
             self._states[passed + 1] = rng.get_state(legacy=False)
@@ -212,7 +205,7 @@ def evaluation_rows(
 
     The held-out item is not excluded from the draw, as in the original; where it is drawn it is a duplicate.
     """
-    block = max(1, EXAMPLES_A_BLOCK // (count + 1) // multiple) * multiple
+    block = max(1, EXAMPLES_PER_BLOCK // (count + 1) // multiple) * multiple
     for first in range(0, len(positives), block):
         users = positives.users[first : first + block]
         drawn = negatives.at(np.repeat(users, count), draw(rng, count * len(users)))
@@ -223,7 +216,7 @@ def evaluation_rows(
         yield EvaluationRows(users, items, duplicates)
 
 
-def mask_duplicates(items: Int32) -> npt.NDArray[np.bool_]:
+def mask_duplicates(items: Int32) -> Bool:
     """Where the same number stood earlier in its row; the shape of `items`."""
     order = np.argsort(items, axis=1, kind="stable")
     ordered = np.take_along_axis(items, order, axis=1)
@@ -234,30 +227,48 @@ def mask_duplicates(items: Int32) -> npt.NDArray[np.bool_]:
     return mask
 
 
-def check_evaluation_batch(size: int, negatives: int) -> int:
-    """How many users an evaluation batch of so many rows has.
+class Source(Protocol):
+    """Where a run's examples come from: a `Producer`, or the epochs that `ncf batches` wrote.
 
-    Raises:
-        SettingsError: it does not hold whole users.
+    Attributes:
+        batch_size: B.
+        steps: batches of an epoch.
+        examples: of an epoch, without those that fill the last batch.
     """
-    row = negatives + 1
-    if size < row or size % row:
-        near = max(1, size // row) * row
-        raise SettingsError(
-            f"an evaluation batch of {size:,} does not hold whole users: each has {row:,} rows, a positive and "
-            f"{negatives:,} negatives.",
-            expected=f"a multiple of {row:,}, such as {near:,} or {near + row:,}",
-        )
-    return size // row
+
+    batch_size: int
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def examples(self) -> int: ...
+
+    @property
+    def negatives(self) -> Negatives: ...
+
+    def epoch(self, number: int) -> Iterator[Examples]:
+        """The batches of an epoch in order, a few at a time."""
+
+    def evaluation(self) -> Iterator[EvaluationRows]:
+        """The test positives with their negatives."""
 
 
-def check_producer(batch_size: int, epochs: int, num_neg: int, eval_negatives: int) -> None:
-    """Raises: SettingsError: a setting no producer can have."""
-    for name, value, least in (
-        ("batch_size", batch_size, 1),
-        ("epochs", epochs, 1),
-        ("num_neg", num_neg, 0),
-        ("eval_negatives", eval_negatives, 1),
-    ):
-        if value < least:
-            raise SettingsError(f"{name} is {value}.", expected=f"{least} or more")
+def rows_to_rank(
+    interactions: Interactions, source: Source, name: str, settings: NcfMakeSettings
+) -> Iterator[EvaluationRows]:
+    """The positives that a run is judged on, with their negatives: for the test the original's draws, else draws of their
+    own.
+
+    Args:
+        interactions: the split.
+        source: of the run.
+        name: test or valid.
+        settings: of the run: its seed and how many negatives.
+    """
+    if name == "test":
+        yield from source.evaluation()
+        return
+    stream = np.random.MT19937(np.random.SeedSequence((settings.seed, 1)))
+    rng = np.random.RandomState(stream)
+    yield from evaluation_rows(interactions.positives(name), source.negatives, settings.eval_negatives, rng)

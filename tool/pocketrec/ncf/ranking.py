@@ -17,7 +17,7 @@ from pocketrec.ncf.interactions import Interactions, Positives, popularity
 from pocketrec.ncf.producer import EvaluationRows
 from pocketrec.schema import Bool, Int32, Int64
 
-SCORES_A_BLOCK = 1 << 22
+SCORES_PER_BLOCK = 1 << 22
 
 
 class Scorer(Protocol):
@@ -85,7 +85,7 @@ def full(
     """
     positives = interactions.positives(name)
     known = dict(zip(interactions.valid.users.tolist(), interactions.valid.items.tolist(), strict=True))
-    block, found = max(1, SCORES_A_BLOCK // interactions.n_items), []
+    block, found = max(1, SCORES_PER_BLOCK // interactions.n_items), []
     for first in range(0, len(positives), block):
         some = Positives(positives.users[first : first + block], positives.items[first : first + block])
         found.append(_full_ranks(scorer, interactions, some, known if name == "test" else {}))
@@ -125,7 +125,7 @@ def ranks(scores: npt.NDArray[Any], left_out: Bool | None = None) -> Int64:
     """The rank of the last column among the others, (n,) from 0.
 
     Args:
-        scores: (n, N + 1), the positive last. A score that is no number counts as a better one.
+        scores: (n, N + 1), the positive last. A NaN counts as a better one.
         left_out: (n, N + 1), others that do not count.
     """
     ahead = ~(scores[:, :-1] < scores[:, -1:])

@@ -10,10 +10,11 @@ import polars as pl
 
 from pocketrec.errors import SettingsError
 from pocketrec.ingestion.ratings import code_of
-from pocketrec.ncf.interactions import prepared, read_ids, read_interactions
+from pocketrec.ncf.interactions import item_ids, read_interactions, user_ids
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.network import read_network
-from pocketrec.schema import Int32
+from pocketrec.ncf.options import NcfRecommendSettings
+from pocketrec.schema import Float32, Int32
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Recommendation:
 
 
 @dataclass(frozen=True)
-class RecommendReport:
+class NcfRecommendReport:
     """What a user should be shown, best first, and how many items the user had already."""
 
     user: int | str
@@ -39,48 +40,52 @@ class RecommendReport:
 
 
 def recommend(
-    dataset: Path | str = "dataset", *, user: int | str, top: int = 10, tflite: bool = False, threads: int = 2
-) -> RecommendReport:
+    dataset: Path | str = "dataset",
+    settings: NcfRecommendSettings = NcfRecommendSettings(),
+    *,
+    user: int | str,
+    threads: int = 2,
+) -> NcfRecommendReport:
     """The best items that a user has not rated, held-out ones among the rated.
 
     Args:
         dataset: the dataset folder.
+        settings: how many, and what is asked.
         user: the id in the ratings.
-        top: how many.
-        tflite: ask the exported model, on LiteRT, instead of the trained network.
         threads: of LiteRT's interpreter.
 
     Raises:
-        DatasetError: there is no split, or no network for it.
+        DatasetError: there is no split, or the network is of another one.
+        ModelError: there is no network, or its file is damaged.
         SettingsError: the ratings have no such user, or too few items.
         MissingExtraError: LiteRT is not installed.
     """
     place = NcfDataset(Path(dataset))
-    split = prepared(place).content
-    code = _user_code(read_ids(place.users, "user_id"), user)
+    split = place.prepared().content
+    code = _user_code(user_ids(place), user)
     interactions = read_interactions(place)
     held = [
         int(some.items[some.users == code][0]) for some in (interactions.test, interactions.valid) if code in some.users
     ]
     seen = np.unique(np.append(interactions.of(code), held)).astype(np.int32)
-    unseen = interactions.n_items - len(seen)
-    if not 1 <= top <= max(1, unseen):
+    unseen, top = interactions.n_items - len(seen), settings.top
+    if top > max(1, unseen):
         raise SettingsError(f"top is {top}.", expected=f"1 to {unseen:,}, the items that the user has not rated")
-    if tflite:
+    if settings.tflite:
         from pocketrec.ncf.runtime import NcfModel
 
         codes, scores = NcfModel(place.tflite, threads, split=split).recommend(code, seen, top)
     else:
-        network = read_network(place.network, split, f"pocketrec ncf train --dataset {place.root}").network
+        network = read_network(place).network
         codes, scores = best(network.all_items(np.array([code], np.int32))[0], seen, top)
-    ids = read_ids(place.items, "item_id")
+    ids = item_ids(place)
     items = tuple(Recommendation(ids[int(item)], float(score)) for item, score in zip(codes, scores, strict=True))
-    return RecommendReport(user, len(seen), items)
+    return NcfRecommendReport(user, len(seen), items)
 
 
-def best(scores: np.ndarray, seen: Int32, top: int) -> tuple[Int32, np.ndarray]:
+def best(scores: Float32, seen: Int32, top: int) -> tuple[Int32, Float32]:
     """Codes and scores of the best unseen items, best first; of equal ones the lower code first."""
-    left = scores.astype(np.float32)
+    left = scores.copy()
     left[seen] = -np.inf
     order = np.argsort(-left, kind="stable")[:top].astype(np.int32)
     return order, left[order]

@@ -6,35 +6,35 @@ the epoch alone, and a checkpoint has all three: a run that was killed ends with
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pocketrec.errors import require
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.ncf.batches import read_shards
-from pocketrec.ncf.interactions import Interactions, prepared, read_interactions
+from pocketrec.ncf.interactions import read_interactions
 from pocketrec.ncf.layout import NcfDataset
-from pocketrec.ncf.network import Kind, Network, NetworkSettings
-from pocketrec.ncf.options import Training
-from pocketrec.ncf.producer import EvaluationRows, Producer, evaluation_rows
-from pocketrec.ncf.ranking import Metrics, Popularity, sampled
+from pocketrec.ncf.network import Network, NetworkSettings
+from pocketrec.ncf.options import NcfTrainSettings, NetworkShape
+from pocketrec.ncf.producer import Producer, Source, rows_to_rank
+from pocketrec.ncf.ranking import Metrics, Popularity, Scorer, sampled
 from pocketrec.progress import SILENT, Progress
+from pocketrec.settings import options_for
 from pocketrec.storage.lock import hold
-from pocketrec.storage.manifest import OutputFile, Record, drop_record, json_values, read_records, write_record
+from pocketrec.storage.manifest import json_values
 from pocketrec.storage.networks import NetworkFile
-from pocketrec.storage.space import OVERHEAD, room
-from pocketrec.training.epoch_runs import Checkpoints, History, run_epochs
+from pocketrec.storage.space import OVERHEAD
+from pocketrec.storage.stage import Stage
+from pocketrec.training.epoch_runs import KEEP_LAST, Checkpoints, Epoch, History, run_epochs
+from pocketrec.training.network_stage import Learned, train_network
 
 if TYPE_CHECKING:
     from pocketrec.ncf.tf.trainer import Trainer
 
-STAGE, TOP = "ncf_train", 10
+TOP = 10
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class EpochReport:
 
 
 @dataclass(frozen=True)
-class TrainReport:
+class NcfTrainReport:
     """A finished training.
 
     Attributes:
@@ -86,141 +86,112 @@ class TrainReport:
 
 def train(
     dataset: Path | str = "dataset",
+    settings: NcfTrainSettings = NcfTrainSettings(),
     *,
-    model: Kind = "neumf",
-    num_factors: int = 8,
-    layers: tuple[int, ...] = (64, 32, 16, 8),
-    eval_batch_size: int | None = None,
     train_dataset_path: Path | str | None = None,
     clean: bool = False,
     progress: Progress = SILENT,
-    **options: Any,
-) -> TrainReport:
+) -> NcfTrainReport:
     """Train a network on the split of `ncf prep`.
 
     Args:
         dataset: the dataset folder.
-        model: neumf, or gmf or mlp alone.
-        num_factors: factors of GMF.
-        layers: widths of the MLP, the first that of its input.
-        eval_batch_size: checked as the original should have: a multiple of the positive and its negatives. Results do not
-            depend on it.
-        train_dataset_path: epochs that `ncf batches` wrote, instead of ones made on the way.
-        clean: forget an earlier network and checkpoint.
+        settings: of the network, and how it learns.
+        train_dataset_path: a folder of epochs that `ncf batches` wrote with the same settings, instead of ones made on the
+            way. The result is the same.
+        clean: forget an earlier network and its checkpoints.
         progress: told about examples.
-        options: those of `Training`.
 
     Raises:
         DatasetError: there is no split, or the epochs are of another one.
-        SettingsError: a setting that cannot be.
+        SettingsError: the epochs were made with other settings.
         MissingExtraError: TensorFlow is not installed.
         BusyError, SpaceError, FolderError: the dataset folder is in use, full, or cannot be written.
     """
-    training, place = Training(**options), NcfDataset(Path(dataset))
-    training.check(layers, eval_batch_size)
-    record = prepared(place)
-    settings = NetworkSettings(record.counts["users"], record.counts["items"], num_factors, layers, model)
+    place = NcfDataset(Path(dataset))
     require("train a network", "tensorflow")
-    needed = OVERHEAD + 4 * 5 * settings.parameters
-    with hold(place.home, "ncf train"), room(place.model, "ncf train", needed):
-        run = _Run(place, settings, training, record.content, progress)
-        shards = Path(train_dataset_path) if train_dataset_path else None
-        return run.go(shards, clean=clean)
+    with hold(place.home, "ncf train"):
+        run = _Run(place, settings, None if train_dataset_path is None else Path(train_dataset_path), progress)
+        needed = OVERHEAD + 4 * 5 * run.settings.parameters
+        counts, resumed, reused = train_network(place, run.stage, run.checkpoints, needed, run.learn, clean=clean)
+        return run.report(counts, resumed=resumed, reused=reused)
 
 
 class _Run:
     """One training."""
 
-    def __init__(
-        self, place: NcfDataset, settings: NetworkSettings, training: Training, split: str, progress: Progress
-    ) -> None:
-        self.place, self.settings, self.training, self.split, self.progress = place, settings, training, split, progress
-        self.began = time.perf_counter()
-        self.speeds: dict[int, float | None] = {}  # of this run's epochs
-        self.named = json_values({**asdict(settings), **training.settings()})
-        self.checkpoints = Checkpoints(place.checkpoints, {"named": self.named, "split": split}, keep=1)
+    def __init__(self, place: NcfDataset, training: NcfTrainSettings, shards: Path | None, progress: Progress) -> None:
+        record = place.prepared()
+        users, items = record.counts["users"], record.counts["items"]
+        shape = asdict(NetworkShape.part_of(training))
+        self.place, self.training, self.progress, self.split = place, training, progress, record.content
+        self.settings = NetworkSettings(**shape, n_users=users, n_items=items)
+        self.began, self.shards = time.perf_counter(), shards
+        self.speeds: dict[int, float] = {}  # examples a second in the epochs of this run, by number from 1
+        named = {**asdict(self.settings), **training.learning}
+        argv = ("ncf", "train", *options_for(training), "--clean")
+        self.stage = Stage(place.model, "ncf_train", json_values(named), {"split": self.split}, argv)
+        self.checkpoints = Checkpoints(place.checkpoints, {"named": named, "split": self.split}, keep=1)
 
-    def go(self, shards: Path | None, *, clean: bool) -> TrainReport:
-        found = read_records(self.place.model).get(STAGE)
-        if clean:
-            self.checkpoints.clear()
-        elif found and found.is_current(self.place.model, self.named, {"split": self.split}):
-            self.checkpoints.clear_own()
-            return self._report(found.counts, resumed=0, reused=True)
+    def learn(self) -> Learned:
+        """Train the epochs that no checkpoint has."""
         self.interactions = read_interactions(self.place)
         self.judged_on = "valid" if len(self.interactions.valid) else "test"
-        source, epochs = self._source(shards), self.training.train_epochs
+        training = self.training
+        source: Source = (
+            read_shards(self.shards, self.split, training) if self.shards else Producer(self.interactions, training)
+        )
         with native_stderr_closed():
             from pocketrec.ncf.tf.trainer import Trainer
             from pocketrec.training.tf.tensorboard import Curves
 
-            trainer = Trainer(self.settings, self.training)
-        history = self.checkpoints.resume(trainer, epochs)
-        resumed = len(history.epochs)
-        with Curves(self.place.model / "summaries") as log:
+            trainer = Trainer(self.settings, training)
+        history, resumed = run_epochs(
+            trainer,
+            self.checkpoints,
+            training.train_epochs,
+            lambda number: self._epoch(trainer, source, number),
+            self._reached,
+            Curves(self.place.model / "summaries"),
+        )
+        counts = {
+            "epochs": history.epochs,
+            "judged_on": self.judged_on,
+            "kept": history.kept,
+            "popularity": asdict(self._judge(Popularity(self.interactions), source)),
+            "negatives": training.eval_negatives,
+        }
+        network = Network(self.settings, history.weights)
+        return Learned(NetworkFile(network, self.split, training.learning, history.kept), counts, resumed)
 
-            def one(number: int) -> tuple[dict[str, Any], float | None]:
-                epoch = self._epoch(trainer, source, number)
-                log(number + 1, **_scalars(epoch))
-                self.speeds[epoch.epoch] = epoch.examples_a_second
-                return _content(epoch), self._score(epoch)
-
-            run_epochs(trainer, history, self.checkpoints, epochs, one, self._reached)
-        return self._finish(source, history, resumed)
-
-    def _source(self, shards: Path | None) -> Any:
-        """What makes the epochs, or has them."""
-        t = self.training
-        if shards:
-            return read_shards(shards, self.split, t)
-        return Producer(
-            self.interactions, batch_size=t.batch_size, epochs=t.train_epochs, num_neg=t.num_neg,
-            eval_negatives=t.eval_negatives, rng=np.random.RandomState(t.seed),
-        )  # fmt: skip
-
-    def _epoch(self, trainer: Trainer, source: Any, number: int) -> EpochReport:
-        began, last = time.perf_counter(), number + 1 == self.training.train_epochs
-        with self.progress.task(f"epoch {number + 1}", source.steps * self.training.batch_size, "examples") as advance:
+    def _epoch(self, trainer: Trainer, source: Source, number: int) -> Epoch:
+        began, epoch = time.perf_counter(), number + 1
+        with self.progress.task(f"epoch {epoch}", source.steps * source.batch_size, "examples") as advance:
             loss = trainer.epoch(lambda: source.epoch(number), source.steps, advance)
-        speed = source.examples / (time.perf_counter() - began)
-        judged = last or (number + 1) % self.training.epochs_between_evals == 0
-        network = Network(self.settings, trainer.weights())
-        return EpochReport(number + 1, loss, self._judge(network, source) if judged else None, speed)
+        self.speeds[epoch] = source.examples / (time.perf_counter() - began)
+        scalars, metrics = {"loss": loss, "examples_a_second": self.speeds[epoch]}, None
+        if epoch == self.training.train_epochs or epoch % self.training.epochs_between_evals == 0:
+            metrics = self._judge(Network(self.settings, trainer.weights()), source)
+            scalars |= {"HR": metrics.hr, "NDCG": metrics.ndcg}
+        score = KEEP_LAST if self.judged_on == "test" else metrics.ndcg if metrics else None
+        return Epoch({"epoch": epoch, "loss": loss, "metrics": metrics and asdict(metrics)}, score, scalars)
 
-    def _judge(self, scorer: Any, source: Any) -> Metrics:
-        rows = rows_of(self.interactions, source, self.judged_on, self.training)
+    def _judge(self, scorer: Scorer, source: Source) -> Metrics:
+        rows = rows_to_rank(self.interactions, source, self.judged_on, self.training)
         with self.progress.task("evaluation", len(self.interactions.positives(self.judged_on)), "users") as advance:
             return sampled(scorer, rows, TOP, ml_perf=self.training.ml_perf, advance=advance)
 
-    def _score(self, epoch: EpochReport) -> float | None:
-        """What epochs are chosen by; infinite where there is nothing to choose by, so that the last is kept."""
-        if self.judged_on != "valid":
-            return math.inf
-        return epoch.metrics.ndcg if epoch.metrics else None
-
     def _reached(self, history: History) -> bool:
+        """Whether the last evaluation is as good as was asked for."""
         last = history.epochs[-1]["metrics"] if history.epochs else None
         return bool(self.training.early_stopping and last and last["hr"] >= self.training.hr_threshold)
 
-    def _finish(self, source: Any, history: History, resumed: int) -> TrainReport:
-        popular = asdict(self._judge(Popularity(self.interactions), source))
-        counts = {
-            "epochs": history.epochs, "judged_on": self.judged_on, "kept": history.kept, "popularity": popular,
-            "negatives": self.training.eval_negatives,
-        }  # fmt: skip
-        drop_record(self.place.model, STAGE)
-        network = Network(self.settings, history.weights)
-        NetworkFile(network, self.split, self.training.settings(), history.kept).write(self.place.network)
-        files = {self.place.network.name: OutputFile.of(self.place.network)}
-        write_record(self.place.model, STAGE, Record(STAGE, self.named, {"split": self.split}, files, counts))
-        self.checkpoints.clear()
-        return self._report(counts, resumed=resumed, reused=False)
-
-    def _report(self, counts: Any, *, resumed: int, reused: bool) -> TrainReport:
-        return TrainReport(
+    def report(self, counts: Mapping[str, Any], *, resumed: int, reused: bool) -> NcfTrainReport:
+        """What a record's counts say of a training."""
+        return NcfTrainReport(
             path=self.place.network,
             parameters=self.settings.parameters,
-            epochs=tuple(_epoch_report(one, self.speeds.get(one["epoch"])) for one in counts["epochs"]),
+            epochs=tuple(self._epoch_report(**one) for one in counts["epochs"]),
             judged_on=counts["judged_on"],
             kept=counts["kept"],
             popularity=Metrics(**counts["popularity"]),
@@ -230,28 +201,5 @@ class _Run:
             seconds=time.perf_counter() - self.began,
         )
 
-
-def rows_of(interactions: Interactions, source: Any, name: str, training: Training) -> Iterator[EvaluationRows]:
-    """The evaluation rows of a run: those of the original for the test, and draws of their own for validation."""
-    if name == "test":
-        yield from source.evaluation()
-        return
-    stream = np.random.MT19937(np.random.SeedSequence((training.seed, 1)))
-    rng = np.random.RandomState(stream)
-    yield from evaluation_rows(interactions.positives(name), source.negatives, training.eval_negatives, rng)
-
-
-def _scalars(epoch: EpochReport) -> dict[str, float]:
-    judged = {"HR": epoch.metrics.hr, "NDCG": epoch.metrics.ndcg} if epoch.metrics else {}
-    speed = {"examples_a_second": epoch.examples_a_second} if epoch.examples_a_second else {}
-    return {"loss": epoch.loss, **speed, **judged}
-
-
-def _content(epoch: EpochReport) -> dict[str, Any]:
-    """What is the same in every run of the same settings: the clock has no part in files."""
-    return {name: value for name, value in asdict(epoch).items() if name != "examples_a_second"}
-
-
-def _epoch_report(values: Any, speed: float | None) -> EpochReport:
-    metrics = Metrics(**values["metrics"]) if values["metrics"] else None
-    return EpochReport(values["epoch"], values["loss"], metrics, speed)
+    def _epoch_report(self, epoch: int, loss: float, metrics: Mapping[str, Any] | None) -> EpochReport:
+        return EpochReport(epoch, loss, Metrics(**metrics) if metrics else None, self.speeds.get(epoch))

@@ -1,10 +1,10 @@
 """Judge an exported network on plain LiteRT against numpy and the weights of training, rung by rung.
 
-After the rungs of `lite.plain_checks`:
+After the rungs of `lite.judge.frozen_checks`:
 
 | rung | what holds |
 |---|---|
-| scores | they equal numpy's, for users and items all over the tables |
+| scores | they equal numpy's, for users and items from all over the tables |
 | top | recommend gives the best unseen items, and never one that was seen |
 """
 
@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pocketrec.lite.judge.frozen_checks import FIRST_RUNGS, TOLERANCE, PlainCase, difference
+from pocketrec.lite.judge.frozen_checks import FIRST_RUNGS, FrozenCase, difference
 from pocketrec.lite.judge.ladder import Check, Fault, Rung, climb
 from pocketrec.ncf.interactions import Interactions
 from pocketrec.ncf.network import Network
 from pocketrec.ncf.runtime import SIGNATURES, NcfModel
 from pocketrec.storage.networks import NetworkFile
 
-USERS, ITEMS, TOP = 24, 512, 20
+TOP = 20
 _RUN = (
     "import sys, numpy as np; from pocketrec.ncf.runtime import NcfModel; model = NcfModel(sys.argv[1]); "
     "one = np.array([0], np.int32); model.score(0, one); model.recommend(0, one, 1)"
@@ -30,35 +30,26 @@ _RUN = (
 
 
 @dataclass
-class Case(PlainCase[Network]):
+class Case(FrozenCase[Network]):
     """One exported network on trial, and the split that it was trained on."""
 
     interactions: Interactions = field(kw_only=True)
 
-    def users(self) -> list[int]:
-        """Some users, the first and the last among them."""
-        last = self.trained.network.settings.n_users - 1
-        return [int(user) for user in np.unique(np.linspace(0, last, USERS).astype(int))]
-
 
 def verify_export(path: Path, trained: NetworkFile[Network], interactions: Interactions) -> tuple[Rung, ...]:
-    """Climb the ladder."""
+    """The verdicts on a model file, rung by rung.
+
+    Args:
+        path: the .tflite.
+        trained: the network that it was made from.
+        interactions: the split that the network was trained on.
+    """
     case = Case(path, trained, SIGNATURES, lambda path: NcfModel(path).card, _RUN, interactions=interactions)
     return tuple(climb(LADDER, case))
 
 
 def _check_scores(case: Case) -> str:
-    model, network, worst = NcfModel(case.path), case.trained.network, 0.0
-    items = np.unique(np.linspace(0, network.settings.n_items - 1, ITEMS).astype(np.int32))
-    for user in case.users():
-        expected = network.pairs(np.full(len(items), user, np.int32), items)
-        for some in (items, items[::-1], items[:1]):
-            found = model.score(user, some)
-            wanted = expected if some is items else expected[::-1] if len(some) > 1 or len(items) == 1 else expected[:1]
-            worst = max(worst, difference(f"user {user}", found, wanted))
-    return (
-        f"{len(case.users())} users with {len(items)} items each; largest difference {worst:.1e} (allowed {TOLERANCE:.0e})"
-    )
+    return case.compare(NcfModel(case.path).score, case.trained.network.pairs)
 
 
 def _check_top(case: Case) -> str:

@@ -65,7 +65,7 @@ def inspect(dataset: Path | str = "dataset") -> InspectReport:
     contents = {"clicks": _content(records, "ingest"), "roles": _content(records, "roles"), "items": _hash(where.items)}
     contents |= {"ratings": _content(records, "ingest")}  # where this is a side of a dataset
     contents |= {"split": _content(records, "ncf_prep") or _content(records, "dnn_prep")}
-    contents |= {"network": _hash(where.model / "neumf.npz") or _hash(where.model / "dnn.npz")}
+    contents |= {"network": _hash(where.model / "neumf.safetensors") or _hash(where.model / "dnn.safetensors")}
     stages: list[StageState] = []
     for key, (folder, record) in records.items():
         state, why = _state(folder, record, contents)

@@ -118,5 +118,5 @@ class Side:
 
     @property
     def checkpoints(self) -> Path:
-        """Where a training that is not finished goes on from: epoch-NNNN.npz."""
+        """Where a training that is not finished goes on from: epoch-NNNN.safetensors."""
         return self.model / "checkpoints"

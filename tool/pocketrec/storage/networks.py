@@ -1,76 +1,104 @@
-"""Arrays and a JSON card in one .npz, written whole or not at all; and the file of a trained network, which is one."""
+"""Networks of `ncf` and `dnn`: the side of a dataset folder that one is trained on, and its file of weights."""
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
-from pocketrec.errors import DatasetError, SettingsError
-from pocketrec.storage.files import staged_file
-
-Array = npt.NDArray[Any]
-Arrays = dict[str, Array]
-DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, SettingsError)
-"""What reading a file raises that is not what was written."""
+from pocketrec.errors import DatasetError, ModelError, SettingsError
+from pocketrec.storage import repair
+from pocketrec.storage.layout import Side
+from pocketrec.storage.manifest import Record
+from pocketrec.storage.tensors import Tensors, read_tensors, write_tensors
+from pocketrec.version import __version__
 
 
-def write_arrays(path: Path, card: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
-    """Write them; what is in `path` is replaced when all is on the disk."""
-    with staged_file(path) as staged, staged.open("wb") as file:
-        np.savez(file, card=np.array(json.dumps(card, sort_keys=True)), **arrays)  # type: ignore[arg-type]
-
-
-def read_arrays(path: Path) -> tuple[dict[str, Any], Arrays]:
-    """The card and the arrays.
-
-    Raises:
-        one of `DAMAGE`: the file is missing, cut, or another.
-    """
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # numpy leaves a cut file open
-        arrays = dict(stored)
-    return json.loads(str(arrays.pop("card"))), arrays
-
-
-class Settings(Protocol):
+class NetworkSettings(Protocol):
     """What a network is made of; a frozen dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
+    def n_users(self) -> int:
+        """Codes of users are 0 .. n_users - 1."""
+
+    @property
+    def n_items(self) -> int:
+        """Codes of items are 0 .. n_items - 1."""
+
+    @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """The weights by name."""
+        """Shape of each weight by name."""
+
+    @property
+    def parameters(self) -> int:
+        """Trained numbers."""
 
 
-class Trained(Protocol):
+class Network(Protocol):
     """A network in numpy."""
 
     @property
     def settings(self) -> Any:
-        """`Settings`."""
+        """`NetworkSettings`."""
 
     @property
-    def weights(self) -> Mapping[str, Array]:
+    def weights(self) -> Tensors:
         """By the names of its settings' shapes."""
 
 
-SettingsT = TypeVar("SettingsT", bound=Settings)
-NetworkT = TypeVar("NetworkT", bound=Trained)
+SettingsT = TypeVar("SettingsT", bound=NetworkSettings)
+NetworkT = TypeVar("NetworkT", bound=Network)
 
 
-def settings_from(kind: Callable[..., SettingsT], values: Mapping[str, Any]) -> SettingsT:
-    """Settings from what JSON made of them, which knows no tuples.
+@dataclass(frozen=True)
+class NetworkSide(Side):
+    """A side of a dataset folder that has ratings, their split, and a network that is trained on it."""
 
-    Raises:
-        TypeError, SettingsError: they are of another kind.
-    """
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    split_name: ClassVar[str]
+    """Of the folder of the split."""
+    network_name: ClassVar[str]
+    """Of the network's files, without their endings."""
+
+    @property
+    def split(self) -> Path:
+        """The folder of the split, which prep writes."""
+        return self.final / self.split_name
+
+    @property
+    def users(self) -> Path:
+        """The user index: user_id, user_idx, support (train ratings)."""
+        return self.split / "users.parquet"
+
+    @property
+    def items(self) -> Path:
+        """The item index: item_id, item_idx, support (train ratings)."""
+        return self.split / "items.parquet"
+
+    @property
+    def network(self) -> Path:
+        """The trained weights and what they belong to."""
+        return self.model / f"{self.network_name}.safetensors"
+
+    @property
+    def tflite(self) -> Path:
+        """The exported network."""
+        return self.model / f"{self.network_name}.tflite"
+
+    @property
+    def prep_command(self) -> str:
+        """A command that makes the split; where a record knows the one that did, messages name that."""
+        return repair.command_line(self.root, self.name, "prep", "RATINGS", "--fresh")
+
+    def prepared(self) -> Record:
+        """What prep says it wrote.
+
+        Raises:
+            DatasetError: nothing is there, or a file is missing or cut.
+        """
+        return repair.prepared(self, self.split)
 
 
 @dataclass(frozen=True)
@@ -80,7 +108,7 @@ class NetworkFile(Generic[NetworkT]):
     Attributes:
         network: the weights.
         split: content of the split it was trained on.
-        training: the options of training.
+        training: the settings of training.
         epochs: finished.
     """
 
@@ -90,47 +118,45 @@ class NetworkFile(Generic[NetworkT]):
     epochs: int = 0
 
     def write(self, path: Path) -> None:
-        """Write it as an .npz of the weights and a JSON card, whole or not at all."""
+        """Write it whole, or leave the earlier file as it was."""
         settings = asdict(self.network.settings)
-        card = {"settings": settings, "split": self.split, "training": dict(self.training), "epochs": self.epochs}
-        write_arrays(path, card, self.network.weights)
+        about = {"settings": settings, "split": self.split, "training": dict(self.training), "epochs": self.epochs}
+        write_tensors(path, "network", about, self.network.weights)
 
 
-def read_network_file(
-    path: Path,
-    kind: Callable[..., SettingsT],
-    made: Callable[[SettingsT, Arrays], NetworkT],
-    *,
-    split: str,
-    train: str,
-    do: str,
+def read_network(
+    side: NetworkSide, settings: Callable[..., SettingsT], network: Callable[[SettingsT, Tensors], NetworkT]
 ) -> NetworkFile[NetworkT]:
-    """A network for a split.
+    """The trained network of a side of a dataset folder, for the split that is there now.
 
     Args:
-        path: what `NetworkFile.write` wrote.
-        kind: of its settings.
-        made: the network of settings and weights.
-        split: content of the split it must be for.
-        train: the name of the command that trains such networks.
-        do: the command that makes this one.
+        side: where it is.
+        settings: makes its settings of what JSON has of them.
+        network: makes the network of settings and weights.
 
     Raises:
-        DatasetError: it is missing, damaged, or for another split.
+        DatasetError: there is no split, or the network was trained on another one.
+        ModelError: there is no network, or its file is damaged or of an unknown format.
     """
-    expected = f"a network of `{train}`"
-    if not path.is_file():
-        raise DatasetError(f"{path} is missing.", expected="a trained network", do=do)
+    split, path = side.prepared().content, side.network
+    do, expected = repair.command_line(side.root, side.name, "train"), f"a network of `{side.name} train`"
+    earlier = path.with_suffix(".npz")
+    if not path.exists() and earlier.is_file():
+        raise ModelError(
+            f"{path} is missing. The network that is there, {earlier}, was written by pocketrec 0.1, and pocketrec "
+            f"{__version__} does not read .npz files.",
+            expected=expected,
+            do=repair.rebuild_command_of(earlier) or do,
+        )
+    file = read_tensors(path, "network", what=expected, do=repair.rebuild_command_of(path) or do)
     try:
-        card, weights = read_arrays(path)
-        settings = settings_from(kind, card["settings"])
-        wrong = [name for name, shape in settings.shapes.items() if weights[name].shape != shape]
-        found = NetworkFile(made(settings, weights), card["split"], card["training"], card["epochs"])
-    except DAMAGE as error:
+        made = settings(**file.about["settings"])
+        if wrong := [name for name, shape in made.shapes.items() if file.tensors[name].shape != shape]:
+            raise ValueError(f"{', '.join(wrong)} has another shape")
+        found = NetworkFile(network(made, file.tensors), file.about["split"], file.about["training"], file.about["epochs"])
+    except (KeyError, TypeError, ValueError, SettingsError) as error:
         why = f"{error.__class__.__name__}: {error}"
-        raise DatasetError(f"{path} cannot be read ({why}).", expected=expected, do=do) from error
-    if wrong:
-        raise DatasetError(f"{path}: {', '.join(wrong)} has another shape.", expected=expected, do=do)
+        raise ModelError(f"{path} cannot be read ({why}).", expected=expected, do=do) from error
     if found.split != split:
         raise DatasetError(
             f"{path} was trained on another split, whose codes mean other users and items.",

@@ -8,8 +8,8 @@
 | epoch | a training by whole epochs: the trainer's state, the weights that are kept | `ncf train`, `dnn train` |
 
 safetensors can be mapped, holds no code, and its reader checks every offset. The header's metadata entry `pocketrec` is a
-JSON
-object: `format`, `kind`, `xxh3` (over the tensors, so that a flipped bit is noticed), and what the kind needs besides.
+JSON object: `format`, `kind`, `xxh3` (over it and the tensors, so that any flipped bit is noticed), and what the kind needs
+besides.
 
 Format 4 is the first that all kinds share. Of the earlier ones 2 (checkpoints of `train`) and 3 (what `save_to` wrote) are
 read as well; the .npz files of pocketrec 0.1 are not.
@@ -70,7 +70,8 @@ def write_tensors(path: Path, kind: Kind, about: Mapping[str, Any], tensors: Map
     from safetensors.numpy import save
 
     whole = {name: np.array(tensor, order="C") for name, tensor in tensors.items()}
-    header = {**about, "format": FORMAT, "kind": kind, "xxh3": _digest(whole)}
+    header = {**about, "format": FORMAT, "kind": kind}
+    header["xxh3"] = _digest(whole, header)
     content = save(whole, metadata={_METADATA: json.dumps(header, sort_keys=True)})
     with staged_file(path) as staged:
         staged.write_bytes(content)  # safetensors' own writing would keep the file from other users
@@ -98,8 +99,9 @@ def read_tensors(path: Path, *kinds: Kind, what: str, do: str) -> TensorFile:
             kind = _EARLIER.get(about["format"], about.get("kind")) if isinstance(about["format"], int) else None
             known = about["format"] in (FORMAT, *_EARLIER)
             tensors = {name: file.get_tensor(name) for name in file.keys()} if known else {}  # noqa: SIM118
-        if known and about.get("xxh3") != _digest(tensors) and not (about["format"] == 3 and "xxh3" not in about):
-            raise ValueError("a tensor has changed since it was written: its XXH3-128 is another")
+        hashed = about if about["format"] == FORMAT else None
+        if known and about.get("xxh3") != _digest(tensors, hashed) and not (about["format"] == 3 and "xxh3" not in about):
+            raise ValueError("a tensor or the header has changed since it was written: its XXH3-128 is another")
     except (SafetensorError, OSError, TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
         why = f"{error.__class__.__name__}: {error}" if isinstance(error, KeyError | AttributeError) else error
         raise ModelError(f"{path} cannot be read ({why}).", expected=what, do=do) from error
@@ -114,9 +116,13 @@ def read_tensors(path: Path, *kinds: Kind, what: str, do: str) -> TensorFile:
     return TensorFile(path, kind, about, tensors)
 
 
-def _digest(tensors: Mapping[str, npt.NDArray[Any]]) -> str:
-    """XXH3-128 of tensors in the order of their names."""
+def _digest(tensors: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any] | None = None) -> str:
+    """XXH3-128 of tensors in the order of their names; with `about` also of that, and of names, types and shapes."""
     found = xxhash.xxh3_128()
+    if about is not None:
+        described = {name: [str(tensor.dtype), tensor.shape] for name, tensor in tensors.items()}
+        rest = {name: value for name, value in about.items() if name != "xxh3"}
+        found.update(json.dumps([rest, described], sort_keys=True).encode())
     for name in sorted(tensors):
         found.update(np.ascontiguousarray(tensors[name]).tobytes())
     return found.hexdigest()

@@ -9,24 +9,45 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pocketrec.storage.networks import DAMAGE, Arrays, read_arrays, write_arrays
+from pocketrec.errors import ModelError
+from pocketrec.storage.manifest import json_values
+from pocketrec.storage.tensors import TensorFile, Tensors, read_tensors, write_tensors
+
+KEEP_LAST = math.inf
+"""The score of an epoch where there is nothing to choose by: the last one is kept."""
 
 
 class Trainer(Protocol):
-    """What learns."""
+    """A network in training, which `training.tf.fitting` has in Keras."""
 
-    def weights(self) -> Arrays:
+    def weights(self) -> Tensors:
         """Those that make the network, as they are now."""
 
-    def state(self) -> Arrays:
+    def state(self) -> Tensors:
         """Everything that training goes on from."""
 
-    def restore(self, state: Arrays) -> None:
+    def restore(self, state: Tensors) -> None:
         """Go on from what `state` returned."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch came to.
+
+    Attributes:
+        content: for records and checkpoints, as JSON has it; the same in every run of the same settings.
+        score: higher is better; None where the epoch was not judged, `KEEP_LAST` where there is nothing to choose by.
+        scalars: for TensorBoard, by name.
+    """
+
+    content: Mapping[str, Any]
+    score: float | None
+    scalars: Mapping[str, float]
 
 
 @dataclass
@@ -43,42 +64,42 @@ class History:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     score: float = -math.inf
     kept: int = 0
-    weights: Arrays = field(default_factory=dict)
+    weights: Tensors = field(default_factory=dict)
 
-    def add(self, epoch: Mapping[str, Any], score: float | None, trainer: Trainer) -> None:
-        """Take in an epoch; `score` is None where it was not judged, and infinite where there is nothing to choose by."""
-        self.epochs.append(dict(epoch))
-        if score is not None and (score > self.score or score == math.inf):
-            self.score, self.kept, self.weights = score, len(self.epochs), trainer.weights()
+    def add(self, epoch: Epoch, trainer: Trainer) -> None:
+        """Take in an epoch that the trainer has just finished."""
+        self.epochs.append(dict(epoch.content))
+        if epoch.score is not None and (epoch.score > self.score or epoch.score == KEEP_LAST):
+            self.score, self.kept, self.weights = epoch.score, len(self.epochs), trainer.weights()
 
 
 class Checkpoints:
-    """A folder of epoch-NNNN.npz: the trainer's state, the weights that are kept, and the history as JSON."""
+    """A folder of epoch-NNNN.safetensors: the trainer's state, the weights that are kept, and the history as JSON."""
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], *, every: int = 1, keep: int | None = None) -> None:
         """Args:
         folder: it need not exist.
-        identity: of the run, as JSON has it: what a run must have in common to go on from its checkpoints.
-        every: so many epochs one is written, and after the last.
+        identity: of the run: what another run must have in common with it to go on from its checkpoints.
+        every: a checkpoint is written after every so many epochs, and after the last.
         keep: how many stay; all if None.
         """
-        self.folder, self.identity, self.every, self.keep = folder, dict(identity), every, keep
+        self.folder, self.identity, self.every, self.keep = folder, json_values(identity), every, keep
 
     def path(self, epoch: int) -> Path:
         """The checkpoint that is written after an epoch."""
-        return self.folder / f"epoch-{epoch:04d}.npz"
+        return self.folder / f"epoch-{epoch:04d}.safetensors"
 
-    def paths(self) -> list[Path]:
+    def paths(self, ending: str = "safetensors") -> list[Path]:
         """Those that are there, newest first."""
         found = self.folder.iterdir() if self.folder.is_dir() else ()
-        return sorted((path for path in found if re.fullmatch(r"epoch-\d{4,}\.npz", path.name)), reverse=True)
+        return sorted((path for path in found if re.fullmatch(rf"epoch-\d{{4,}}\.({ending})", path.name)), reverse=True)
 
     def write(self, history: History, trainer: Trainer) -> None:
         """Write one; remove those that are too many."""
         about = {"identity": self.identity, "epochs": history.epochs, "score": history.score, "kept": history.kept}
-        arrays = {f"state/{name}": array for name, array in trainer.state().items()}
-        arrays |= {f"kept/{name}": array for name, array in history.weights.items()}
-        write_arrays(self.path(len(history.epochs)), about, arrays)
+        tensors = {f"state/{name}": array for name, array in trainer.state().items()}
+        tensors |= {f"kept/{name}": array for name, array in history.weights.items()}
+        write_tensors(self.path(len(history.epochs)), "epoch", about, tensors)
         for path in self.paths()[self.keep :] if self.keep else ():
             path.unlink()
 
@@ -91,19 +112,20 @@ class Checkpoints:
         """
         for path in self.paths():
             try:
-                about, arrays = read_arrays(path)
+                file = _read(path)
+                about = file.about
                 if about["identity"] != self.identity or len(about["epochs"]) > epochs:
                     continue
-                history = History(about["epochs"], about["score"], about["kept"], _part(arrays, "kept/"))
-                trainer.restore(_part(arrays, "state/"))
-            except DAMAGE:
+                history = History(about["epochs"], about["score"], about["kept"], _part(file.tensors, "kept/"))
+                trainer.restore(_part(file.tensors, "state/"))
+            except (ModelError, KeyError, TypeError, ValueError):
                 continue
             return history
         return History()
 
     def clear(self) -> None:
-        """Remove them all."""
-        self._remove(self.paths())
+        """Remove them all, those of pocketrec 0.1 (.npz) among them."""
+        self._remove(self.paths("safetensors|npz"))
 
     def clear_own(self) -> None:
         """Remove those of this run: one that was killed right after it had finished could not."""
@@ -111,8 +133,8 @@ class Checkpoints:
 
     def _is_own(self, path: Path) -> bool:
         try:
-            return bool(read_arrays(path)[0]["identity"] == self.identity)
-        except DAMAGE:
+            return bool(_read(path).about["identity"] == self.identity)
+        except (ModelError, KeyError):
             return False
 
     def _remove(self, paths: list[Path]) -> None:
@@ -124,31 +146,45 @@ class Checkpoints:
 
 def run_epochs(
     trainer: Trainer,
-    history: History,
     checkpoints: Checkpoints,
     epochs: int,
-    one: Callable[[int], tuple[Mapping[str, Any], float | None]],
+    one: Callable[[int], Epoch],
     enough: Callable[[History], bool],
-) -> None:
-    """Train the epochs that are missing.
+    curves: AbstractContextManager[Callable[..., None]],
+) -> tuple[History, int]:
+    """Train the epochs that no checkpoint has.
 
     Args:
-        trainer: stands where the history ends.
-        history: it is added to.
-        checkpoints: are written.
+        trainer: as it was made; it goes on from the newest checkpoint.
+        checkpoints: are read and written.
         epochs: at most.
-        one: trains and judges the epoch of a number, from 0; what it came to, and its score as `History.add` has it.
+        one: trains and judges the epoch of a number, from 0.
         enough: asked before each epoch: whether to stop early.
+        curves: yields what is told the scalars of an epoch by its number, from 1.
+
+    Returns:
+        What has become of all epochs, and how many of them a checkpoint had.
     """
-    written = len(history.epochs)
-    while len(history.epochs) < epochs and not enough(history):
-        history.add(*one(len(history.epochs)), trainer)
-        if len(history.epochs) % checkpoints.every == 0:
-            checkpoints.write(history, trainer)
-            written = len(history.epochs)
+    history = checkpoints.resume(trainer, epochs)
+    written = resumed = len(history.epochs)
+    if not resumed:
+        checkpoints.clear()  # of other runs, whose numbers would be in the way
+    with curves as log:
+        while len(history.epochs) < epochs and not enough(history):
+            epoch = one(len(history.epochs))
+            history.add(epoch, trainer)
+            log(len(history.epochs), **epoch.scalars)
+            if len(history.epochs) % checkpoints.every == 0:
+                checkpoints.write(history, trainer)
+                written = len(history.epochs)
     if written < len(history.epochs):
         checkpoints.write(history, trainer)
+    return history, resumed
 
 
-def _part(arrays: Arrays, prefix: str) -> Arrays:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+def _read(path: Path) -> TensorFile:
+    return read_tensors(path, "epoch", what="a checkpoint of a training by epochs", do="train again")
+
+
+def _part(tensors: Tensors, prefix: str) -> Tensors:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,34 +1,27 @@
-"""A trained network of `lite.plain` becomes a .tflite: made, committed with its record, and judged."""
+"""A trained network of `ncf` or `dnn` becomes a frozen .tflite: made, committed with its record, and judged."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from pocketrec.errors import require
 from pocketrec.lite.judge.ladder import Rung
 from pocketrec.storage.files import content_hash, staged_file
-from pocketrec.storage.layout import Side
 from pocketrec.storage.lock import hold
-from pocketrec.storage.manifest import (
-    OutputFile,
-    Record,
-    drop_record,
-    intact_record,
-    json_digest,
-    json_values,
-    versions,
-    write_record,
-)
-from pocketrec.storage.networks import NetworkFile, NetworkT
-from pocketrec.storage.space import OVERHEAD, room
+from pocketrec.storage.manifest import OutputFile, json_digest, versions
+from pocketrec.storage.networks import NetworkFile, NetworkSide, NetworkT
+from pocketrec.storage.space import OVERHEAD
+from pocketrec.storage.stage import Stage
+
+BYTES_PER_PARAMETER = 6
+"""Of a .tflite: 4 of the weight; the rest for what is worked out of the weights beforehand, and for the graph."""
 
 
 @dataclass(frozen=True)
-class PlainExportReport:
+class FrozenExportReport:
     """A finished export.
 
     Attributes:
@@ -55,46 +48,42 @@ class PlainExportReport:
         return all(rung.verdict != "failed" for rung in self.rungs)
 
 
-def export_plain(
-    place: Side,
-    network: Path,
-    path: Path,
+def export_network(
+    place: NetworkSide,
     read: Callable[[], NetworkFile[NetworkT]],
     made: Callable[[NetworkFile[NetworkT]], bytes],
     judge: Callable[[NetworkFile[NetworkT]], tuple[Rung, ...]],
-) -> PlainExportReport:
+) -> FrozenExportReport:
     """Write a trained network as a .tflite and judge it.
 
     Args:
         place: the side of the dataset, which is held.
-        network: the file of the trained network.
-        path: the model.
-        read: the trained network.
-        made: the model's bytes.
+        read: reads the trained network.
+        made: makes the model's bytes.
         judge: climbs the ladder, once the model has its name.
 
     Raises:
+        DatasetError, ModelError: there is no trained network for the split that is there.
         MissingExtraError: TensorFlow or LiteRT is not installed.
         BusyError, SpaceError, FolderError: the folder is in use, full, or cannot be written. An earlier model is as it was.
     """
-    began, stage = time.perf_counter(), f"{place.name}_export"
+    began, argv, path = time.perf_counter(), (place.name, "export"), place.tflite
     require("export and judge a network", "tensorflow", "ai_edge_litert")
-    with hold(place.home, f"{place.name} export"):
+    with hold(place.home, " ".join(argv)):
         trained = read()
         settings = trained.network.settings
-        inputs = {"network": content_hash(network), "makers": json_digest(versions("tensorflow"))}
-        found = intact_record(place.model, stage, json_values(asdict(settings)), inputs)
-        if found:
-            output = found.files[path.name]
-        else:
-            with room(place.model, f"{place.name} export", OVERHEAD + 6 * settings.parameters):
+        inputs = {"network": content_hash(place.network), "makers": json_digest(versions("tensorflow"))}
+        stage = Stage(place.model, f"{place.name}_export", asdict(settings), inputs, argv)
+        found = stage.current(intact=True)
+        if not found:
+            with stage.replacing(OVERHEAD + BYTES_PER_PARAMETER * settings.parameters) as draft:
                 content = made(trained)
                 with staged_file(path) as staged:
                     staged.write_bytes(content)
-                    drop_record(place.model, stage)
-                output = OutputFile.of(path)
-                counts: Mapping[str, Any] = {"parameters": settings.parameters}
-                write_record(place.model, stage, Record(stage, asdict(settings), inputs, {path.name: output}, counts))
+                    stage.forget()  # only now: a disk that is full leaves the earlier model usable
+                draft.files = {path.name: OutputFile.of(path)}
+                draft.counts = {"parameters": settings.parameters}
+        output = (found or draft.record).files[path.name]
         rungs = judge(trained)
     seconds = time.perf_counter() - began
-    return PlainExportReport(path, output.bytes, output.xxh3, settings.parameters, rungs, found is not None, seconds)
+    return FrozenExportReport(path, output.bytes, output.xxh3, settings.parameters, rungs, found is not None, seconds)

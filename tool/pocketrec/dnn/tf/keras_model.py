@@ -14,27 +14,29 @@ import keras
 import numpy as np
 
 from pocketrec.dnn.network import DnnSettings
-from pocketrec.dnn.options import DnnTraining
-from pocketrec.storage.networks import Arrays, settings_from
+from pocketrec.dnn.options import DnnTrainSettings
+from pocketrec.storage.tensors import Tensors
 
 INPUTS = ("user", "item")
 _SPREAD = 0.05
 """Standard deviation of the embeddings in the beginning."""
 
 
-def layers_of(settings: DnnSettings, training: DnnTraining) -> dict[str, Any]:
+def layers_of(settings: DnnSettings, training: DnnTrainSettings) -> dict[str, Any]:
     """The layers by name.
 
     Args:
         settings: what the network is made of.
-        training: its dropout, regularisation and seed.
+        training: of this the dropout, the L2 penalties and the seed are used.
     """
     made: dict[str, Any] = {}
     for number, name in enumerate(INPUTS):
         rows = {"user": settings.n_users, "item": settings.n_items}[name]
         columns = {"user": settings.user_columns, "item": settings.item_columns}[name]
         spread = keras.initializers.RandomNormal(0.0, _SPREAD, seed=training.seed + number)
-        l2, bias_l2 = (keras.regularizers.L2(one) if one else None for one in training.l2)
+        l2, bias_l2 = (
+            keras.regularizers.L2(one) if one else None for one in (training.regularization, training.bias_regularization)
+        )
         embedding = keras.layers.Embedding
         made[f"{name}_embedding"] = embedding(rows, settings.embedding_size, spread, l2, name=f"{name}_embedding")
         made[f"{name}_bias"] = embedding(rows, settings.outputs, "zeros", bias_l2, name=f"{name}_bias")
@@ -69,10 +71,10 @@ def joined(layers: Mapping[str, Any], inputs: Mapping[str, Any], training: bool 
     return layers["rating"]([*parts, *(layers[f"{name}_bias"](inputs[name]) for name in INPUTS)])
 
 
-def functional(settings: DnnSettings, training: DnnTraining | None = None) -> Any:
+def functional(settings: DnnSettings, training: DnnTrainSettings | None = None) -> Any:
     """The functional style."""
     inputs = {name: keras.Input((), dtype="int32", name=name) for name in INPUTS}
-    layers = layers_of(settings, training or DnnTraining())
+    layers = layers_of(settings, training or DnnTrainSettings())
     return keras.Model(inputs, joined(layers, inputs), name="rating_dnn")
 
 
@@ -80,9 +82,9 @@ def functional(settings: DnnSettings, training: DnnTraining | None = None) -> An
 class RatingDnn(keras.Model):  # type: ignore[misc]
     """The subclassed style."""
 
-    def __init__(self, settings: DnnSettings, training: DnnTraining | None = None, **options: Any) -> None:
+    def __init__(self, settings: DnnSettings, training: DnnTrainSettings | None = None, **options: Any) -> None:
         super().__init__(**{"name": "rating_dnn", **options})
-        self.settings, self.training_options = settings, training or DnnTraining()
+        self.settings, self.training_options = settings, training or DnnTrainSettings()
         self.parts = layers_of(settings, self.training_options)
 
     def build(self, input_shape: Any = None) -> None:  # noqa: ARG002
@@ -106,7 +108,7 @@ class RatingDnn(keras.Model):  # type: ignore[misc]
     def from_config(cls, config: Any, custom_objects: Any = None) -> RatingDnn:  # noqa: ARG003
         """The model of `get_config`'s values."""
         options = {name: value for name, value in config.items() if name not in ("settings", "training")}
-        return cls(settings_from(DnnSettings, config["settings"]), DnnTraining(**config["training"]), **options)
+        return cls(DnnSettings(**config["settings"]), DnnTrainSettings(**config["training"]), **options)
 
 
 def start(model: Any, settings: DnnSettings, features: Mapping[str, Any], mean: float) -> None:
@@ -127,14 +129,14 @@ def start(model: Any, settings: DnnSettings, features: Mapping[str, Any], mean: 
         _named(model, settings)["bias_out"].assign([mean])
 
 
-def weights_of(model: Any, settings: DnnSettings) -> Arrays:
+def weights_of(model: Any, settings: DnnSettings) -> Tensors:
     """Its weights by the names of `DnnSettings.shapes`."""
     found = {name: np.array(variable.numpy()) for name, variable in _named(model, settings).items()}
     assert {name: array.shape for name, array in found.items()} == settings.shapes
     return found
 
 
-def set_weights(model: Any, settings: DnnSettings, weights: Arrays) -> None:
+def set_weights(model: Any, settings: DnnSettings, weights: Tensors) -> None:
     """Put weights into a model of either style."""
     for name, variable in _named(model, settings).items():
         variable.assign(weights[name])

@@ -1,4 +1,4 @@
-"""A trained rating DNN as the function of a .tflite; `dnn.contract` has its signature."""
+"""A trained rating DNN as the function of a .tflite; `dnn.runtime` has its signature."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from pocketrec.dnn.network import DnnSettings
-from pocketrec.storage.networks import Arrays
+from pocketrec.storage.tensors import Tensors
 
 Tensor = Any
 
@@ -16,7 +16,7 @@ Tensor = Any
 class LiteDnn(tf.Module):  # type: ignore[misc]
     """The function, with the weights as constants: what belongs to a user is one row of one table, and so for an item."""
 
-    def __init__(self, settings: DnnSettings, weights: Arrays) -> None:
+    def __init__(self, settings: DnnSettings, weights: Tensors) -> None:
         super().__init__()
         self.settings = settings
         # (codes, embedding + features + outputs)

@@ -13,32 +13,32 @@ import numpy as np
 import tensorflow as tf
 
 from pocketrec.dnn.network import DnnSettings, class_of
-from pocketrec.dnn.options import DnnTraining
+from pocketrec.dnn.options import DnnTrainSettings
 from pocketrec.dnn.sets import RatingSets
 from pocketrec.dnn.tf.keras_model import functional, set_weights, start, weights_of
 from pocketrec.progress import Advance
 from pocketrec.schema import Int32
 from pocketrec.storage.files import staged_file
-from pocketrec.storage.networks import Arrays
+from pocketrec.storage.tensors import Tensors
 from pocketrec.training.tf import fitting
 
-BATCHES_A_READ = 64
+BATCHES_PER_READ = 64
 
 
 class Trainer(fitting.Fitted):
     """A model and its optimizer, epoch by epoch."""
 
-    def __init__(self, settings: DnnSettings, training: DnnTraining, sets: RatingSets) -> None:
+    def __init__(self, settings: DnnSettings, training: DnnTrainSettings, sets: RatingSets) -> None:
         self.settings, self.training, self.train = settings, training, sets.rows("train")
         fitting.begin(training.seed)
         model = functional(settings, training)
         total = sum(float(ratings.sum(dtype=np.float64)) for *_, ratings in self.train.blocks())
         start(model, settings, {"user": sets.user_features, "item": sets.item_features}, total / len(self.train))
         model.compile(
-            keras.optimizers.Adam(training.learning_rate),
+            keras.optimizers.Adam(training.learning_rate, name="adam"),  # not adam_1 the second time
             loss_of(settings),
             metrics=metrics_of(settings),
-            steps_per_execution=fitting.steps_a_call(training.batch_size),
+            steps_per_execution=fitting.steps_per_call(training.batch_size),
         )
         super().__init__(model, training.batch_size)
 
@@ -57,19 +57,19 @@ class Trainer(fitting.Fitted):
 
     def _batches(self, order: Int32) -> Iterator[Any]:
         size = self.training.batch_size
-        for first in range(0, len(order), size * BATCHES_A_READ):
-            rows = order[first : first + size * BATCHES_A_READ]
+        for first in range(0, len(order), size * BATCHES_PER_READ):
+            rows = order[first : first + size * BATCHES_PER_READ]
             pairs, ratings = self.train.pairs[rows], self.train.ratings[rows]
             targets = ratings if self.settings.task == "rate" else class_of(self.settings, ratings).astype(np.float32)
             for begin in range(0, len(rows), size):
                 part = slice(begin, begin + size)
                 yield {"user": pairs[part, 0], "item": pairs[part, 1]}, targets[part]
 
-    def weights(self) -> Arrays:
-        """As they are now."""
+    def weights(self) -> Tensors:
+        """Those of the network, as they are now."""
         return weights_of(self.model, self.settings)
 
-    def save(self, path: Path, weights: Arrays) -> None:
+    def save(self, path: Path, weights: Tensors) -> None:
         """Write the whole model with some weights, as Keras does, under its name when it is complete."""
         set_weights(self.model, self.settings, weights)
         with staged_file(path) as staged:
@@ -99,14 +99,14 @@ def _repeatable(saved: Path, path: Path) -> None:
 
 
 def loss_of(settings: DnnSettings) -> Any:
-    """Of the task."""
+    """The loss of a network's task, without L2, which Keras adds."""
     if settings.task == "rate":
         return keras.losses.MeanSquaredError()
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def metrics_of(settings: DnnSettings) -> list[Any]:
-    """Beside the loss, which has L2 in it."""
+    """What is told of an epoch beside the loss, which has L2 in it."""
     if settings.task == "rate":
         return [keras.metrics.RootMeanSquaredError(name="rmse"), keras.metrics.MeanAbsoluteError(name="mae")]
     crossentropy = keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy", from_logits=True)

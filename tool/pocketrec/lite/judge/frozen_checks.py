@@ -1,4 +1,4 @@
-"""The rungs that all models of `lite.plain` are asked, and what a case of them is.
+"""The rungs that all frozen models (`lite.frozen`) have to pass, and what is known of a model on trial.
 
 | rung | what holds |
 |---|---|
@@ -14,32 +14,31 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
 
 import numpy as np
-import numpy.typing as npt
 
 from pocketrec import version
 from pocketrec.lite.contract import TensorSpec
 from pocketrec.lite.flatbuffer import ModelFile, read_model
-from pocketrec.lite.frozen import PlainCard
+from pocketrec.lite.frozen import ANY, FrozenCard, Signatures
 from pocketrec.lite.judge.ladder import Check, Fault
+from pocketrec.schema import Float32, Int32
 from pocketrec.storage.networks import NetworkFile, NetworkT
 
-ANY = -1
-"""A length that the app chooses."""
-Signatures = Mapping[str, tuple[Mapping[str, TensorSpec], Mapping[str, TensorSpec]]]
-"""Signature name -> (inputs, outputs) by name."""
 TOLERANCE = 2e-5
 """Of a number, beside its own size: float32 sums of a few hundred terms in another order."""
 SECONDS = 120
+"""That the process of the rung `load` may take."""
+USERS, ITEMS = 24, 512
+"""How many of each the answers are compared for, at the most."""
 
 
 @dataclass
-class PlainCase(Generic[NetworkT]):
+class FrozenCase(Generic[NetworkT]):
     """One exported network on trial.
 
     Attributes:
@@ -47,14 +46,14 @@ class PlainCase(Generic[NetworkT]):
         trained: what it was exported from.
         signatures: that it must have.
         card: reads the file's card, with LiteRT at hand.
-        once: a program that runs the file of its first argument.
+        once: a Python program that runs the file of its first argument once.
         file: what the flatbuffer says; set by the rung `file`.
     """
 
     path: Path
     trained: NetworkFile[NetworkT]
     signatures: Signatures
-    card: Callable[[Path], PlainCard[Any]]
+    card: Callable[[Path], FrozenCard[Any]]
     once: str
     file: ModelFile | None = None
 
@@ -64,20 +63,54 @@ class PlainCase(Generic[NetworkT]):
             raise Fault("the file was not read")
         return self.file
 
+    def users(self) -> list[int]:
+        """Codes of some users from all over the table, the first and the last among them."""
+        found: list[int] = self._some(self.trained.network.settings.n_users, USERS).tolist()
+        return found
 
-def _check_file(case: PlainCase[Any]) -> str:
+    def items(self) -> Int32:
+        """Codes of some items from all over the table, the first and the last among them, int32 (n,)."""
+        return self._some(self.trained.network.settings.n_items, ITEMS)
+
+    @staticmethod
+    def _some(codes: int, most: int) -> Int32:
+        return np.unique(np.linspace(0, codes - 1, most).astype(np.int32))
+
+    def compare(self, ask: Callable[[int, Int32], Float32], expected: Callable[[Int32, Int32], Float32]) -> str:
+        """Compare the model's answers with numpy's for users and items from all over the tables, in any order and number.
+
+        Args:
+            ask: the model: answers for a user and items, (n,).
+            expected: the network in numpy: answers for users and items side by side, (n,).
+
+        Returns:
+            What was compared, in words.
+
+        Raises:
+            Fault: an answer is not within the tolerance.
+        """
+        users, items, worst = self.users(), self.items(), 0.0
+        for user in users:
+            wanted = expected(np.full(len(items), user, np.int32), items)
+            for part in (slice(None), slice(None, None, -1), slice(0, 1)):
+                worst = max(worst, difference(f"user {user}", ask(user, items[part].copy()), wanted[part]))
+        compared = f"{len(users)} users with {len(items)} items each"
+        return f"{compared}; largest difference {worst:.1e} (allowed {TOLERANCE:.0e})"
+
+
+def _check_file(case: FrozenCase[Any]) -> str:
     case.file = read_model(case.path)
     return f"{case.file.size:,} bytes"
 
 
-def _check_operators(case: PlainCase[Any]) -> str:
+def _check_operators(case: FrozenCase[Any]) -> str:
     model = case.read()
     if model.foreign_operators:
         raise Fault(", ".join(model.foreign_operators))
     return f"{len(model.operators)} kinds of builtin operators"
 
 
-def _check_signatures(case: PlainCase[Any]) -> str:
+def _check_signatures(case: FrozenCase[Any]) -> str:
     found, faults = case.read().signatures, []
     for name, sides in case.signatures.items():
         if name not in found:
@@ -103,14 +136,14 @@ def _fits(spec: TensorSpec, found: str) -> bool:
     return found in forms | ({f"{spec.dtype}[]"} if ANY in spec.shape else set())
 
 
-def _check_card(case: PlainCase[Any]) -> str:
+def _check_card(case: FrozenCase[Any]) -> str:
     card, settings = case.card(case.path), case.trained.network.settings
     if card.settings != settings or card.split != case.trained.split:
         raise Fault(f"it is of {card.settings}, split {card.split}, not of {settings}, {case.trained.split}")
     return f"codes of {settings.n_users:,} users and {settings.n_items:,} items, split {card.split}"
 
 
-def _check_load(case: PlainCase[Any]) -> str:
+def _check_load(case: FrozenCase[Any]) -> str:
     paths = os.pathsep.join(filter(None, [str(Path(version.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]))
     command = [sys.executable, "-c", case.once, str(case.path.absolute())]
     try:
@@ -125,7 +158,7 @@ def _check_load(case: PlainCase[Any]) -> str:
     return "in a process of its own"
 
 
-def difference(what: str, found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
+def difference(what: str, found: Float32, expected: Float32) -> float:
     """The largest difference, as a share of the size of a number where that is above 1.
 
     Raises:

@@ -11,7 +11,8 @@ from typing import Any
 
 import keras
 
-from pocketrec.ncf.network import NetworkSettings, Weights
+from pocketrec.ncf.network import NetworkSettings
+from pocketrec.storage.tensors import Tensors
 
 
 def build(settings: NetworkSettings, mf_regularization: float = 0.0, mlp_regularization: Sequence[float] = ()) -> Any:
@@ -44,14 +45,14 @@ def build(settings: NetworkSettings, mf_regularization: float = 0.0, mlp_regular
     return keras.Model(inputs, output, name=settings.kind)
 
 
-def weights_of(model: Any, settings: NetworkSettings) -> Weights:
+def weights_of(model: Any, settings: NetworkSettings) -> Tensors:
     """Its weights by the names of `NetworkSettings.shapes`."""
     found = {name: variable.numpy() for name, variable in _named(model, settings).items()}
     assert {name: array.shape for name, array in found.items()} == settings.shapes
     return found
 
 
-def set_weights(model: Any, settings: NetworkSettings, weights: Weights) -> None:
+def set_weights(model: Any, settings: NetworkSettings, weights: Tensors) -> None:
     """Put weights into a model."""
     for name, variable in _named(model, settings).items():
         variable.assign(weights[name])

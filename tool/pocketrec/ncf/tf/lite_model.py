@@ -1,4 +1,4 @@
-"""A trained network as the functions of a .tflite; `ncf.contract` has their signatures.
+"""A trained network as the functions of a .tflite; `ncf.runtime` has their signatures.
 
 The user's and the item's half of the first dense layer are multiplied apart, as in `ncf.network`: that of the items once
 and for all at export, so that a phone does a fraction of the work for a list of all items.
@@ -11,7 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from pocketrec.ncf.network import NetworkSettings, Weights
+from pocketrec.ncf.network import NetworkSettings
+from pocketrec.storage.tensors import Tensors
 
 Tensor = Any
 
@@ -19,7 +20,7 @@ Tensor = Any
 class LiteNetwork(tf.Module):  # type: ignore[misc]
     """The functions, with the weights as constants."""
 
-    def __init__(self, settings: NetworkSettings, weights: Weights) -> None:
+    def __init__(self, settings: NetworkSettings, weights: Tensors) -> None:
         super().__init__()
         self.settings = settings
         mf, half = settings.mf_dim, settings.mlp_dim

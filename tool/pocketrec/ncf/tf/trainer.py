@@ -1,4 +1,4 @@
-"""Trains a network of `neumf` on batches that arrive as they are made, with Keras' fit or with a loop of its own.
+"""Trains a network of `keras_model` on batches that arrive as they are made, with Keras' fit or with a loop of its own.
 
 The loss is softmax over [0, z], which is sigmoid cross-entropy: the sum over valid rows by the batch size, and L2. Adam
 moves every row of a table by its momentum, whether the batch has it or not, as Keras' does.
@@ -13,11 +13,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pocketrec.ncf.network import NetworkSettings, Weights
-from pocketrec.ncf.options import Training
+from pocketrec.ncf.network import NetworkSettings
+from pocketrec.ncf.options import NcfTrainSettings
 from pocketrec.ncf.producer import Examples
 from pocketrec.ncf.tf.adam import Adam
 from pocketrec.ncf.tf.keras_model import build, weights_of
+from pocketrec.storage.tensors import Tensors
 from pocketrec.training.tf import fitting
 
 _POLICIES = {"fp32": "float32", "fp16": "mixed_float16", "bf16": "mixed_bfloat16"}
@@ -26,7 +27,7 @@ _POLICIES = {"fp32": "float32", "fp16": "mixed_float16", "bf16": "mixed_bfloat16
 class Trainer(fitting.Fitted):
     """A model and its optimizer, epoch by epoch."""
 
-    def __init__(self, settings: NetworkSettings, training: Training) -> None:
+    def __init__(self, settings: NetworkSettings, training: NcfTrainSettings) -> None:
         self.settings, self.training = settings, training
         fitting.begin(training.seed)
         mirrored = training.distribution_strategy == "mirrored"
@@ -41,7 +42,7 @@ class Trainer(fitting.Fitted):
                 jit_compile=False,
                 auto_scale_loss=False,
                 # Several steps in one call end quietly where the data ends, but not on several devices.
-                steps_per_execution=1 if mirrored else fitting.steps_a_call(training.batch_size),
+                steps_per_execution=1 if mirrored else fitting.steps_per_call(training.batch_size),
             )
             super().__init__(model, training.batch_size)
             if training.enable_xla:  # Keras leaves jit_compile out where operators are to be deterministic
@@ -104,6 +105,6 @@ class Trainer(fitting.Fitted):
         self.optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
         return loss
 
-    def weights(self) -> Weights:
-        """As they are now."""
+    def weights(self) -> Tensors:
+        """Those of the network, as they are now."""
         return weights_of(self.model, self.settings)

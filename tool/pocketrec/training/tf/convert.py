@@ -21,6 +21,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from pocketrec.lite.catalogue import ITEMS, SUPPORT, Catalogue
 from pocketrec.lite.contract import METADATA, Card
+from pocketrec.lite.frozen import FrozenCard
 
 Array = npt.NDArray[Any]
 
@@ -47,15 +48,19 @@ def convert(module: tf.Module, signatures: Mapping[str, Any], card: Card, items:
     return finish(_converted(module, signatures), card, items)
 
 
-def convert_plain(module: tf.Module, signatures: Mapping[str, Any], card: str) -> bytes:
-    """The .tflite of a module without variables, with a card of any kind as the metadata entry `pocketrec`.
+def convert_frozen(module: Any, card: FrozenCard[Any]) -> bytes:
+    """The .tflite of a tf.Module without variables, with `card` as the metadata entry `pocketrec`.
+
+    Args:
+        module: has a method `signatures`, from names to concrete functions.
+        card: what the file says of itself.
 
     Raises:
         tf.lite.ConverterError: a function needs an operator that TensorFlow Lite does not have.
     """
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(_converted(module, signatures)))
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(_converted(module, module.signatures())))
     _drop_unused(model)
-    _add_metadata(model, METADATA, card.encode())
+    _add_metadata(model, METADATA, card.to_json().encode())
     return _pack(model)
 
 

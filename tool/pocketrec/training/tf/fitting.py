@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from pocketrec.progress import Advance
-from pocketrec.storage.networks import Arrays
+from pocketrec.storage.tensors import Tensors
 
 EXAMPLES_PER_CALL = 1 << 16
 """Small batches are trained on several at a time, so that Python is not what takes the time."""
@@ -44,11 +44,11 @@ class Fitted:
         history = self.model.fit(batches, epochs=1, steps_per_epoch=steps, verbose=0, callbacks=[told], shuffle=False)
         return {name: float(values[0]) for name, values in history.history.items()}
 
-    def state(self) -> Arrays:
+    def state(self) -> Tensors:
         """Everything that training goes on from."""
         return {name: variable.numpy() for name, variable in self._variables()}
 
-    def restore(self, state: Arrays) -> None:
+    def restore(self, state: Tensors) -> None:
         """Go on from what `state` returned.
 
         Raises:
@@ -63,7 +63,7 @@ class Fitted:
                 yield f"{what}_{number}", variable
 
 
-def steps_a_call(batch_size: int) -> int:
+def steps_per_call(batch_size: int) -> int:
     """How many steps Keras should make at once; they end quietly where the data ends."""
     return max(1, EXAMPLES_PER_CALL // batch_size)
 

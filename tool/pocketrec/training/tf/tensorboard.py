@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 class Curves:
-    """Scalars an epoch, in event files. TensorBoard need not be installed here: `tf.summary.scalar` would ask for it."""
+    """Scalars of each epoch, in event files. TensorBoard is not needed here, as it would be for `tf.summary.scalar`."""
 
     def __init__(self, folder: Path) -> None:
         """Args: folder: where the files go."""

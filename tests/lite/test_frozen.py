@@ -1,0 +1,49 @@
+"""The card of a frozen model: what is written, what is read, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pocketrec.errors import ModelError
+from pocketrec.lite.frozen import FrozenCard
+from pocketrec.ncf.network import NetworkSettings
+
+CARD = FrozenCard("ncf", NetworkSettings(n_users=7, n_items=9, layers=(8, 4)), "0f" * 16)
+
+
+def read(document: Any) -> FrozenCard[NetworkSettings]:
+    return FrozenCard.from_json(json.dumps(document), "ncf", NetworkSettings)
+
+
+def test_a_card_is_read_as_it_was_written() -> None:
+    assert read(json.loads(CARD.to_json())) == CARD
+    assert "format" not in json.loads(CARD.to_json()), "a card of format 1 is as pocketrec 0.1 wrote it"
+    assert read({**json.loads(CARD.to_json()), "format": 1}) == CARD
+
+
+def test_another_format_is_said_to_be_so() -> None:
+    with pytest.raises(ModelError, match=r"of format 2\.\nExpected: format 1(.|\n)*pocketrec ncf export"):
+        read({"format": 2, "whatever": "it has"})
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"kind": "dnn"}, "kind 'dnn'"),
+        ({"settings": {"n_users": 7}}, "n_items"),
+        ({"settings": {**json.loads(CARD.to_json())["settings"], "layers": [7]}}, "which is odd"),
+        ({"settings": []}, "TypeError"),
+    ],
+)
+def test_what_is_not_such_a_card_is_refused(changed: dict[str, Any], why: str) -> None:
+    with pytest.raises(ModelError, match=f"cannot be read(.|\n)*{why}"):
+        read({**json.loads(CARD.to_json()), **changed})
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "3"])
+def test_json_of_another_kind_is_refused(text: str) -> None:
+    with pytest.raises(ModelError, match="cannot be read"):
+        FrozenCard.from_json(text, "ncf", NetworkSettings)
