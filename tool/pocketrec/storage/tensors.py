@@ -8,8 +8,7 @@
 | epoch | a training by whole epochs: the trainer's state, the weights that are kept | `ncf train`, `dnn train` |
 
 safetensors can be mapped, holds no code, and its reader checks every offset. The header's metadata entry `pocketrec` is a
-JSON
-object: `format`, `kind`, `xxh3` (over the tensors, so that a flipped bit is noticed), and what the kind needs besides.
+JSON object: `format`, `kind`, `xxh3` (over the tensors, so that a flipped bit is noticed), and what the kind needs besides.
 
 Format 4 is the first that all kinds share. Of the earlier ones 2 (checkpoints of `train`) and 3 (what `save_to` wrote) are
 read as well; the .npz files of pocketrec 0.1 are not.
@@ -25,15 +24,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import xxhash
 
 from pocketrec.errors import ModelError
+from pocketrec.schema import Array
 from pocketrec.storage.files import staged_file
 from pocketrec.version import __version__
 
 Kind = Literal["training", "learned", "network", "epoch"]
-Tensors = dict[str, npt.NDArray[Any]]
+Tensors = dict[str, Array]
 
 FORMAT = 4
 _EARLIER: dict[int, Kind] = {2: "training", 3: "learned"}
@@ -58,15 +57,8 @@ class TensorFile:
     tensors: Tensors
 
 
-def write_tensors(path: Path, kind: Kind, about: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write a file, or leave the earlier one as it was.
-
-    Args:
-        path: its final name.
-        kind: see the table above.
-        about: what is said of the tensors, as JSON has it.
-        tensors: by name, of any shape and numeric type.
-    """
+def write_tensors(path: Path, kind: Kind, about: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
+    """Write tensors of any shape and numeric type, and beside them a JSON object; or leave the earlier file as it was."""
     from safetensors.numpy import save
 
     whole = {name: np.array(tensor, order="C") for name, tensor in tensors.items()}
@@ -81,9 +73,9 @@ def read_tensors(path: Path, *kinds: Kind, what: str, do: str) -> TensorFile:
 
     Args:
         path: the file.
-        kinds: that it may be of.
+        kinds: any of which it may be.
         what: such a file in words, for messages: "a checkpoint of train".
-        do: what to do without it.
+        do: for messages, what to do without the file.
 
     Raises:
         ModelError: the file is missing, damaged, something else, or of a format that is not known.
@@ -114,7 +106,7 @@ def read_tensors(path: Path, *kinds: Kind, what: str, do: str) -> TensorFile:
     return TensorFile(path, kind, about, tensors)
 
 
-def _digest(tensors: Mapping[str, npt.NDArray[Any]]) -> str:
+def _digest(tensors: Mapping[str, Array]) -> str:
     """XXH3-128 of tensors in the order of their names."""
     found = xxhash.xxh3_128()
     for name in sorted(tensors):
