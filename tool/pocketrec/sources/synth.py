@@ -17,8 +17,9 @@ import polars as pl
 
 from pocketrec.errors import SettingsError
 from pocketrec.progress import SILENT, Progress
+from pocketrec.schema import Int64
 from pocketrec.sources._synthetic_rows import BLOCK_ROWS, BUCKET, ROW, SCATTER, Maker, Rows
-from pocketrec.sources._synthetic_shop import CATEGORIES, FIRST_MS, LAST_MS, Ints, Shop
+from pocketrec.sources._synthetic_shop import CATEGORIES, FIRST_MS, LAST_MS, Shop
 from pocketrec.sources.options import Order, SynthSettings
 from pocketrec.storage.files import STAGED_SUFFIX, staged_file
 from pocketrec.storage.space import room
@@ -26,17 +27,7 @@ from pocketrec.storage.space import room
 
 @dataclass(frozen=True)
 class SynthReport:
-    """What `synth` wrote.
-
-    Attributes:
-        path: the log.
-        clicks: its rows.
-        sessions: distinct sessions.
-        items: distinct items.
-        bytes: its size.
-        first: the earliest time, as it is written in the log.
-        last: the latest time.
-    """
+    """What `synth` wrote: the log, its rows, different sessions and items, its size, its first and last time as text."""
 
     path: Path
     clicks: int
@@ -55,12 +46,11 @@ def synth(out: Path | str, settings: SynthSettings = SynthSettings(), *, progres
     Args:
         out: the file to write; it appears whole or not at all.
         settings: of the log. Within a session of the real log, the order is nearly that of time.
-        progress: watches the rows.
+        progress: told about rows.
 
     Raises:
         SettingsError: `out` is a folder.
-        SpaceError: the disk became full; an earlier file of that name is as it was.
-        FolderError: the folder cannot be written.
+        SpaceError, FolderError: the disk became full, or the folder cannot be written; an earlier file is as it was.
     """
     path = Path(out)
     if path.is_dir():
@@ -109,13 +99,13 @@ def _write_ordered(maker: Maker, order: Order, file: IO[bytes], progress: Progre
                 advance(len(rows))
 
 
-def _time_bucket(rows: Rows, count: int) -> Ints:
+def _time_bucket(rows: Rows, count: int) -> Int64:
     """0 to `count` - 1 for each row: equal stretches of the log's time."""
-    buckets: Ints = (rows["time"] - FIRST_MS) * count // (LAST_MS - FIRST_MS + 1)
+    buckets: Int64 = (rows["time"] - FIRST_MS) * count // (LAST_MS - FIRST_MS + 1)
     return buckets
 
 
-def _scatter(rows: Rows, bucket: Ints, folder: Path) -> None:
+def _scatter(rows: Rows, bucket: Int64, folder: Path) -> None:
     """Append each row to the file of its bucket, in unchanged order. Opened anew each time: there can be thousands."""
     ordered = rows[np.argsort(bucket, kind="stable")]
     edges = np.concatenate([[0], np.cumsum(np.bincount(bucket))])
