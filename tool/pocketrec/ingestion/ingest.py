@@ -17,7 +17,8 @@ from pathlib import Path
 import polars as pl
 
 from pocketrec.errors import LogError
-from pocketrec.ingestion.write_parts import ITEM_IDS, REJECTS, Read, write_parts
+from pocketrec.ingestion.text_ids import ITEM_IDS
+from pocketrec.ingestion.write_parts import REJECTS, Read, write_parts
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import CLICK_COLUMNS, ITEM, TIME
 from pocketrec.settings import options_for

@@ -49,14 +49,9 @@ class Spooled:
 
 
 def spool(log: Log, folder: Path, rejects: Path, *, set_aside: bool, progress: Progress) -> Spooled:
-    """Read a log once, into an empty folder.
+    """Read a log once, to its end, into an empty folder.
 
-    Args:
-        log: it is read to its end.
-        folder: for the spool.
-        rejects: the file for lines that are not clicks; it is there afterwards if there were some.
-        set_aside: go on after such a line.
-        progress: told about packed bytes read.
+    Lines that are not clicks go to the file `rejects`, which is removed if there were none.
 
     Raises:
         LogError: a line is not a click, and lines are not set aside; or no line is; or the log cannot be read.

@@ -16,6 +16,8 @@ from pocketrec.schema import CLICK_COLUMNS, ITEM, RATING, SESSION
 
 ID = {SESSION: "session_id", ITEM: "item_id"}
 """The column that keeps the ids that came in."""
+ITEM_IDS = "item_ids.parquet"
+"""The file of item ids that are text, in the order of their codes."""
 
 
 def code_parts(
@@ -23,7 +25,6 @@ def code_parts(
     home: Path,
     name: str,
     text: Collection[str],
-    item_ids: Path,
     row_group_rows: int,
     advance: Callable[[int], None],
 ) -> None:
@@ -31,14 +32,13 @@ def code_parts(
 
     Args:
         parts: folders of Parquet files, part=NNNN, ascending by session; their files in order have the rows in order.
-        home: where they are written.
+        home: where they are written, and `ITEM_IDS` if item ids are text.
         name: of the file of a part.
         text: which of session and item are text.
-        item_ids: where the item ids are kept in the order of their codes, if they are text.
-        row_group_rows: rows a Parquet row group.
+        row_group_rows: rows of a Parquet row group.
         advance: told about rows.
     """
-    items = _vocabulary(parts, item_ids) if ITEM in text else None
+    items = _vocabulary(parts, home / ITEM_IDS) if ITEM in text else None
     sessions = 0
     for part in parts:
         frame = pl.read_parquet(sorted(part.iterdir()), glob=False, hive_partitioning=False)

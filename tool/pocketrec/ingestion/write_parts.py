@@ -44,7 +44,7 @@ PARQUET_PER_LOG_BYTE = 0.45
 UNPACKED_PER_PACKED_BYTE = 5
 """Click logs in archives unpack to 4 to 6 times their size."""
 
-REJECTS, ITEM_IDS = "rejects.csv", "item_ids.parquet"
+REJECTS = "rejects.csv"
 
 _READABLE = reduce(and_, (pl.col(name).is_not_null() for name in CLICK_COLUMNS))
 
@@ -65,20 +65,9 @@ class Read:
 def write_parts(
     log: Path, home: Path, staged: Path, reading: ReadSettings, kind: Kind, *, force: bool, progress: Progress
 ) -> Read:
-    """Make the parts of a log, and beside them what was set aside (`REJECTS`) and text ids of items (`ITEM_IDS`).
+    """Make the parts of a log (a file or `STDIN`), and beside them lines set aside (`REJECTS`) and item ids that are text.
 
-    Args:
-        log: a file or `STDIN`.
-        home: where the parts belong, for messages.
-        staged: an empty folder for them.
-        reading: how the log is read.
-        kind: what it holds.
-        force: begin even where the disk seems too small for it.
-        progress: told about bytes read.
-
-    Raises:
-        LogError: the log cannot be read.
-        SpaceError: the disk is too small.
+    They are made in `staged`, an empty folder; `home` is where they belong, for messages. Errors as of `ingest`.
     """
     fast, source = choose_reader(log, reading, kind)
     size = 0 if log == STDIN else log.stat().st_size
@@ -121,7 +110,7 @@ def _sink_spooled(source: Log, staged: Path, kind: Kind, progress: Progress, *, 
     if spooled.text:
         with progress.task("coding", spooled.rows, "rows") as advance:
             parts, name_of_all = sorted(target.iterdir()), Path(_file_name(0, 0, 0)).name
-            code_parts(parts, staged, name_of_all, spooled.text, staged / ITEM_IDS, row_group_rows, advance)
+            code_parts(parts, staged, name_of_all, spooled.text, row_group_rows, advance)
     shutil.rmtree(folder)
     # A line of the txt files is about as long as one of the original, however short the log says it.
     text_bytes = max(source.bytes, LINE_BYTES * spooled.rows)

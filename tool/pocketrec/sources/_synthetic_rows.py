@@ -52,7 +52,7 @@ class Maker:
         self.first_ms, self.last_ms = LAST_MS, FIRST_MS
 
     def rng(self, stream: int, number: int = 0) -> np.random.Generator:
-        """One of the independent streams of this log."""
+        """A generator of random numbers that is independent of all others of this log."""
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=(stream, number))))
 
     def span(self) -> tuple[str, str]:
@@ -130,7 +130,7 @@ class Maker:
 
 
 def walk(rng: np.random.Generator, shop: Shop, lengths: Int64, starts: Int64) -> Int32:
-    """Item codes of all rows: every session takes its k-th step at once, longest first, so the active are a prefix."""
+    """Item codes of all rows. All sessions take their k-th step at once, longest first, so those not ended are a prefix."""
     items = np.empty(int(lengths.sum()), dtype=np.int32)
     longest_first = np.argsort(-lengths, kind="stable")
     places = starts[longest_first]

@@ -71,7 +71,7 @@ class Lines:
 
     @classmethod
     def of(cls, head: bytes, name: str, columns: Columns, timezone: str) -> tuple[Lines, bool]:
-        """The form of a log by its first line, its header, and True; a LogError if that does not name the columns."""
+        """The form of a log by its header, and True: the first line is one. A LogError if it does not name the columns."""
         line = head.split(b"\n", 1)[0].removesuffix(b"\r").decode("utf-8", "replace")
         headers = {separator: _fields(line, separator) for separator in _SEPARATORS}
         for separator, header in headers.items():

@@ -24,11 +24,7 @@ Order = Literal["grouped", "interleaved", "shuffled"]
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """`session=A,item=B,time=C` as a mapping.
-
-    Raises:
-        SettingsError: it is not of that form.
-    """
+    """`session=A,item=B,time=C` as a mapping; a SettingsError if the text is not of that form."""
     pairs = [pair.partition("=") for pair in text.split(",")]
     columns = {name.strip(): own for name, _, own in pairs}
     return check_columns(columns if len(columns) == len(pairs) else {}, text)
@@ -40,11 +36,7 @@ def columns_text(columns: Columns) -> str:
 
 
 def check_columns(columns: Columns, shown: str = "", names: tuple[str, ...] = NAMES) -> dict[str, str]:
-    """The columns in their order, which is that of `names`.
-
-    Raises:
-        SettingsError: one is missing, or there are others.
-    """
+    """The columns in the order of `names`; a SettingsError if one is missing, or there are others."""
     if set(columns) != set(names) or not all(columns.values()):
         raise SettingsError(f"{shown or dict(columns)!r} does not name the columns of a log.", expected=USAGE)
     return {name: columns[name] for name in names}

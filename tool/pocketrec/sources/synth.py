@@ -1,8 +1,8 @@
 """A click log of YooChoose's shape and format, of any size, in bounded memory, the same bytes for the same seed.
 
 In the order of session ids a block of rows goes straight to the file. The other orders take a second pass: rows are
-scattered into temporary buckets (by time, or by lot), and each bucket is put in order on its own. Sorted buckets one after
-the other are a sort; shuffled buckets, with rows assigned by lot, are a uniform shuffle.
+scattered into temporary buckets (by time, or at random), and each bucket is put in order on its own. Sorted buckets one
+after the other are a sort; shuffled buckets, with rows assigned at random, are a uniform shuffle.
 """
 
 from __future__ import annotations
@@ -87,20 +87,20 @@ def _write_ordered(maker: Maker, order: Order, file: IO[bytes], progress: Progre
     with tempfile.TemporaryDirectory(dir=Path(file.name).parent, prefix=".buckets-", suffix=STAGED_SUFFIX) as name:
         with progress.task("making", maker.clicks, "clicks") as advance:
             for number, rows in enumerate(maker.blocks()):
-                by_lot = maker.rng(SCATTER, number).integers(0, count, len(rows))
-                _scatter(rows, by_lot if order == "shuffled" else _time_bucket(rows, count), Path(name))
+                at_random = maker.rng(SCATTER, number).integers(0, count, len(rows))
+                _scatter(rows, at_random if order == "shuffled" else _time_bucket(rows, count), Path(name))
                 advance(len(rows))
         with progress.task("ordering", maker.clicks, "clicks") as advance:
             for number in range(count):
                 rows = _take_bucket(Path(name) / str(number))
-                by_lot = maker.rng(BUCKET, number).permutation(len(rows))
-                rows = rows[by_lot if order == "shuffled" else np.argsort(rows["time"], kind="stable")]
+                at_random = maker.rng(BUCKET, number).permutation(len(rows))
+                rows = rows[at_random if order == "shuffled" else np.argsort(rows["time"], kind="stable")]
                 _write(rows, maker.shop, file)
                 advance(len(rows))
 
 
 def _time_bucket(rows: Rows, count: int) -> Int64:
-    """0 to `count` - 1 for each row: equal stretches of the log's time."""
+    """The bucket of each row, 0 to `count` - 1: equal spans of the log's time."""
     buckets: Int64 = (rows["time"] - FIRST_MS) * count // (LAST_MS - FIRST_MS + 1)
     return buckets
 

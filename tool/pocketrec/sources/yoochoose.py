@@ -65,14 +65,14 @@ def scan(log: Path, timezone: str = "UTC") -> pl.LazyFrame:
     Polars raises a ComputeError while the frame is streamed, where a line has too many fields, an id is not an integer or
     the bytes are not UTF-8.
     """
-    columns = _columns(_fields_of_first_line(log))
+    columns = _columns_of(log)
     frame = pl.scan_csv(log, has_header=False, schema=columns, quote_char=None, row_index_name=ROW, glob=False)
     return _scanned(frame, columns, timezone)
 
 
 def scan_in_runs(log: Path, timezone: str, rows_a_run: int) -> Iterator[pl.LazyFrame]:
-    """The same in several frames, one after the other, each of at least so many rows but the last."""
-    columns = _columns(_fields_of_first_line(log))
+    """The same in several frames, one after the other, each of at least so many rows except the last."""
+    columns = _columns_of(log)
     for frame in runs(log, partial(_read_block, columns=columns), columns, ROW, rows_a_run):
         yield _scanned(frame, columns, timezone)
 
@@ -93,15 +93,18 @@ def _read_block(text: bytes, columns: pl.Schema) -> pl.DataFrame:
     return pl.read_csv(ended, has_header=False, schema=columns, quote_char=None)
 
 
+def _columns_of(log: Path) -> pl.Schema:
+    with log.open("rb") as file:
+        return _columns(3 if file.readline(4096).count(b",") == 2 else 4)
+
+
 def _columns(fields: int) -> pl.Schema:
     columns = {SESSION: pl.Int64(), TIME: pl.String(), ITEM: pl.Int64(), CATEGORY: pl.String()}
-    if fields == 3:
-        del columns[CATEGORY]
-    return pl.Schema(columns)
+    return pl.Schema(list(columns.items())[:fields])
 
 
 def _clicks(frame: pl.LazyFrame, columns: pl.Schema, *others: pl.Expr) -> pl.LazyFrame:
-    """The canonical columns, time as text; null what is not part of a click."""
+    """Session, time as text, and item; null for a value that a click cannot have."""
     return frame.select(
         pl.when(pl.col(SESSION) >= 0).then(pl.col(SESSION)),
         pl.when((pl.col(ITEM) >= 0) & pl.col(list(columns)[-1]).is_not_null()).then(pl.col(ITEM)).alias(ITEM),
@@ -127,11 +130,6 @@ def sample(log: Path) -> tuple[Int64, float]:
                 lines += file.read(_SAMPLE_BYTES).splitlines()[1:-1]  # the first and the last may be cut
     ids = [number for line in lines if (number := _id(line.split(b",", 1)[0])) is not None]
     return np.sort(np.array(ids, dtype=np.int64)), sum(map(len, lines)) / max(1, len(lines)) + 1
-
-
-def _fields_of_first_line(log: Path) -> int:
-    with log.open("rb") as file:
-        return 3 if file.readline(4096).count(b",") == 2 else 4
 
 
 def _id(text: bytes) -> int | None:

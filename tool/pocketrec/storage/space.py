@@ -2,7 +2,7 @@
 
 The estimates are bounds a little above what a log of 33.0 million rows and 1.49 GB came to: Parquet 0.49 GB, the scratch of
 split 5 bytes a row and its roles 1, the four txt files 2.08 GB, batches as txt and npy with 512 lanes 0.56 GB. They are
-estimates: `--force` goes on without the room, and a disk that is full all the same costs nothing but the stage at work.
+estimates: `--force` begins in spite of them, and a disk that becomes full costs only the work of the stage at hand.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _CURES = {
 
 
 def size(count: float) -> str:
-    """Bytes for people: 12.3 MB."""
+    """A number of bytes as text for people: 12.3 MB."""
     if count < 1000:
         return f"{count:.0f} B"
     power = min(4, int(math.log10(count) / 3))
@@ -80,11 +80,9 @@ def _of_system(error: Exception) -> OSError:
 
 
 def unusable(error: OSError, path: Path) -> FolderError | None:
-    """The message for a file or folder that cannot be used; None where the error is of another kind.
+    """The message for a file or folder that cannot be used; None if the error is of another kind.
 
-    Args:
-        error: what the system said.
-        path: what was to be used, in case the error does not name it.
+    `path` is what was to be used, in case the error does not name it.
     """
     where = Path(error.filename2 or error.filename or path)
     if error.errno in _CURES:
