@@ -16,7 +16,7 @@ import polars as pl
 from pocketrec.sources import polars_engine as engine
 assert engine.MAX_FILES == 3
 frame = pl.LazyFrame({"value": range(2000)}).with_columns((pl.col("value") * 7919 % 2003).alias("mixed"))
-number = engine.interval(pl.col("mixed"), list(range(100, 2000, 100)))
+number = engine.interval(pl.col("mixed"), pl.Series(range(100, 2000, 100)))
 name = lambda part, file: f"part={part:04d}/{file:03d}.parquet"
 engine.sink_parts(frame, Path(sys.argv[1]), number=number, name=name, row_group_rows=8)
 """

@@ -9,13 +9,15 @@
 
 Ratings that are wanted with their values have one more, `rating`, float32, as it was given.
 
-A log whose ids are no whole numbers has codes for them, from 0 in the order of the ids' bytes, and beside them the ids that
-came in, `session_id` and `item_id`, String.
+A log whose ids are not whole numbers has codes for them, from 0 in the order of the ids' bytes, and beside them the ids
+that came in, `session_id` and `item_id`, String.
 
-Where every line of a log is a click, `row` is the line, too; a header and lines that were set aside are not counted.
+Where every line of a log is a click, `row` is also the line's number; a header and lines set aside are not counted.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +26,13 @@ SESSION, ITEM, TIME, ROW = "session", "item", "time", "row"
 CLICK_COLUMNS = (SESSION, ITEM, TIME, ROW)
 RATING = "rating"
 
+Array = npt.NDArray[Any]
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
+Int8 = npt.NDArray[np.int8]
+UInt64 = npt.NDArray[np.uint64]
 UInt8 = npt.NDArray[np.uint8]
+Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
 

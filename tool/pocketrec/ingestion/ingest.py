@@ -4,8 +4,7 @@ A part holds whole sessions of one range of session ids, so parts in order are s
 a session whole sees one part at a time. Inside a part the rows keep the order of the log. The ranges are cut at
 quantiles of a sample, so that parts come out about equally large whatever the ids look like.
 
-How the parts are made is in `write_parts`; here is what they are made from, whether they must be made, and what is said of
-them.
+How the parts are made is in `write_parts`; whether they must be made, and what is recorded of them, is here.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from pathlib import Path
 import polars as pl
 
 from pocketrec.errors import LogError
-from pocketrec.ingestion.write_parts import ITEM_IDS, REJECTS, Read, write_parts
+from pocketrec.ingestion.text_ids import ITEM_IDS
+from pocketrec.ingestion.write_parts import REJECTS, Read, write_parts
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import CLICK_COLUMNS, ITEM, TIME
 from pocketrec.settings import options_for
@@ -44,7 +44,7 @@ class IngestReport:
         first_ms: the earliest time.
         last_ms: the latest time.
         lines: of the log, not counting a header: rows + set_aside, always.
-        set_aside: lines that are no clicks; they are in `rejects`.
+        set_aside: lines that are not clicks; they are in `rejects`.
         rejects: DIR/rejects.csv; None where no line was set aside.
         header: whether the log began with a line that names its columns.
         member: which file of a zip was read; "" for any other log.
@@ -87,9 +87,7 @@ def ingest(
         progress: told about bytes read.
 
     Raises:
-        BusyError: another process is at work in the dataset folder.
-        SpaceError: the disk is too small. What was there before is as it was.
-        FolderError: the dataset folder cannot be written.
+        BusyError, SpaceError, FolderError: see "The errors of a stage" in `storage.stage`.
         LogError: the log is missing, empty, cut, or has a line that is not a click. Nothing is left behind then.
     """
     argv = ("ingest", log_argument(clicks), *options_for(reading), "--fresh")
@@ -107,17 +105,9 @@ def ingest_kind(
     force: bool,
     progress: Progress,
 ) -> IngestReport:
-    """`ingest` for any kind of log: the preparations of ratings have commands of their own.
+    """`ingest` for any kind of log: the preparations of ratings are commands of their own, into a side of a dataset folder.
 
-    Args:
-        kind: what the log holds.
-        log: as `ingest` has it, and so are the others.
-        dataset: the dataset folder, or the side of it that the ratings are for.
-        reading: how the log is read.
-        argv: the command that makes the same files again.
-        fresh: ingest again even where it is up to date.
-        force: begin even where the disk seems too small for it.
-        progress: told about bytes read.
+    Args and errors as of `ingest`; `argv` is the command that makes the same files again.
     """
     log, where = Path(log), Dataset(Path(dataset))
     if reading.columns is not None:
@@ -188,18 +178,17 @@ def _describe(draft: Draft, log: Path, kind: Kind, read: Read) -> None:
 def _report(where: Dataset, record: Record, *, reused: bool) -> IngestReport:
     counts = record.counts
     parts = [name for name in record.files if name.startswith(f"{where.clicks.name}/")]
-    aside = counts.get("set_aside", 0)
     return IngestReport(
         rows=counts["rows"],
         parts=len({Path(name).parent for name in parts}),
         bytes=sum(record.files[name].bytes for name in parts),
         first_ms=counts["first_ms"],
         last_ms=counts["last_ms"],
-        lines=counts.get("lines", counts["rows"]),
-        set_aside=aside,
-        rejects=where.rejects if aside else None,
-        header=counts.get("header", False),
-        member=counts.get("member", ""),
-        text_ids=tuple(counts.get("text_ids", ())),
+        lines=counts["lines"],
+        set_aside=counts["set_aside"],
+        rejects=where.rejects if counts["set_aside"] else None,
+        header=counts["header"],
+        member=counts["member"],
+        text_ids=tuple(counts["text_ids"]),
         reused=reused,
     )

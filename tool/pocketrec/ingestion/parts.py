@@ -1,12 +1,8 @@
-"""The parts of an ingested log, as later stages read them.
-
-A part holds whole sessions of one range of session ids, so parts in order are sessions in order, and whatever must see a
-session whole sees one part at a time. Inside a part the rows keep the order of the log.
-"""
+"""The parts of an ingested log, as later stages read them. What a part holds is said in `ingest`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +12,10 @@ from pocketrec.errors import DatasetError
 from pocketrec.ingestion.text_ids import ID
 from pocketrec.schema import ITEM, ROW, SESSION, Int64
 from pocketrec.storage.layout import Dataset
-from pocketrec.storage.manifest import read_records
-from pocketrec.storage.repair import check_files, rebuild_command, unreadable
+from pocketrec.storage.repair import check_files, unreadable, whole_record
 
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
-"""What Polars raises over a file that is not what it was; it panics over some."""
+"""What Polars raises over a damaged file; it panics over some."""
 
 
 class Parts:
@@ -32,38 +27,24 @@ class Parts:
     """
 
     def __init__(self, dataset: Dataset) -> None:
-        """Find the parts through the ingest record.
+        """Find the parts by the record of the ingest.
 
         Raises:
             DatasetError: nothing was ingested, or a file is missing.
         """
         self.dataset = dataset
-        folder = dataset.clicks.parent
-        record = read_records(folder).get("ingest")
-        if record is None or record.missing(folder):
-            gone = f"{record.missing(folder)[0]} is missing or cut" if record else f"{dataset.clicks} has no ingested log"
-            do = rebuild_command(dataset.root, record) if record else f"pocketrec ingest CLICKS --dataset {dataset.root}"
-            raise DatasetError(f"{gone}.", do=do)
-        self.record = record
+        folder, do = dataset.clicks.parent, f"pocketrec ingest CLICKS --dataset {dataset.root}"
+        self.record = whole_record(folder, "ingest", DatasetError(f"{dataset.clicks} has no ingested log.", do=do))
         prefix = f"{dataset.clicks.name}/"  # rejects.csv is described there, too
-        self.folders = sorted({(folder / name).parent for name in record.files if name.startswith(prefix)})
-
-    @property
-    def names(self) -> list[str]:
-        """part=NNNN, for files beside the parts that say more about the same rows."""
-        return [folder.name for folder in self.folders]
+        self.folders = sorted({(folder / name).parent for name in self.record.files if name.startswith(prefix)})
 
     @property
     def text_ids(self) -> list[str]:
         """Columns of the ids that came in, where those are text: session_id, item_id."""
-        return [ID[name] for name in (SESSION, ITEM) if name in self.record.counts.get("text_ids", ())]
+        return [ID[name] for name in (SESSION, ITEM) if name in self.record.counts["text_ids"]]
 
     def item_ids(self, items: Int64) -> pl.Series:
-        """The ids that came in of some values of the column item: Int64, or String where they are text.
-
-        Raises:
-            DatasetError: the file that has them is damaged.
-        """
+        """The log's own ids for some values of the column item: Int64, or String where they are text."""
         if ID[ITEM] not in self.text_ids:
             return pl.Series(items)
         path = self.dataset.item_ids
@@ -71,11 +52,7 @@ class Parts:
         return pl.read_parquet(path).to_series().gather(items)
 
     def check(self, part: Path) -> None:
-        """Compare a part with what was ingested. Parquet has no checksums of its own: a changed number is just another.
-
-        Raises:
-            DatasetError: a file of the part is missing, cut or changed.
-        """
+        """Compare a part with what was ingested (`check_files`): Parquet itself does not notice a changed number."""
         check_files(part.parents[1], self.record, self._names_of(part))
 
     def files(self, part: Path) -> list[tuple[Path, int]]:
@@ -87,24 +64,14 @@ class Parts:
         return sorted(name for name in self.record.files if name.startswith(prefix))
 
 
-def read_columns(part: Path, columns: Iterable[str], rows: slice = slice(None)) -> list[Int64]:
-    """Columns of a part, or of one of its files, as int64 arrays of equal length, in log order.
-
-    Args:
-        part: the folder, or the file.
-        columns: their names.
-        rows: from an offset to another, or all.
-
-    Raises:
-        DatasetError: a file of the part cannot be read.
-    """
-    columns = list(columns)
+def read_columns(part: Path, columns: Sequence[str], rows: slice = slice(None)) -> list[Int64]:
+    """Columns of a part, or of one of its files, as int64 arrays of equal length, in log order."""
     frame = read_frame(part, columns, rows)
     return [frame.drop_in_place(name).to_numpy() for name in columns]
 
 
-def read_frame(part: Path, columns: list[str], rows: slice = slice(None)) -> pl.DataFrame:
-    """The same as a frame, for columns of text.
+def read_frame(part: Path, columns: Sequence[str], rows: slice = slice(None)) -> pl.DataFrame:
+    """Some or all rows of a part (a folder), or of one of its files, in log order.
 
     Raises:
         DatasetError: a file of the part cannot be read.
@@ -122,8 +89,8 @@ def _scan(files: list[Path]) -> pl.LazyFrame:
     return pl.scan_parquet(files, hive_partitioning=False, glob=False)
 
 
-def _first_unreadable(part: Path, columns: list[str]) -> Path:
-    """Which file of a part to blame; Polars does not always say. The part itself where each can be read alone."""
+def _first_unreadable(part: Path, columns: Sequence[str]) -> Path:
+    """The file of a part that is damaged, which Polars does not always say; the part itself if each can be read alone."""
     for file in sorted(part.iterdir()) if part.is_dir() else []:
         try:
             _scan([file]).select(columns).collect()
@@ -138,11 +105,9 @@ def read_column(part: Path, column: str) -> Int64:
 
 
 def read_lines(part: Path, rows: int) -> Int64:
-    """The lines of the log that a part's rows are, ascending; read only where others lie between the first and the last.
+    """The numbers, ascending, that the one or more rows of a part have among the clicks of the log.
 
-    Args:
-        part: the folder.
-        rows: how many it has, 1 or more.
+    They are read only if they are not consecutive.
     """
     first, last = (int(read_columns(part, [ROW], slice(at, at + 1))[0][0]) for at in (0, rows - 1))
     return np.arange(first, last + 1) if last + 1 - first == rows else read_column(part, ROW)

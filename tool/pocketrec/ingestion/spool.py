@@ -1,7 +1,7 @@
-"""The careful way from a log to its clicks: a stream of blocks of lines, kept on the disk in the order of the log.
+"""The careful way from a log to its clicks: they are kept on the disk in the order of the log, the spool.
 
-An archive or standard input can be read only once, and the cuts between the parts need to be known before the first row is
-written to one. So the rows go to Parquet files of some hundred thousand rows first, the spool, then to the parts.
+An archive or standard input can be read only once, and the cuts between the parts must be known before the first row is
+written to one. So the rows go to Parquet files of some hundred thousand rows first, then to the parts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SAMPLE = 1 << 17
 """Session ids that the cuts are made from."""
 
 HOPELESS = 1_000_000
-"""So many lines, none of them a click, and the log is taken for no click log: rejects.csv would be larger than it is."""
+"""After so many lines without a click the log is taken for another kind of file, and rejects.csv does not grow further."""
 
 STOPPED = "mend or remove the line, or go on without such lines: --bad-rows set-aside"
 HEADER = "; if it is the header of a log of other columns, say which are which: --columns"
@@ -38,7 +38,7 @@ class Spooled:
     Attributes:
         files: Parquet files of session, item, time and row.
         rows: clicks in them.
-        set_aside: lines that are no clicks.
+        set_aside: lines that are not clicks.
         text: which of session and item have ids that are not whole numbers.
     """
 
@@ -49,17 +49,12 @@ class Spooled:
 
 
 def spool(log: Log, folder: Path, rejects: Path, *, set_aside: bool, progress: Progress) -> Spooled:
-    """Read a log once.
+    """Read a log once, to its end, into an empty folder.
 
-    Args:
-        log: it is read to its end.
-        folder: an empty one for the spool.
-        rejects: the file for lines that are no clicks; it is there afterwards if there were some.
-        set_aside: go on after such a line.
-        progress: told about bytes read, packed.
+    Lines that are not clicks go to the file `rejects`, which is removed if there were none.
 
     Raises:
-        LogError: a line is no click, and lines are not set aside; or none is one; or the log cannot be read.
+        LogError: a line is not a click, and lines are not set aside; or no line is; or the log cannot be read.
     """
     written, first, bad, clicked = _Files(folder), None, 0, False
     with rejects.open("wb") as aside:
@@ -96,7 +91,7 @@ class _Files:
     def __init__(self, folder: Path) -> None:
         self.folder, self.paths, self.rows = folder, list[Path](), 0
         self.text: list[str] = []
-        """Columns that have had an id that is no whole number."""
+        """Columns that have had an id that is not a whole number."""
         self._held: list[pl.DataFrame] = []
 
     def add(self, frame: pl.DataFrame) -> None:
@@ -123,8 +118,8 @@ class _Files:
 def sample(spooled: Spooled) -> pl.Series:
     """Session ids from all over the spool, ascending; text or Int64."""
     step = max(1, spooled.rows // SAMPLE)
-    return pl.concat([frame_of([path], spooled).select(SESSION).collect().to_series().gather_every(step)
-                      for path in spooled.files]).sort()  # fmt: skip
+    ids = (frame_of([path], spooled).select(SESSION).collect().to_series() for path in spooled.files)
+    return pl.concat([some.gather_every(step) for some in ids]).sort()
 
 
 def runs(spooled: Spooled, rows_a_run: int) -> Iterator[pl.LazyFrame]:

@@ -1,7 +1,7 @@
-"""Ids that are text to codes: the code of an id is its rank among all ids of its column, in the order of their bytes.
+"""Codes for ids that are text: the code of an id is its rank among all ids of its column, in the order of their bytes.
 
-That is the order in which they would be sorted, so sessions by code are sessions by id. Items are held in memory, once
-each; sessions are not: the parts are ranges of session ids already, and inside a part they are ranked on their own.
+So sessions in the order of their codes are sessions in the order of their ids. Items are held in memory, once each;
+sessions are not: the parts are ranges of session ids already, and each part is ranked alone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pocketrec.schema import CLICK_COLUMNS, ITEM, RATING, SESSION
 
 ID = {SESSION: "session_id", ITEM: "item_id"}
 """The column that keeps the ids that came in."""
+ITEM_IDS = "item_ids.parquet"
+"""The file of item ids that are text, in the order of their codes."""
 
 
 def code_parts(
@@ -23,7 +25,6 @@ def code_parts(
     home: Path,
     name: str,
     text: Collection[str],
-    item_ids: Path,
     row_group_rows: int,
     advance: Callable[[int], None],
 ) -> None:
@@ -31,30 +32,28 @@ def code_parts(
 
     Args:
         parts: folders of Parquet files, part=NNNN, ascending by session; their files in order have the rows in order.
-        home: where they are written.
+        home: where they are written, and `ITEM_IDS` if item ids are text.
         name: of the file of a part.
         text: which of session and item are text.
-        item_ids: where the item ids are kept in the order of their codes, if they are text.
-        row_group_rows: rows a Parquet row group.
+        row_group_rows: rows of a Parquet row group.
         advance: told about rows.
     """
-    items = _vocabulary(parts, item_ids) if ITEM in text else None
+    items = _vocabulary(parts, home / ITEM_IDS) if ITEM in text else None
     sessions = 0
     for part in parts:
         frame = pl.read_parquet(sorted(part.iterdir()), glob=False, hive_partitioning=False)
         shutil.rmtree(part)
+        rating = [RATING] if RATING in frame.columns else []
         kept = [pl.col(column).alias(ID[column]) for column in (SESSION, ITEM) if column in text]
+        frame = frame.select(*CLICK_COLUMNS, *rating, *kept)
         if SESSION in text:
             codes = frame[SESSION].rank("dense").cast(pl.Int64) + (sessions - 1)
             sessions = int(codes.max()) + 1  # type: ignore[arg-type]
-            frame = frame.with_columns(kept.pop(0)).with_columns(codes.alias(SESSION))
+            frame = frame.with_columns(codes.alias(SESSION))
         if items is not None:
-            frame = frame.with_columns(kept.pop()).with_columns(pl.col(ITEM).cast(items).to_physical().cast(pl.Int64))
+            frame = frame.with_columns(pl.col(ITEM).cast(items).to_physical().cast(pl.Int64))
         (home / part.name).mkdir()
-        rating = [RATING] if RATING in frame.columns else []
-        columns = [*CLICK_COLUMNS, *rating, *(ID[column] for column in (SESSION, ITEM) if column in text)]
-        path = home / part.name / name
-        frame.select(columns).write_parquet(path, compression="lz4", row_group_size=row_group_rows)
+        frame.write_parquet(home / part.name / name, compression="lz4", row_group_size=row_group_rows)
         advance(len(frame))
 
 

@@ -1,4 +1,4 @@
-"""From a log to parts: the fast way for one like the original, the careful way for any other.
+"""From a log to parts: the fast way for one in YooChoose's own form, the careful way for any other (`logs.choose_reader`).
 
 The fast way is one scan by Polars, straight into the parts. A log in which that meets a line it cannot read, and every
 other kind of log, is read block by block into a spool (`spool`) and goes to the parts from there.
@@ -6,10 +6,8 @@ other kind of log, is read block by block into a spool (`spool`) and goes to the
 
 from __future__ import annotations
 
-import contextlib
 import math
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import and_
@@ -23,7 +21,7 @@ from pocketrec.ingestion.text_ids import code_parts
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import CLICK_COLUMNS, RATING, SESSION
 from pocketrec.sources import polars_engine, yoochoose
-from pocketrec.sources.logs import open_source
+from pocketrec.sources.logs import Log, choose_reader
 from pocketrec.sources.options import Kind, ReadSettings
 from pocketrec.sources.parquet import is_parquet
 from pocketrec.sources.streams import STDIN, packing_of
@@ -33,27 +31,27 @@ from pocketrec.storage.space import OVERHEAD, is_full, room
 ROWS_PER_PART = 1 << 19
 MAX_PARTS = polars_engine.MAX_FILES
 OPEN_ROWS = 1 << 20
-"""Rows in all open row groups together; more parts get smaller groups (powers of two), so memory stays as it is."""
+"""Rows in all open row groups together; more parts get smaller groups (powers of two), so that memory does not grow."""
 MIN_ROW_GROUP, MAX_ROW_GROUP = 1 << 12, 1 << 14
 ROW_GROUPS_PER_RUN = 1 << 11
-"""What the sink knows of each row group is not freed before its end, so a very large log is ingested in several runs."""
+"""What the sink keeps of each row group is not freed before its end, so a very large log is ingested in several runs."""
 
 LINE_BYTES = 44
-"""Length of a line of YooChoose's log, about."""
+"""Bytes of a line of YooChoose's log, about."""
 PARQUET_PER_LOG_BYTE = 0.45
 """Measured 0.33 for a log grouped by session; more where its rows are shuffled, since neighbours then differ."""
 
 UNPACKED_PER_PACKED_BYTE = 5
 """Click logs in archives unpack to 4 to 6 times their size."""
 
-REJECTS, ITEM_IDS = "rejects.csv", "item_ids.parquet"
+REJECTS = "rejects.csv"
 
 _READABLE = reduce(and_, (pl.col(name).is_not_null() for name in CLICK_COLUMNS))
 
 
 @dataclass(frozen=True)
 class Read:
-    """How the log was read: as in `IngestReport`, and the size of its text and its hash, where that is known already."""
+    """How the log was read: as in `IngestReport`; the size of its text; and its hash, "" if it can be read again."""
 
     lines: int | None = None
     set_aside: int = 0
@@ -67,58 +65,36 @@ class Read:
 def write_parts(
     log: Path, home: Path, staged: Path, reading: ReadSettings, kind: Kind, *, force: bool, progress: Progress
 ) -> Read:
-    """Make the parts of a log, and beside them what was set aside (`REJECTS`) and text ids of items (`ITEM_IDS`).
+    """Make the parts of a log (a file or `STDIN`), and beside them lines set aside (`REJECTS`) and item ids that are text.
 
-    Args:
-        log: a file or `STDIN`.
-        home: where the parts belong, for messages.
-        staged: an empty folder for them.
-        reading: how the log is read.
-        kind: what it holds.
-        force: begin even where the disk seems too small for it.
-        progress: told about bytes read.
-
-    Raises:
-        LogError: the log cannot be read.
-        SpaceError: the disk is too small.
+    They are made in `staged`, an empty folder; `home` is where they belong, for messages. Errors as of `ingest`.
     """
-    plain = log != STDIN and not packing_of(log)
-    if plain and kind == "clicks" and reading.columns is None and yoochoose.is_original(log):
-        with room(home, "ingest", ingest_bytes(log.stat().st_size), force=force), _attempt(home) as folder:
-            if _sink(log, folder, reading.timezone, progress):
-                for path in folder.iterdir():
-                    path.rename(staged / path.name)
-                return Read(text_bytes=log.stat().st_size)
-    needed = 0 if log == STDIN else spooled_ingest_bytes(log.stat().st_size, packed=not plain or is_parquet(log))
+    fast, source = choose_reader(log, reading, kind)
+    size = 0 if log == STDIN else log.stat().st_size
+    attempt = staged_name(home.with_name("scan"))
+    if fast:
+        with room(home, "ingest", ingest_bytes(size), force=force):
+            try:
+                attempt.mkdir()
+                if _sink(log, attempt, reading.timezone, progress):
+                    for path in attempt.iterdir():
+                        path.rename(staged / path.name)
+                    return Read(text_bytes=size)
+            finally:
+                remove_staged(attempt)
+    needed = spooled_ingest_bytes(size, packed=bool(packing_of(log)) or is_parquet(log)) if log != STDIN else 0
     with room(home, "ingest", needed, force=force):
         try:
-            return _sink_spooled(log, staged, reading, kind, progress)
+            return _sink_spooled(source, staged, kind, progress, set_aside=reading.bad_rows == "set-aside")
         finally:
-            remove_staged(_attempted(home))  # what an attempt wrote after it had been given up
+            remove_staged(attempt)  # what an attempt wrote after it had been given up
 
 
-@contextlib.contextmanager
-def _attempt(home: Path) -> Iterator[Path]:
-    """A folder for parts that may come to nothing."""
-    folder = _attempted(home)
-    try:
-        folder.mkdir()
-        yield folder
-    finally:
-        remove_staged(folder)
-
-
-def _attempted(home: Path) -> Path:
-    return staged_name(home.with_name("scan"))
-
-
-def _sink_spooled(log: Path, staged: Path, reading: ReadSettings, kind: Kind, progress: Progress) -> Read:
+def _sink_spooled(source: Log, staged: Path, kind: Kind, progress: Progress, *, set_aside: bool) -> Read:
     """The careful way: every line is judged, the rows are kept on the disk, and then go to the parts."""
     folder = staged / "spool"
     folder.mkdir()
-    source = open_source(log, reading, kind)
-    aside = reading.bad_rows == "set-aside"
-    spooled = spool(source, folder, staged / REJECTS, set_aside=aside, progress=progress)
+    spooled = spool(source, folder, staged / REJECTS, set_aside=set_aside, progress=progress)
     ids = sample(spooled)
     cuts = _cuts(ids, spooled.rows)
     row_group_rows = _row_group_rows(len(cuts) + 1)
@@ -127,18 +103,14 @@ def _sink_spooled(log: Path, staged: Path, reading: ReadSettings, kind: Kind, pr
     columns = [*CLICK_COLUMNS, RATING] if kind == "rated" else CLICK_COLUMNS
     with progress.task("parts", spooled.rows, "rows") as advance:
         session = pl.col(SESSION) if progress is SILENT else polars_engine.counted(SESSION, advance, ids.dtype)
-        number = (
-            polars_engine.text_interval(session, cuts)
-            if SESSION in spooled.text
-            else polars_engine.interval(session, cuts.to_list())
-        )
+        number = polars_engine.interval(session, cuts)
         for run, frame in enumerate(runs(spooled, ROW_GROUPS_PER_RUN * row_group_rows)):
             name = partial(_file_name, run)
             polars_engine.sink_parts(frame.select(columns), target, number=number, name=name, row_group_rows=row_group_rows)
     if spooled.text:
         with progress.task("coding", spooled.rows, "rows") as advance:
             parts, name_of_all = sorted(target.iterdir()), Path(_file_name(0, 0, 0)).name
-            code_parts(parts, staged, name_of_all, spooled.text, staged / ITEM_IDS, row_group_rows, advance)
+            code_parts(parts, staged, name_of_all, spooled.text, row_group_rows, advance)
     shutil.rmtree(folder)
     # A line of the txt files is about as long as one of the original, however short the log says it.
     text_bytes = max(source.bytes, LINE_BYTES * spooled.rows)
@@ -156,13 +128,13 @@ def _row_group_rows(parts: int) -> int:
 
 
 def _sink(log: Path, folder: Path, timezone: str, progress: Progress) -> bool:
-    """The fast way: scan the log as it is. False where a line is not as in the original; the folder is spoiled then."""
+    """The fast way: scan the log as it is. False if a line is not in the original's form; the parts are useless then."""
     size = log.stat().st_size
     ids, line_bytes = yoochoose.sample(log)
     if not len(ids):
         return False
     rows = size / line_bytes
-    cuts = _cuts(pl.Series(ids), rows).to_list()
+    cuts = _cuts(pl.Series(ids), rows)
     row_group_rows = _row_group_rows(len(cuts) + 1)
     rows_a_run = ROW_GROUPS_PER_RUN * row_group_rows
     with progress.task("ingest", size) as advance:
@@ -189,10 +161,10 @@ def _file_name(run: int, part: int, file: int) -> str:
 
 
 def ingest_bytes(log_bytes: int) -> int:
-    """What the Parquet parts of a log of so many bytes take."""
+    """Bytes that the Parquet parts of a log of so many bytes take, about."""
     return OVERHEAD + math.ceil(PARQUET_PER_LOG_BYTE * log_bytes)
 
 
 def spooled_ingest_bytes(log_bytes: int, *, packed: bool) -> int:
-    """What ingest takes for a log that it cannot read twice: besides the parts the same rows in the order of the log."""
+    """Bytes that the careful way takes, about: besides the parts it keeps the same rows in the order of the log."""
     return 2 * ingest_bytes(log_bytes * (UNPACKED_PER_PACKED_BYTE if packed else 1))

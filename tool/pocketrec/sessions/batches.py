@@ -1,4 +1,4 @@
-"""The batches stage: the sets of the split as session-parallel mini-batches, npy and txt, written block by block.
+"""`pocketrec batches`: the sets of the split as session-parallel mini-batches, npy and txt, written block by block.
 
 The sets come as sessions in order (`sequences`), made once for all batch sizes; here they are laid into lanes.
 """
@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 from pocketrec.errors import DatasetError, SettingsError
 from pocketrec.ingestion.parts import Parts
 from pocketrec.parallel import ahead
-from pocketrec.progress import SILENT, Progress
+from pocketrec.progress import SILENT, Advance, Progress
 from pocketrec.sessions.options import BatchSettings
-from pocketrec.sessions.sequences import Choice, read_sequences, sequences
+from pocketrec.sessions.sequences import Sets, read_sequences, sequences
 from pocketrec.sessions.session_parallel import Block, Blocks
 from pocketrec.sessions.vocabulary import training_items
 from pocketrec.settings import options_for
@@ -27,7 +28,7 @@ from pocketrec.storage.item_index import write_items
 from pocketrec.storage.layout import SPLITS, Dataset
 from pocketrec.storage.lock import hold
 from pocketrec.storage.manifest import OutputFile, Record, drop_record, read_records
-from pocketrec.storage.repair import check_files, rebuild_command
+from pocketrec.storage.repair import check_files, whole_record
 from pocketrec.storage.space import OVERHEAD
 from pocketrec.storage.stage import Stage
 from pocketrec.storage.writer import Writer
@@ -44,7 +45,7 @@ class BatchCounts:
         steps: rows of its arrays.
         transitions: pairs of consecutive clicks in them.
         dropped: pairs that the tail left out.
-        padded: it has fewer sessions than lanes, so the lanes beyond were left empty, whatever was asked for.
+        padded: it has fewer sessions than lanes, so the other lanes stayed empty, whatever `tail` is.
         unknown: clicks left out because their item is not trained on (a test item may be in train_valid only), or
             because that left their session with a single click.
     """
@@ -86,10 +87,7 @@ def batches(
         progress: told about rows read.
 
     Raises:
-        BusyError: another process is at work in the dataset folder.
-        SpaceError: the disk is too small. What was there before is as it was.
-        FolderError: the dataset folder cannot be written.
-        DatasetError: nothing was split, or a part is damaged.
+        BusyError, SpaceError, FolderError, DatasetError: see "The errors of a stage" in `storage.stage`.
         SettingsError: train_tr has fewer sessions than lanes, and `tail` is "drop".
     """
     with hold(dataset, "batches"):
@@ -111,10 +109,10 @@ def _batches(where: Dataset, settings: BatchSettings, fresh: bool, force: bool, 
     check_files(where.roles.parent, roles)
     index, support = training_items(where, parts, settings.train_on)
     clicks, sessions = (sum(sizes[name][what] for name in SPLITS) for what in ("events", "sessions"))
-    choice = Choice(settings.train_on, settings.session_order)
+    made_of = Sets(where, parts, roles, index, settings)
     needed = sequences_bytes(clicks, sessions, settings.session_order)
     with progress.task("sessions", parts.record.counts["rows"], "rows") as advance:
-        in_order = sequences(where, parts, roles, index, choice, argv, advance, needed=needed, fresh=fresh, force=force)
+        in_order = sequences(made_of, argv, advance, needed=needed, fresh=fresh, force=force)
     sets = {name: Blocks(settings.batch_size, resets=settings.resets, tail=settings.tail) for name in SPLITS}
     with stage.replacing(batches_bytes(clicks - sessions, len(index), settings.formats), force=force) as draft:
         with progress.task("batches", clicks, "clicks") as advance:
@@ -141,33 +139,25 @@ def _check_sessions(settings: BatchSettings, sessions: int) -> None:
 
 
 def _roles(where: Dataset, parts: Parts) -> Record:
-    folder = where.roles.parent
-    record = read_records(folder).get("roles")
     do = f"pocketrec split --dataset {where.root}"
-    if record is None:
-        raise DatasetError(f"{where.root} has no split.", do=do)
+    record = whole_record(where.roles.parent, "roles", DatasetError(f"{where.root} has no split.", do=do))
     if record.inputs["clicks"] != parts.record.content:
         raise DatasetError(f"the split in {where.root} was made from another log than the one ingested now.", do=do)
-    if missing := record.missing(folder):
-        raise DatasetError(f"{missing[0]} is missing or cut.", do=rebuild_command(where.root, record))
     return record
 
 
 def _write(
-    where: Dataset, sets: Mapping[str, Blocks], settings: BatchSettings, stage: Stage, advance: Callable[[int], None]
+    where: Dataset, sets: Mapping[str, Blocks], settings: BatchSettings, stage: Stage, advance: Advance
 ) -> dict[str, OutputFile]:
-    """Write all files of all sets, and only when all are whole give them their names."""
-    lanes, formats = settings.batch_size, tuple(dict.fromkeys(settings.formats))
+    """Write all files of all sets; they get their names only when all are whole."""
+    lanes = settings.batch_size
+    formats: tuple[str, ...] = tuple(dict.fromkeys(settings.formats))
     with contextlib.ExitStack() as stack:
         stack.enter_context(parents_of(where.items))
-        writers: dict[tuple[str, str, str], Writer] = {
-            (name, array, form): stack.enter_context(
-                Writer(where.batches(array, lanes, split=name, form=form), FORMATS[form](lanes))
-            )
-            for name in sets
-            for array in ARRAYS
-            for form in formats
-        }
+        writers: dict[tuple[str, str, str], Writer] = {}
+        for name, array, form in product(sets, ARRAYS, formats):
+            path = where.batches(array, lanes, split=name, form=form)
+            writers[name, array, form] = stack.enter_context(Writer(path, FORMATS[form](lanes)))
         for name, steps, texts in ahead(partial(_encode, formats=formats), _blocks(where, sets, advance), threads=3):
             for (array, form), text in texts.items():
                 writers[name, array, form].write_bytes(text, steps)
@@ -180,8 +170,8 @@ def _write(
 def _forget(where: Dataset, stage: Stage) -> None:
     """Drop the record of what is about to be replaced, and the batches of other sizes whose item index goes with it.
 
-    Records of other sizes made from the same set keep the same index. The codes in those from another set would mean other
-    items, and nobody could see it: their files are removed, also where an earlier run dropped the record and died.
+    Records of other sizes made from the same set keep the same index. In batches from another set the same codes would mean
+    other items without a sign of it: their files are removed, also where an earlier run dropped the record and died.
     """
     roles, train_on = stage.inputs["roles"], stage.settings["train_on"]
     for other, record in read_records(where.final).items():
@@ -197,13 +187,12 @@ def _forget(where: Dataset, stage: Stage) -> None:
 def _encode(one: tuple[str, Block], formats: Sequence[str]) -> tuple[str, int, dict[tuple[str, str], bytes | memoryview]]:
     """A block's set, its steps, and the bytes of its arrays in every format."""
     name, block = one
-    arrays = {array: getattr(block, array) for array in ARRAYS}
     steps, width = block.masks.shape
-    forms = {form: FORMATS[form](width) for form in formats}
-    return name, steps, {(array, form): forms[form].encode(arrays[array]) for array in ARRAYS for form in formats}
+    wanted = product(ARRAYS, formats)
+    return name, steps, {(array, form): FORMATS[form](width).encode(getattr(block, array)) for array, form in wanted}
 
 
-def _blocks(where: Dataset, sets: Mapping[str, Blocks], advance: Callable[[int], None]) -> Iterator[tuple[str, Block]]:
+def _blocks(where: Dataset, sets: Mapping[str, Blocks], advance: Advance) -> Iterator[tuple[str, Block]]:
     """All blocks of one set after the other."""
     for name, blocks in sets.items():
         for items, lengths in read_sequences(where, name):
@@ -220,15 +209,12 @@ def _report(record: Record, *, reused: bool) -> BatchesReport:
 
 
 def sequences_bytes(clicks: int, sessions: int, session_order: str = "id") -> int:
-    """What the sets as sessions in order take: an int32 a click, and one a session; twice while order of time is made."""
+    """Bytes of the sets as sessions in order: 4 a click and 4 a session; twice that while the order of time is made."""
     return OVERHEAD + 4 * (clicks + sessions) * (1 if session_order == "id" else 2)
 
 
 def batches_bytes(transitions: int, items: int, formats: Sequence[str]) -> int:
-    """What batches of so many pairs of clicks take; each pair is a cell of feats, targets and masks.
-
-    What `--tail pad` adds to the last rows is not counted.
-    """
+    """Bytes of batches of so many pairs of clicks, a cell each; what `--tail pad` adds to the last rows is not counted."""
     numbers, mask = 2 * (len(str(items)) + 1), 2  # digits and the comma
     a_cell = {"npy": 3 * 4, "txt": numbers + mask}
     return OVERHEAD + transitions * sum(a_cell[form] for form in formats) + 24 * items

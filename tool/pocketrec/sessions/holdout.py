@@ -9,9 +9,9 @@ The protocol (facts of the original GRU4Rec preparation), one pass each, not ite
 5. test keeps the items of train_full, then sessions of at least `min_session_length` clicks;
 6. 4 and 5 again inside train_full with its own tmax: train_tr and train_valid.
 
-Read as data flow this needs three passes over the parts, and between them only one number a time and one row an item:
-`count` feeds 2; `survey` does 3 and learns tmax and, for every item, the earliest end of a session that has it, which
-decides 5 without looking at train_full again; `assign` gives every row its role. No pass holds a table of sessions.
+This needs three passes over the parts: `count` does 1 and counts for 2; `survey` does 2 and 3, and finds tmax and for every
+item the earliest end of a session that has it, which decides 5 without another look at train_full; `assign` gives every
+row its role. No pass holds a table of sessions: what is held in memory between passes grows with the items alone.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,7 +35,9 @@ ROLE_OF = {"train_full": TRAIN_FULL, "test": TEST, "train_tr": TRAIN_TR, "train_
 """The bit of each set in a row's role. A row of train_tr is also one of train_full: 5."""
 
 NEVER = np.iinfo(np.int64).max
+"""In place of a first row, or of an earliest time, where there is none."""
 LONG_AGO = np.iinfo(np.int64).min
+"""In place of a latest time, where there is none."""
 
 
 @dataclass
@@ -53,11 +56,7 @@ class SetCounts:
 
 @dataclass
 class Tally:
-    """Sizes of the four sets, and what orders the vocabulary of train_tr, over some parts.
-
-    support and first_row are of train_tr: for each item code, its clicks and the first line of the log that has it (`NEVER`
-    where there is none).
-    """
+    """Sizes of the four sets over some parts; and of train_tr, by item code, the clicks and the first line in the log."""
 
     sets: dict[str, SetCounts]
     support: Int64
@@ -82,10 +81,14 @@ class Tally:
 
 @dataclass
 class Survey:
-    """What the second pass learned. Times are in ms.
+    """What the second pass found. Times are in ms.
 
-    first_end[code] is the earliest end of a session that still has the item: the item is in train_full exactly if that
-    session is.
+    Attributes:
+        items: that have enough clicks.
+        tmax: the latest time left.
+        first_end: by item code, the earliest end of a session that still has the item: the item is in train_full exactly
+            if that session is.
+        scratch: the folder of temporary files, see `survey`.
     """
 
     items: ItemCodes
@@ -94,8 +97,7 @@ class Survey:
     scratch: Path
 
 
-@dataclass(frozen=True)
-class Cuts:
+class Cuts(NamedTuple):
     """The two moments of the hold-out, in seconds: sessions that end before them are train."""
 
     test: float
@@ -165,8 +167,8 @@ def cuts(parts: Parts, rules: SplitSettings, found: Survey) -> Cuts:
     """Where train ends and test begins, and the same inside train_full; compared as float seconds, as the original did."""
     test = found.tmax / MS - rules.holdout
     latest = LONG_AGO
-    for name in parts.names:
-        ends = np.load(found.scratch / f"ends_{name}.npy", allow_pickle=False)
+    for folder in parts.folders:
+        ends = np.load(found.scratch / f"ends_{folder.name}.npy", allow_pickle=False)
         latest = max(latest, int(ends.max(where=ends / MS < test, initial=LONG_AGO)))
     return Cuts(test, latest / MS - rules.holdout)
 
@@ -189,7 +191,7 @@ def roles(members: dict[str, Bool]) -> UInt8:
 
 
 def _known(rows: Bool, kept: Int32, codes: Int64, sessions: int, known: Bool, rules: SplitSettings) -> Bool:
-    """Of some rows, those with a known item whose sessions stay long enough."""
+    """Those of some rows that have a known item, and whose sessions are long enough then."""
     if not rows.any():
         return rows
     rows = rows & known[kept]

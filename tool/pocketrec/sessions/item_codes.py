@@ -18,7 +18,7 @@ MISSING = -1
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MAX_BITS = 22
 _AT_A_TIME = 1 << 15
-"""Ids looked up together: what is needed on the way then stays in a core's cache, and small."""
+"""Ids looked up together, few enough for the temporary arrays to stay in a core's cache."""
 
 
 class ItemCodes:

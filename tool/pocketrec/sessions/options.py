@@ -10,6 +10,12 @@ from pocketrec.errors import SettingsError
 from pocketrec.settings import Settings, setting
 from pocketrec.storage.layout import DEFAULT_LANES
 
+Resets = Literal["once", "repeated"]
+Tail = Literal["drop", "pad"]
+TrainOn = Literal["train_tr", "train_full"]
+SessionOrder = Literal["id", "time"]
+Form = Literal["txt", "npy"]
+
 
 @dataclass(frozen=True)
 class SplitSettings(Settings):
@@ -30,21 +36,6 @@ class SplitSettings(Settings):
     min_item_support: int = setting(
         5, "Fewest clicks of an item that is kept. Lower it for a small log, raise it to have fewer items.", least=1
     )
-
-
-Resets = Literal["once", "repeated"]
-
-
-Tail = Literal["drop", "pad"]
-
-
-TrainOn = Literal["train_tr", "train_full"]
-
-
-SessionOrder = Literal["id", "time"]
-
-
-Form = Literal["txt", "npy"]
 
 
 @dataclass(frozen=True)

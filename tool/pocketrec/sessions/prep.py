@@ -49,7 +49,7 @@ def prep(
         progress: told how far each stage is.
 
     Raises:
-        LogError, SettingsError, DatasetError, BusyError, SpaceError, FolderError: as the stages do. A finished stage stays.
+        PocketrecError: as the stages do; what a finished stage wrote stays.
     """
     with hold(dataset, "prep"):
         return PrepReport(

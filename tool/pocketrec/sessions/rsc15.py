@@ -1,9 +1,9 @@
 """The four rsc15 txt files: rows of the parts back in the order of the log, as tab-separated text.
 
-Parts are ranges of session ids; the txt files follow the lines of the log. In a log grouped by session the two orders
-agree but for the cuts; in a shuffled one every part has rows everywhere. Every line of the log is in exactly one part, so a
-block of lines is an array that the parts fill, each row at its place, and nothing is sorted; each part is read through a
-cursor in slices.
+Parts are ranges of session ids; the txt files follow the lines of the log. In a log grouped by session the two orders are
+nearly the same; in a shuffled one every part has rows everywhere. Every line of the log is in exactly one part, so a block
+of lines is an array that the parts fill, each row at its place, and nothing is sorted; each part is read in slices by a
+cursor.
 """
 
 from __future__ import annotations
@@ -55,10 +55,15 @@ class Clicks:
 
 @dataclass(frozen=True)
 class Part:
-    """Where a part's clicks and the roles of its rows are, and the first and last line of the log it has.
+    """Where a part's clicks and the roles of its rows are.
 
-    files: of its clicks, in the order of the log, and the rows of each.
-    ids: columns of text that stand for session or item in the txt files.
+    Attributes:
+        files: of its clicks, in the order of the log, and the rows of each.
+        roles: the file of its roles.
+        rows: how many it has.
+        first: its first line in the log.
+        last: its last line in the log.
+        ids: columns of text that stand for session or item in the txt files.
     """
 
     files: Sequence[tuple[Path, int]]
@@ -74,17 +79,27 @@ class Part:
         return self.rows == self.last + 1 - self.first
 
 
+@dataclass(frozen=True)
+class Place:
+    """Some rows of a part: the file they are in, where they begin in it and in the part, and how many."""
+
+    file: Path
+    in_file: int
+    in_part: int
+    rows: int
+
+
 class Cursor:
-    """Reads one part slice by slice; with `read_ahead` the next one while the one before is in use."""
+    """Reads one part slice by slice; with `read_ahead` the next slice while the one before is in use."""
 
     def __init__(self, part: Part, slice_rows: int, reader: Executor, *, read_ahead: bool) -> None:
         self.part, self.slice_rows, self.reader, self.read_ahead = part, slice_rows, reader, read_ahead
         self.places = _places(part, slice_rows)
         self.following = next(self.places, None)
-        """The slice to be asked for next."""
+        """The slice to be read next."""
         self.next: Future[Clicks] | None = None
         self.held: Clicks | None = None
-        """What was read and not taken; None rather than no rows."""
+        """What was read and not taken yet; None if that is no row."""
 
     @property
     def exhausted(self) -> bool:
@@ -114,18 +129,8 @@ class Cursor:
                 return
 
 
-@dataclass(frozen=True)
-class Place:
-    """Some rows of a part: the file they are in, where they begin in it and in the part, and how many."""
-
-    file: Path
-    in_file: int
-    in_part: int
-    rows: int
-
-
 def _places(part: Part, slice_rows: int) -> Iterator[Place]:
-    """A part in slices. None goes over the end of a file: it would be two reads, and out of step with the row groups."""
+    """A part in slices. Each is within one file, so that it is one read and begins where a row group does."""
     before = 0
     for file, rows in part.files:
         for start in range(0, rows, slice_rows):
@@ -199,7 +204,7 @@ def _merge(pieces: Iterable[Clicks], first: int, end: int) -> Clicks:
 
 
 Text = list[bytes]
-"""Lines in pieces, as Polars hands them out: joining them would be one more copy."""
+"""Lines in pieces, as Polars writes them: joining them would be one more copy."""
 
 
 class _Pieces(io.BytesIO):

@@ -1,17 +1,17 @@
-"""Every set as its sessions in order: item codes one session after the other, and how long each session is.
+"""Every set as its sessions in order: item codes one session after the other, and how many clicks each session has.
 
 That is all that mini-batches need of a log, whatever their size, so it is made once and kept in DIR/parquet/sequences:
 {set}_items.npy and {set}_lengths.npy, int32 of shape (clicks, 1) and (sessions, 1).
 
 Parts are ranges of session ids, so sessions come in the order of their ids. The official GRU4Rec takes them by the time of
-their first click (`time_sort`): the starts of all sessions are then kept, 8 bytes each, and the files written once more.
+their first click (`time_sort`): then the starts of all sessions are kept, 8 bytes each, and the files are written twice.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,10 +19,11 @@ import numpy as np
 
 from pocketrec.ingestion.parts import Parts, read_column
 from pocketrec.parallel import ahead
-from pocketrec.schema import ITEM, SESSION, TIME, Bool, Int32, Int64
+from pocketrec.progress import Advance
+from pocketrec.schema import ITEM, SESSION, TIME, Bool, Int32, Int64, UInt8
 from pocketrec.sessions.holdout import ROLE_OF
 from pocketrec.sessions.item_codes import MISSING, ItemCodes
-from pocketrec.sessions.options import SessionOrder, TrainOn
+from pocketrec.sessions.options import BatchSettings
 from pocketrec.storage.formats import Npy
 from pocketrec.storage.layout import SPLITS, Dataset
 from pocketrec.storage.manifest import OutputFile, Record
@@ -35,20 +36,27 @@ SESSIONS_PER_READ = 1 << 16
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What the sets hold, and in which order.
+class Sets:
+    """What the sets are made of.
 
     Attributes:
-        train_on: what the set named train_tr holds. With train_full, the sessions of train_valid are in it as well.
-        session_order: id: sessions ascend by id; time: by their first click, sessions that begin together by id.
+        where: the dataset.
+        parts: of the log.
+        roles: record of which row is in which set.
+        index: the vocabulary of what is trained on.
+        settings: `train_on` says what the set named train_tr holds (with train_full the sessions of train_valid, too);
+            `session_order` is "id", or "time": by first click, sessions that begin at the same time by id.
     """
 
-    train_on: TrainOn = "train_tr"
-    session_order: SessionOrder = "id"
+    where: Dataset
+    parts: Parts
+    roles: Record
+    index: ItemCodes
+    settings: BatchSettings
 
-    def role(self, name: str) -> int:
-        """The bit of a row's role that puts it into one of `SPLITS`."""
-        return ROLE_OF[self.train_on if name == "train_tr" else name]
+    def rows(self, name: str, role: UInt8) -> Int64:
+        """Which rows of a part are in one of `SPLITS`, by the roles of its rows."""
+        return np.flatnonzero(role & ROLE_OF[self.settings.train_on if name == "train_tr" else name])
 
 
 @dataclass(frozen=True)
@@ -65,88 +73,75 @@ class Sessions:
 
 
 def sequences(
-    where: Dataset,
-    parts: Parts,
-    roles: Record,
-    index: ItemCodes,
-    choice: Choice,
-    argv: Sequence[str],
-    advance: Callable[[int], None],
-    *,
-    needed: int = 0,
-    fresh: bool = False,
-    force: bool = False,
+    sets: Sets, argv: Sequence[str], advance: Advance, *, needed: int = 0, fresh: bool = False, force: bool = False
 ) -> Record:
-    """The record of the sequences, made now unless it is current. Its counts are the unknown clicks of each set.
+    """The record of the sequences, which are made now unless it is current. Its counts are the unknown clicks of each set.
 
-    Args:
-        where: the dataset.
-        parts: of the log.
-        roles: record of which row is in which set.
-        index: the vocabulary of what is trained on.
-        choice: of the sets and their order.
-        argv: the command that makes them again.
-        advance: told about rows read.
-        needed: bytes that they take, about.
-        fresh: make them again even where nothing has changed.
-        force: begin even where less is free.
+    `argv` is the command that makes them again, `advance` is told about rows read; `needed` is about how many bytes they
+    take; `fresh` and `force` as of `batches`.
     """
-    inputs, settings = {"clicks": parts.record.content, "roles": roles.content}, asdict(choice)
-    stage = Stage(where.sequences.parent, "sequences", settings, inputs, argv)
+    inputs = {"clicks": sets.parts.record.content, "roles": sets.roles.content}
+    settings = {"train_on": sets.settings.train_on, "session_order": sets.settings.session_order}
+    stage = Stage(sets.where.sequences.parent, "sequences", settings, inputs, argv)
     if not fresh and (found := stage.current()):
         check_files(stage.folder, found)
         return found
-    with stage.replacing(needed, force=force, into=where.sequences) as draft:
-        draft.files, draft.counts["unknown"] = _write(where, parts, roles, index, choice, draft.folder, advance)
+    with stage.replacing(needed, force=force, into=sets.where.sequences) as draft:
+        draft.files, draft.counts["unknown"] = _write(sets, draft.folder, advance)
     return draft.record
 
 
-def _write(
-    where: Dataset,
-    parts: Parts,
-    roles: Record,
-    index: ItemCodes,
-    choice: Choice,
-    folder: Path,
-    advance: Callable[[int], None],
-) -> tuple[dict[str, OutputFile], dict[str, int]]:
+def _write(sets: Sets, folder: Path, advance: Advance) -> tuple[dict[str, OutputFile], dict[str, int]]:
     """The files by name, and the unknown clicks of each set."""
     unknown = dict.fromkeys(SPLITS, 0)
     starts: dict[str, list[Int64]] = {name: [] for name in SPLITS}
-    in_pieces = all(rows == last + 1 - first for rows, first, last in roles.counts["lines"].values())
     with contextlib.ExitStack() as stack:
-        writers = {
-            (name, what): stack.enter_context(Writer(_path(folder, name, what), Npy(1)))
-            for name in SPLITS
-            for what in ("items", "lengths")
-        }
-        for rows, found_here in _sessions_of_parts(where, parts, index, choice, in_pieces):
+        writers = {name: _SetFiles.opened(folder, name, stack) for name in SPLITS}
+        for rows, found_here in _sessions_of_parts(sets):
             for name, sessions in found_here.items():
-                writers[name, "items"].write(sessions.items.reshape(-1, 1))
-                writers[name, "lengths"].write(sessions.lengths.astype(np.int32).reshape(-1, 1))
+                writers[name].write(sessions.items, sessions.lengths)
                 unknown[name] += sessions.unknown
-                if choice.session_order == "time":
+                if sets.settings.session_order == "time":
                     starts[name].append(sessions.starts)
             advance(rows)
-        files = {writer.path.name: writer.commit() for writer in writers.values()}
+        files = {path: file for writer in writers.values() for path, file in writer.commit().items()}
     for name in (name for name in SPLITS if starts[name]):
         files |= _in_order_of_time(folder, name, np.concatenate(starts.pop(name)))
     return files, unknown
 
 
+@dataclass(frozen=True)
+class _SetFiles:
+    """The two files of a set in the making."""
+
+    items: Writer
+    lengths: Writer
+
+    @classmethod
+    def opened(cls, folder: Path, name: str, stack: contextlib.ExitStack) -> _SetFiles:
+        """Without `commit` they are removed when the stack is closed."""
+        return cls(*(stack.enter_context(Writer(_path(folder, name, what), Npy(1))) for what in ("items", "lengths")))
+
+    def write(self, items: Int32, lengths: Int64 | Int32) -> None:
+        self.items.write(items.reshape(-1, 1))
+        self.lengths.write(lengths.reshape(-1, 1))
+
+    def commit(self) -> dict[str, OutputFile]:
+        return {writer.path.name: writer.commit() for writer in (self.items, self.lengths)}
+
+
 def _in_order_of_time(folder: Path, name: str, starts: Int64) -> dict[str, OutputFile]:
-    """Write one set again, its sessions by start; memory grows with the number of sessions, 20 bytes each."""
+    """Write one set again, its sessions by their starts; takes 20 bytes of memory a session."""
     lengths, items = (open_array(_path(folder, name, what), shape=(None, 1))[:, 0] for what in ("lengths", "items"))
     order, heads = np.argsort(starts, kind="stable"), np.cumsum(lengths) - lengths
     with contextlib.ExitStack() as stack:
-        writers = {what: stack.enter_context(Writer(_path(folder, name, what), Npy(1))) for what in ("items", "lengths")}
+        writer = _SetFiles.opened(folder, name, stack)
         for begin in range(0, len(order), SESSIONS_PER_READ):
             some = order[begin : begin + SESSIONS_PER_READ]
             length = lengths[some].astype(np.int64)
             places = np.repeat(heads[some] - (np.cumsum(length) - length), length) + np.arange(int(length.sum()))
-            writers["items"].write(items[places].reshape(-1, 1))
-            writers["lengths"].write(lengths[some].reshape(-1, 1))
-        return {writer.path.name: writer.commit() for writer in writers.values()}
+            writer.write(items[places], lengths[some])
+        return writer.commit()
 
 
 def read_sequences(where: Dataset, name: str) -> Iterator[tuple[Int32, Int64]]:
@@ -173,23 +168,22 @@ def _path(folder: Path, name: str, what: str) -> Path:
     return folder / f"{name}_{what}.npy"
 
 
-def _sessions_of_parts(
-    where: Dataset, parts: Parts, index: ItemCodes, choice: Choice, in_pieces: bool
-) -> Iterator[tuple[int, Mapping[str, Sessions]]]:
+def _sessions_of_parts(sets: Sets) -> Iterator[tuple[int, Mapping[str, Sessions]]]:
     """For each part its rows, and the sessions of each set."""
 
     def read(path: Path) -> tuple[int, Mapping[str, Sessions]]:
-        parts.check(path)
-        role = open_array(where.roles_of(path), dtype=np.uint8, shape=(None,))
-        rows_of = {name: np.flatnonzero(role & choice.role(name)) for name in SPLITS}
+        sets.parts.check(path)
+        role = open_array(sets.where.roles_of(path), dtype=np.uint8, shape=(None,))
+        rows_of = {name: sets.rows(name, role) for name in SPLITS}
         session, time, item = (
             {name: values[rows] for name, rows in rows_of.items()}
             for values in (read_column(path, column) for column in (SESSION, TIME, ITEM))
         )
-        return len(role), {name: whole_sessions(session[name], time[name], index.of(item[name])) for name in SPLITS}
+        return len(role), {name: whole_sessions(session[name], time[name], sets.index.of(item[name])) for name in SPLITS}
 
     # A part that is not one piece of the log must be sorted, which takes twice the memory: one at a time then.
-    yield from ahead(read, parts.folders, threads=2 if in_pieces else 1)
+    in_pieces = all(rows == last + 1 - first for rows, first, last in sets.roles.counts["lines"].values())
+    yield from ahead(read, sets.parts.folders, threads=2 if in_pieces else 1)
 
 
 def whole_sessions(session: Int64, time: Int64, codes: Int32) -> Sessions:
@@ -205,7 +199,7 @@ def whole_sessions(session: Int64, time: Int64, codes: Int32) -> Sessions:
 
 
 def _has_company(session: Int64) -> Bool:
-    """For each row, whether its session has another."""
+    """For each row, whether its session has another row."""
     _, codes, lengths = np.unique(session, return_inverse=True, return_counts=True)
     more: Bool = (lengths > 1)[codes]
     return more

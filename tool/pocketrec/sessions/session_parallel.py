@@ -4,8 +4,8 @@ Protocol (Hidasi et al. 2016, section 3.2, and the loader of the original prepar
 lanes run out of clicks, they take the next sessions, lanes in ascending order. A session of L clicks fills L-1 steps of
 its lane: feat is the current item, target the next.
 
-That is a queue with B servers. `Lanes` assigns sessions to lanes, in the way that suits their number; `Blocks` then places
-all transitions of many sessions with a few array operations. Neither knows files or sets.
+That is a queue with B servers. `Lanes` assigns sessions to lanes, with one algorithm for few lanes and another for many;
+`Blocks` then places all transitions of many sessions with a few array operations. Neither knows files or sets.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ IDLE_FEAT, IDLE_TARGET, IDLE_MASK = 0, -1, 0
 
 CELLS_PER_BLOCK = 1 << 18
 FEW_LANES = 64
-"""From so many lanes on it pays to take all that are free at a step together."""
+"""With fewer lanes a heap is faster; from here on it is faster to take all lanes that are free at a step together."""
 
 
 class Block:
@@ -35,11 +35,11 @@ class Block:
 
     mask 1 = the lane goes on; 0 = the lane has just taken a new session, so its state must be reset before this step.
 
-    Feats and targets are laid out when they are first asked for, in whatever thread that is.
+    Feats and targets are laid out when they are first asked for, in the thread that asks: `first` is the block's first
+    step, `runs` are those that are in the block, each whole, on `items`.
     """
 
     def __init__(self, masks: Int32, first: int, items: Int32, runs: Runs) -> None:
-        """Args: masks; the block's first step; items and the runs that are in the block, all of which end in it."""
         self.masks = masks
         self._first, self._items, self._runs = first, items, runs
 
@@ -85,7 +85,7 @@ class Runs:
 
     @classmethod
     def empty(cls) -> Runs:
-        """None at all."""
+        """No runs."""
         nothing = np.empty(0, np.int64)
         return cls(nothing, nothing, nothing, nothing, nothing.astype(bool))
 
@@ -96,7 +96,7 @@ class Runs:
         return Runs(*(getattr(self, name)[rows] for name in RUN_COLUMNS))
 
     def until(self, step: int) -> tuple[Runs, Runs]:
-        """What is before a step, and what is from there on; runs that cross it are cut in two."""
+        """The runs before a step, and those from there on; runs that cross it are cut in two."""
         stop = int(np.searchsorted(self.start, step))
         here = self[:stop]
         count = np.minimum(here.count, step - here.start)
@@ -130,7 +130,7 @@ class Lanes:
 
     Attributes:
         free: int64 (B,), the step at which each lane has nothing left.
-        step: the first step that is not yet decided: some lane is free there and no session is left to assign.
+        step: the first step that is not decided yet: a lane is free there, and no session is left to assign.
     """
 
     def __init__(self, lanes: int) -> None:
@@ -147,10 +147,10 @@ class Lanes:
         return starts, lanes
 
     def _few_lanes(self, lengths: Int64) -> tuple[Int64, Int64]:
-        """Each session takes the lane with the smallest step * B + lane, off a heap of these.
+        """Each session takes the lane with the smallest step * B + lane, from a heap of these numbers.
 
-        Few lanes are seldom free together, so there is nothing to put into arrays; but chained iterators do it without a
-        step of the interpreter: look at the smallest, add the session to it, put that in its place.
+        Few lanes are seldom free together, so arrays do not help; but chained iterators do it without a step of the
+        interpreter: look at the smallest number, add the session to it, put the sum in its place.
         """
         width = len(self.free)
         heap = (self.free * width + np.arange(width)).tolist()
@@ -205,9 +205,7 @@ class Blocks:
     def add(self, items: Int32, lengths: Int64) -> Iterator[Block]:
         """Take sessions; yield the steps they complete.
 
-        Args:
-            items: int32, the item codes of all sessions, one session after the other.
-            lengths: int64, clicks of each session, each 2 or more; they add up to len(items).
+        `items` are the item codes of all sessions, one session after the other; `lengths` the clicks of each, 2 or more.
         """
         self.sessions += len(lengths)
         starts, lanes = self.lanes.assign(lengths - 1)
@@ -220,23 +218,20 @@ class Blocks:
     def finish(self) -> Iterator[Block]:
         """No more sessions: with `pad` yield what the lanes still hold, with `drop` count it.
 
-        Fewer sessions than lanes are padded whatever was asked for; dropping would leave nothing.
+        Fewer sessions than lanes are always padded; dropping would leave nothing.
         """
         if self.tail == "pad" or self.padded:
             yield from self._emit(int(self.lanes.free.max()), idle_from=self.lanes.free)
         self.dropped = int(self._runs.count.sum())
 
     def _emit(self, until: int, idle_from: Int64 | None) -> Iterator[Block]:
+        """Steps up to `until`; idle_from is the step from which each lane has no session, None where all have one."""
         while self.steps < until:
             stop = min(until, self.steps + max(1, CELLS_PER_BLOCK // self.width))
-            yield self._block(stop, idle_from)
+            runs, self._runs = self._runs.until(stop)
+            self.transitions += int(runs.count.sum())
+            yield Block(self._masks(runs, stop, idle_from), self.steps, self._items, runs)
             self.steps = stop
-
-    def _block(self, stop: int, idle_from: Int64 | None) -> Block:
-        """Steps self.steps up to `stop`; idle_from is the step from which each lane has no session, if that can be."""
-        runs, self._runs = self._runs.until(stop)
-        self.transitions += int(runs.count.sum())
-        return Block(self._masks(runs, stop, idle_from), self.steps, self._items, runs)
 
     def _masks(self, runs: Runs, stop: int, idle_from: Int64 | None) -> Int32:
         masks = np.ones((stop - self.steps, self.width), np.int32)

@@ -23,7 +23,6 @@ from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import MS, SESSION
 from pocketrec.sessions import holdout
 from pocketrec.sessions.holdout import ROLE_OF, Survey, Tally
-from pocketrec.sessions.item_codes import ItemCodes
 from pocketrec.sessions.options import SplitSettings
 from pocketrec.sessions.rsc15 import Part, write_sets
 from pocketrec.settings import options_for
@@ -44,7 +43,7 @@ TITLES = {
 }
 
 ROLES_PER_ROW = 7
-"""Measured 6: a byte a row of roles, and 5 of scratch that are gone before the txt files begin."""
+"""Bytes; measured 6: one of roles, and 5 of temporary files that are removed before the txt files are written."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class SplitReport:
     reused: bool
 
     def block(self) -> str:
-        """The block of counts that the original prints and users compare, to the letter."""
+        """The counts as text, character for character as the original prints them, for people to compare."""
         lines = []
         for name, title in TITLES.items():
             size = self.sets[name]
@@ -90,10 +89,7 @@ def split(
         progress: told about rows written.
 
     Raises:
-        BusyError: another process is at work in the dataset folder.
-        SpaceError: the disk is too small. What was there before is as it was.
-        FolderError: the dataset folder cannot be written.
-        DatasetError: nothing was ingested, or a part is damaged.
+        BusyError, SpaceError, FolderError, DatasetError: see "The errors of a stage" in `storage.stage`.
         SettingsError: no session is left to train on; nothing is written then.
     """
     with hold(dataset, "split"):
@@ -108,16 +104,17 @@ def _split(where: Dataset, rules: SplitSettings, fresh: bool, force: bool, progr
     if roles and (found := _texts(where, rules, clicks, roles, argv).current()):
         return _report(found, reused=True)
     counts = parts.record.counts
-    needed = txt_bytes(counts.get("text_bytes", counts["log_bytes"]), counts["rows"])
-    needed += 0 if roles else roles_bytes(counts["rows"])
+    needed = txt_bytes(counts["text_bytes"], counts["rows"]) + (0 if roles else roles_bytes(counts["rows"]))
     with room(where.rsc15, "split", needed, force=force), _txt_files(where) as writers:
         if roles:
-            _check(parts, where, roles)
+            check_files(where.roles.parent, roles)
+            for path in parts.folders:  # where roles are made, the parts are checked on the way
+                parts.check(path)
             _write_txt(parts, where.roles, roles.counts["lines"], writers, progress)
         else:
             # Roles and text replace the earlier ones together: only when all of both is on the disk.
             with making_roles.replacing(into=where.roles, force=True) as draft:
-                _make_roles(parts, rules, draft)
+                _fill_roles(parts, rules, draft)
                 _write_txt(parts, draft.folder, draft.counts["lines"], writers, progress)
             roles = draft.record
         stage = _texts(where, rules, clicks, roles, argv)
@@ -132,25 +129,10 @@ def _texts(where: Dataset, rules: SplitSettings, clicks: Mapping[str, str], role
     return Stage(where.rsc15, "split", asdict(rules), {**clicks, "roles": roles.content}, argv)
 
 
-def _check(parts: Parts, where: Dataset, roles: Record) -> None:
-    """Whether what was made earlier is undamaged; whoever makes roles has read the parts."""
-    check_files(where.roles.parent, roles)
-    for path in parts.folders:
-        parts.check(path)
-
-
-def _make_roles(parts: Parts, rules: SplitSettings, draft: Draft) -> None:
-    """Fill the staged folder of roles."""
-    total, ranges = _assign(parts, rules, draft.folder)
-    draft.files = {path.name: OutputFile.of(path) for path in sorted(draft.folder.iterdir())}
-    sets = {name: asdict(SetSize(size.events, size.sessions, size.items)) for name, size in total.sets.items()}
-    draft.counts = {"sets": sets, "lines": ranges}
-
-
-def _assign(parts: Parts, rules: SplitSettings, staged: Path) -> tuple[Tally, dict[str, list[int]]]:
-    """The three passes. Returns the sizes of the sets, and for each part its rows and its first and last line."""
+def _fill_roles(parts: Parts, rules: SplitSettings, draft: Draft) -> None:
+    """The three passes. Counted are the sizes of the sets, and for each part its rows and its first and last line."""
     items = holdout.count(parts, rules).at_least(rules.min_item_support)
-    scratch = staged / "scratch"
+    scratch = draft.folder / "scratch"
     scratch.mkdir()
     found = holdout.survey(parts, rules, items, scratch)
     cut = holdout.cuts(parts, rules, found)
@@ -160,7 +142,7 @@ def _assign(parts: Parts, rules: SplitSettings, staged: Path) -> tuple[Tally, di
         codes, _ = holdout.session_codes(read_column(path, SESSION))
         kept, ends = (np.load(scratch / f"{what}_{name}.npy", allow_pickle=False) for what in ("kept", "ends"))
         members = holdout.assign(kept, ends, codes, found, cut, rules)
-        np.save(staged / f"{name}.npy", holdout.roles(members))
+        np.save(draft.folder / f"{name}.npy", holdout.roles(members))
         row = read_lines(path, len(kept))
         tally = holdout.tally(members, kept, codes, len(ends), row, len(items))
         return tally, name, [len(row), int(row[0]), int(row[-1])]
@@ -172,8 +154,12 @@ def _assign(parts: Parts, rules: SplitSettings, staged: Path) -> tuple[Tally, di
         ranges[name] = lines
     shutil.rmtree(scratch)
     _check_sizes(total, parts, rules, found)
-    _write_vocabulary(staged / "items.parquet", items, total)
-    return total, ranges
+    order = np.argsort(total.first_row)[: total.sets["train_tr"].items]  # of first appearance
+    vocabulary = pl.DataFrame({"item_id": items.ids[order], "support": total.support[order]})
+    vocabulary.write_parquet(draft.folder / "items.parquet")
+    draft.files = {path.name: OutputFile.of(path) for path in sorted(draft.folder.iterdir())}
+    sets = {name: asdict(SetSize(size.events, size.sessions, size.items)) for name, size in total.sets.items()}
+    draft.counts = {"sets": sets, "lines": ranges}
 
 
 def _check_sizes(total: Tally, parts: Parts, rules: SplitSettings, found: Survey) -> None:
@@ -194,12 +180,6 @@ def _check_sizes(total: Tally, parts: Parts, rules: SplitSettings, found: Survey
     )
 
 
-def _write_vocabulary(path: Path, items: ItemCodes, total: Tally) -> None:
-    """The items of train_tr in order of first appearance: item_id, support."""
-    order = np.argsort(total.first_row)[: total.sets["train_tr"].items]
-    pl.DataFrame({"item_id": items.ids[order], "support": total.support[order]}).write_parquet(path)
-
-
 @contextlib.contextmanager
 def _txt_files(where: Dataset) -> Iterator[dict[str, Writer]]:
     """A writer for each set; what is not committed is removed."""
@@ -211,14 +191,9 @@ def _txt_files(where: Dataset) -> Iterator[dict[str, Writer]]:
 def _write_txt(
     parts: Parts, folder: Path, lines: Mapping[str, tuple[int, int, int]], writers: dict[str, Writer], progress: Progress
 ) -> None:
-    """Write all four files, up to their names.
+    """Write all four files and flush them; the caller gives them their names.
 
-    Args:
-        parts: of the log.
-        folder: with the roles of each part, part=NNNN.npy.
-        lines: for each part its rows, its first and its last line.
-        writers: of the four sets.
-        progress: told about rows.
+    `folder` has the roles of each part, part=NNNN.npy; `lines` for each part its rows, its first and its last line.
     """
     ids = tuple(parts.text_ids)
     with_roles = [Part(parts.files(path), folder / f"{path.name}.npy", *lines[path.name], ids) for path in parts.folders]
@@ -234,12 +209,12 @@ def _report(record: Record, *, reused: bool) -> SplitReport:
 
 
 def roles_bytes(rows: int) -> int:
-    """What the roles of so many rows take while they are made."""
+    """Bytes that the roles of so many rows take while they are made."""
     return OVERHEAD + ROLES_PER_ROW * rows
 
 
 def txt_bytes(log_bytes: int, rows: int) -> int:
-    """What the four txt files of a log take.
+    """Bytes of the four txt files of a log.
 
     A row is in train_full and in train_tr or train_valid, or in test: in two files at the most. A line there is at least
     10 bytes shorter than in the log: 14 digits of time for 24, no category. (2.3 GB for the log measured, which took 2.08.)

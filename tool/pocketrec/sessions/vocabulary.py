@@ -1,7 +1,7 @@
 """The item index of what is trained on: items in order of first appearance, and how often each was clicked.
 
-The split has that of train_tr at hand and keeps it. That of train_full takes a pass over the parts, made when a run of
-`batches` asks for it.
+`split` makes that of train_tr on the way and keeps it. That of train_full takes a pass over the parts, when `batches` needs
+it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from pocketrec.ingestion.parts import Parts, read_column, read_lines
 from pocketrec.parallel import ahead
@@ -23,19 +22,14 @@ from pocketrec.storage.npy import open_array
 
 
 def training_items(where: Dataset, parts: Parts, train_on: TrainOn) -> tuple[ItemCodes, Int64]:
-    """The items in the order of their codes, and the clicks of each; int64 (n_items,).
-
-    Raises:
-        DatasetError: the split's vocabulary or a part cannot be read.
-    """
+    """The items in the order of their codes, and the clicks of each; int64 (n_items,)."""
     if train_on == "train_tr":
         frame = read_items(where.roles / "items.parquet", ("item_id", "support"))
-    else:
-        frame = _count(where, parts, ROLE_OF[train_on])
-    return ItemCodes(frame["item_id"].to_numpy()), frame["support"].to_numpy()
+        return ItemCodes(frame["item_id"].to_numpy()), frame["support"].to_numpy()
+    return _count(where, parts, ROLE_OF[train_on])
 
 
-def _count(where: Dataset, parts: Parts, role: int) -> pl.DataFrame:
+def _count(where: Dataset, parts: Parts, role: int) -> tuple[ItemCodes, Int64]:
     def items_and_lines(path: Path) -> tuple[Int64, Int64]:
         roles = open_array(where.roles_of(path), dtype=np.uint8, shape=(None,))
         rows = np.flatnonzero(roles & role)
@@ -49,4 +43,4 @@ def _count(where: Dataset, parts: Parts, role: int) -> pl.DataFrame:
         assert (codes != MISSING).all(), "an id that was counted has a code"
         np.minimum.at(first, codes, lines)
     order = np.argsort(first)
-    return pl.DataFrame({"item_id": counts.codes.ids[order], "support": counts.counts[order]})
+    return ItemCodes(counts.codes.ids[order]), counts.counts[order]

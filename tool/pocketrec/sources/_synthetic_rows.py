@@ -6,17 +6,15 @@ Each block has its own random stream, so what a block holds depends on the seed,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pocketrec.schema import Array, Int8, Int32, Int64
 from pocketrec.sources._synthetic_shop import (
     BRANDS_FROM,
     CATEGORIES,
     FIRST_MS,
     LAST_MS,
-    Ints,
     Shop,
     gap_table,
     length_table,
@@ -24,11 +22,10 @@ from pocketrec.sources._synthetic_shop import (
     visit_table,
 )
 
-Rows = NDArray[Any]
-"""A structured array of `ROW`."""
-
 ROW = np.dtype([("session", "<i8"), ("time", "<i8"), ("item", "<i4"), ("category", "i1")])
 """A click before it is text: time in ms since the epoch, item and category as codes."""
+Rows = Array
+"""A structured array of `ROW`."""
 
 BLOCK_ROWS = 1 << 19
 """About how many rows are in memory at a time: some 100 MB with everything that is made on the way."""
@@ -55,7 +52,7 @@ class Maker:
         self.first_ms, self.last_ms = LAST_MS, FIRST_MS
 
     def rng(self, stream: int, number: int = 0) -> np.random.Generator:
-        """One of the independent streams of this log."""
+        """A generator of random numbers that is independent of all others of this log."""
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=(stream, number))))
 
     def span(self) -> tuple[str, str]:
@@ -86,7 +83,7 @@ class Maker:
         self.sessions += len(lengths)
         return rows
 
-    def _draw_lengths(self, rng: np.random.Generator) -> Ints:
+    def _draw_lengths(self, rng: np.random.Generator) -> Int64:
         """Clicks of each session of a block; the last session of the log is cut to fit."""
         left = self.clicks - self.made
         count = -(-min(left, BLOCK_ROWS) // 3)  # a session has 3.57 clicks on average, so this is a little too many
@@ -96,14 +93,14 @@ class Maker:
         lengths[-1] -= max(0, int(lengths.sum()) - left)
         return lengths
 
-    def _draw_ids(self, rng: np.random.Generator, count: int) -> Ints:
+    def _draw_ids(self, rng: np.random.Generator, count: int) -> Int64:
         """Ascending session ids: one in five is followed by a hole."""
         hole = rng.random(count)
-        ids: Ints = self.last_session + np.cumsum(1 + (hole < 0.2).astype(np.int64) + (hole < 0.05))
+        ids: Int64 = self.last_session + np.cumsum(1 + (hole < 0.2).astype(np.int64) + (hole < 0.05))
         self.last_session = int(ids[-1])
         return ids
 
-    def _draw_times(self, rng: np.random.Generator, lengths: Ints, starts: Ints) -> Ints:
+    def _draw_times(self, rng: np.random.Generator, lengths: Int64, starts: Int64) -> Int64:
         """Times of a block's rows in ms since the epoch. The log's first session and last session touch its ends."""
         kind = rng.random(int(lengths.sum()))
         gaps = self.gaps[rng.integers(0, len(self.gaps), len(kind))] + rng.integers(0, 1000, len(kind))
@@ -120,10 +117,10 @@ class Maker:
             begin[0] = FIRST_MS
         if self.made + len(kind) == self.clicks and self.sessions + len(starts) > 1:
             begin[-1] = LAST_MS - (latest - earliest)[-1]
-        times: Ints = offsets + np.repeat(begin - earliest, lengths)
+        times: Int64 = offsets + np.repeat(begin - earliest, lengths)
         return times
 
-    def _draw_categories(self, rng: np.random.Generator, items: NDArray[np.int32]) -> NDArray[np.int8]:
+    def _draw_categories(self, rng: np.random.Generator, items: Int32) -> Int8:
         """Column 4 of a block's rows as positions in `CATEGORIES`."""
         kind = rng.random(len(items))
         drawn = np.where(kind < NO_CATEGORY + SPECIAL, (kind >= NO_CATEGORY).astype(np.int8), self.shop.categories[items])
@@ -132,8 +129,8 @@ class Maker:
         return drawn
 
 
-def walk(rng: np.random.Generator, shop: Shop, lengths: Ints, starts: Ints) -> NDArray[np.int32]:
-    """Item codes of all rows: every session takes its k-th step at once, longest first, so the active are a prefix."""
+def walk(rng: np.random.Generator, shop: Shop, lengths: Int64, starts: Int64) -> Int32:
+    """Item codes of all rows. All sessions take their k-th step at once, longest first, so those not ended are a prefix."""
     items = np.empty(int(lengths.sum()), dtype=np.int32)
     longest_first = np.argsort(-lengths, kind="stable")
     places = starts[longest_first]

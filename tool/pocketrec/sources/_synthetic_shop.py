@@ -11,10 +11,8 @@ from datetime import UTC, datetime
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
+from pocketrec.schema import Float64, Int8, Int32, Int64
 
 FULL_CLICKS = 33_003_944
 FULL_ITEMS = 54_500
@@ -64,20 +62,20 @@ class Shop:
         width: (3, n) the popularity of that cell.
     """
 
-    ids: Ints
-    categories: NDArray[np.int8]
-    successors: NDArray[np.int32]
-    members: NDArray[np.int32]
-    cumulative: Floats
-    low: Floats
-    width: Floats
+    ids: Int64
+    categories: Int8
+    successors: Int32
+    members: Int32
+    cumulative: Float64
+    low: Float64
+    width: Float64
 
-    def draw(self, position: Floats) -> NDArray[np.int32]:
+    def draw(self, position: Float64) -> Int32:
         """The codes at these positions on `cumulative`."""
         found = np.searchsorted(self.cumulative, position, side="right")
         return self.members[np.minimum(found, len(self.members) - 1)]  # rounding can put a position on the very end
 
-    def follow(self, rng: np.random.Generator, current: NDArray[np.int32]) -> NDArray[np.int32]:
+    def follow(self, rng: np.random.Generator, current: Int32) -> Int32:
         """The next click of sessions that are at these items.
 
         Each kind of move leaves popularity about as it is: cells are entered by popularity and left by it, and the
@@ -112,7 +110,7 @@ def open_shop(rng: np.random.Generator, clicks: int) -> Shop:
     )
 
 
-def expected_clicks(count: int, clicks: int) -> Floats:
+def expected_clicks(count: int, clicks: int) -> Float64:
     """Ascending clicks to expect of each of `count` items, about `clicks` in all: a rare tail and a steep head."""
     rare = np.linspace(1.2, 4.5, round(RARE_ITEMS * count), endpoint=False)
     quantiles = (np.arange(count - len(rare)) + 0.5) / (count - len(rare))
@@ -125,7 +123,7 @@ def expected_clicks(count: int, clicks: int) -> Floats:
     return np.concatenate([rare, 4.5 * np.exp(low * steps)])
 
 
-def cells(cell: Ints, popularity: Floats) -> tuple[Ints, Floats, Floats]:
+def cells(cell: Int64, popularity: Float64) -> tuple[Int64, Float64, Float64]:
     """Codes ordered by cell; for each code, where its cell begins on their running popularity, and how wide it is."""
     order = np.argsort(cell, kind="stable")
     edges = np.concatenate([[0.0], np.cumsum(popularity[order])])
@@ -134,7 +132,7 @@ def cells(cell: Ints, popularity: Floats) -> tuple[Ints, Floats, Floats]:
     return order, low, high - low
 
 
-def ring(order: Ints, cell: Ints) -> NDArray[np.int32]:
+def ring(order: Int64, cell: Int64) -> Int32:
     """The successor of each code: the next of its cell, the first after the last."""
     ordered = cell[order]
     following = np.arange(1, len(order) + 1)
@@ -145,34 +143,34 @@ def ring(order: Ints, cell: Ints) -> NDArray[np.int32]:
     return successors
 
 
-def item_ids(rng: np.random.Generator, count: int) -> Ints:
+def item_ids(rng: np.random.Generator, count: int) -> Int64:
     """Ascending ids with holes: most from 214,507,224 on, some above 643 million, a few above 1.18 billion."""
     gaps = rng.integers(1, 18, count)
     late, latest = count - count // 12, count - count // 50
     gaps[:1] = 0
     gaps[late : late + 1] += 428_500_000
     gaps[latest : latest + 1] += 537_000_000
-    ids: Ints = 214_507_224 + np.cumsum(gaps)
+    ids: Int64 = 214_507_224 + np.cumsum(gaps)
     return ids
 
 
-def length_table() -> Floats:
+def length_table() -> Float64:
     """Running share of sessions of 1, 2, ... `LONGEST` clicks."""
     tail = np.arange(len(LENGTHS) + 1, LONGEST + 1) ** -LENGTH_EXPONENT
     shares = np.concatenate([LENGTHS, tail / tail.sum() * (1 - sum(LENGTHS))])
     return np.cumsum(shares)
 
 
-def gap_table() -> Ints:
+def gap_table() -> Int64:
     """4,096 equally likely times in ms between two clicks: median 50 s, mean 2 minutes, at most an hour."""
     normal = NormalDist()
     quantiles = np.array([normal.inv_cdf((k + 0.5) / 4096) for k in range(4096)])
     seconds = np.minimum(50 * np.exp(1.3 * quantiles), 3600)
-    gaps: Ints = np.rint(seconds * 1000).astype(np.int64)
+    gaps: Int64 = np.rint(seconds * 1000).astype(np.int64)
     return gaps
 
 
-def visit_table() -> tuple[Floats, Floats]:
+def visit_table() -> tuple[Float64, Float64]:
     """Running share of the visits at the end of each hour of the log, and that hour in ms since `FIRST_MS`."""
     start = datetime.fromtimestamp(FIRST_MS // 1000, UTC)
     hours = -(-(LAST_MS - FIRST_MS) // 3_600_000)

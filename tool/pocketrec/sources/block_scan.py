@@ -1,7 +1,7 @@
-"""A file of lines as blocks of whole lines, each parsed in a thread of its own and handed to the engine in order.
+"""A file of lines as blocks of whole lines, parsed in threads and handed to the engine in order.
 
-Polars' own scan is the fastest way through a file, but it begins at the first line. Blocks can stop anywhere and go on
-from there: that is what bounds memory where a log is so large that it must be ingested in several runs.
+Polars' own scan is the fastest way through a file, but it always begins at the first line. Blocks can go on where an
+earlier run stopped: that bounds memory where a log is so large that it must be ingested in several runs.
 """
 
 from __future__ import annotations
@@ -40,14 +40,8 @@ def runs(
 ) -> Iterator[pl.LazyFrame]:
     """The file in runs of at least `rows_a_run` rows (but the last), as lazy frames with the columns of `schema` and `row`.
 
-    Each frame can be collected once, and must be before the next one is drawn.
-
-    Args:
-        path: the file.
-        parse: a block of whole lines to a frame with the columns of `schema`; called in threads.
-        schema: of what `parse` returns.
-        row: name of an Int64 column that numbers the rows of the file from 0.
-        rows_a_run: how many rows until the next run begins.
+    Each frame can be collected once, and must be before the next one is drawn. `parse` makes of a block of whole lines a
+    frame with the columns of `schema`, in threads; `row` is the name of an Int64 column that numbers the rows from 0.
     """
     with path.open("rb", buffering=0) as file:
         frames = ahead(lambda block: parse(os.pread(file.fileno(), block[1], block[0])), blocks(path))

@@ -1,16 +1,15 @@
-"""Any click log of named columns: csv and its kin, with a header, whichever columns it has besides session, item and time.
+"""Any click log of named columns: csv, tsv and the like, with a header, whatever it has besides session, item and time.
 
 The separator is the one by which the header has all the names asked for: comma, tab, semicolon or bar. A field may be
-quoted as in RFC 4180, but a line is a line: a line feed inside quotes is not understood. Every line must have as many
-fields as the header. Ids are text as they stand here; whether those of a column are whole numbers is known when all were
-seen (`is_whole`). A time may have any form that `times_of` knows.
+quoted as in RFC 4180, but not have a line feed inside its quotes. Every line must have as many fields as the header. Ids
+are text here; whether those of a column are whole numbers is known when all were seen (`is_whole`). A time may have any
+form that `times_of` reads.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
 
 import polars as pl
 
@@ -18,12 +17,12 @@ from pocketrec.errors import LogError
 from pocketrec.schema import ITEM, RATING, SESSION, TIME
 from pocketrec.sources import timestamps
 from pocketrec.sources.lines import BOM, NOT_READ, count_lines
-from pocketrec.sources.options import NAMES, USAGE, Columns
+from pocketrec.sources.options import USAGE, Columns
 
 UNFIT = "[\t\n\r]"
-"""What an id cannot have, since the txt files are separated by it."""
+"""What an id cannot have, since these separate the fields and lines of the txt files."""
 _ODD_STARTS = (BOM, b"x\x01")
-"""What Polars would drop, or unpack, at the start of a block. (Other archives are not UTF-8.)"""
+"""What Polars would drop, or unpack, at the start of a block: a byte-order mark, zlib. (Other archives are not UTF-8.)"""
 _SEPARATORS = (",", "\t", ";", "|")
 _WHOLE = "^(?:0|[1-9][0-9]{0,18})$"
 
@@ -37,12 +36,12 @@ def missing_columns(name: str, columns: Columns, found: list[str]) -> LogError:
 
 
 def is_whole(ids: pl.Series) -> bool:
-    """Whether every id is written as whole numbers are, 0 to 2^63-1, so that as a number it is the same id."""
+    """Whether every id is a whole number from 0 to 2^63-1 in its usual form, so that no two ids are the same number."""
     return bool(ids.str.contains(_WHOLE).all()) and not ids.cast(pl.Int64, strict=False).null_count()
 
 
 def fit_ratings(ratings: pl.Series) -> pl.Series:
-    """Ratings as float32; null where one is no finite number."""
+    """Ratings as float32; null where one is not a finite number."""
     numbers = ratings.cast(pl.Float32, strict=False)
     return numbers.set(numbers.is_finite().not_(), None)
 
@@ -55,13 +54,14 @@ def fit_ids(ids: pl.Expr) -> pl.Expr:
 class Lines:
     """The lines of a log of named columns."""
 
+    plain = re.compile(b"")  # no line is a click without doubt
+
     def __init__(self, header: list[str], separator: str, columns: Columns, timezone: str) -> None:
         self.fields, self.separator, self.timezone = len(header), separator, timezone
-        self.places = [header.index(columns[name]) for name in NAMES]
-        self.rating = header.index(columns[RATING]) if RATING in columns else None
         self.schema = pl.Schema({SESSION: pl.String(), ITEM: pl.String(), TIME: pl.Int64()})
-        if self.rating is not None:
+        if RATING in columns:
             self.schema[RATING] = pl.Float32()
+        self.places = {name: header.index(columns[name]) for name in self.schema}
         self.expected = f"{self.fields} fields, {', '.join(f'{columns[name]} the {name}' for name in self.schema)}"
         self._columns = pl.Schema({str(place): pl.String() for place in range(self.fields)})
         apart = re.escape(separator)
@@ -71,11 +71,7 @@ class Lines:
 
     @classmethod
     def of(cls, head: bytes, name: str, columns: Columns, timezone: str) -> tuple[Lines, bool]:
-        """The form of a log by its first line, which is its header.
-
-        Raises:
-            LogError: it does not name the columns.
-        """
+        """The form of a log by its header, and True: the first line is one. A LogError if it does not name the columns."""
         line = head.split(b"\n", 1)[0].removesuffix(b"\r").decode("utf-8", "replace")
         headers = {separator: _fields(line, separator) for separator in _SEPARATORS}
         for separator, header in headers.items():
@@ -84,7 +80,7 @@ class Lines:
         raise missing_columns(name, columns, max(headers.values(), key=len))
 
     def parse(self, text: bytes) -> pl.DataFrame | None:
-        """Clicks of some lines: session and item as text, time. None where a line is none."""
+        """Clicks of some lines: session and item as text, time. None where a line is not a click."""
         text = text.replace(b"\r\n", b"\n").removesuffix(b"\r")
         odd = (b"\r", b"\x00", *(b"\n" + start for start in _ODD_STARTS))
         if any(one in text for one in odd) or text.startswith(_ODD_STARTS) or not _is_utf8(text):
@@ -99,40 +95,32 @@ class Lines:
             frame = pl.read_csv(text, has_header=False, schema=self._columns, separator=self.separator, quote_char='"')
         except NOT_READ:
             return None
-        session, item, time = (frame[str(place)] for place in self.places)
-        times = timestamps.times_of(time, self.timezone)
-        clicks = pl.DataFrame({SESSION: session, ITEM: item, TIME: times}).with_columns(fit_ids(pl.col(SESSION, ITEM)))
-        if self.rating is not None:
-            clicks = clicks.with_columns(fit_ratings(frame[str(self.rating)]).alias(RATING))
+        given = frame.select(pl.col(str(place)).alias(name) for name, place in self.places.items())
+        read = [self._read(name, given[name]).alias(name) for name in self.schema if name not in (SESSION, ITEM)]
+        clicks = given.with_columns(fit_ids(pl.col(SESSION, ITEM)), *read)
         whole = len(clicks) == count_lines(text) and not sum(clicks.null_count().row(0))
         return clicks if whole else None
 
-    def doubtful(self, text: bytes) -> Iterator[tuple[int, int]]:
-        """Begin and end of every line: nothing is plain here."""
-        start = 0
-        while start < len(text):
-            end = text.find(b"\n", start) + 1 or len(text)
-            yield start, end
-            start = end
+    def _read(self, name: str, texts: pl.Series) -> pl.Series:
+        """Ratings or times; null where a text is not one."""
+        return fit_ratings(texts) if name == RATING else timestamps.times_of(texts, self.timezone)
 
     def judge(self, lines: list[bytes]) -> list[str]:
-        """Why each line is no click."""
+        """Why each line is not a click."""
         whole = [line.removesuffix(b"\r") for line in lines]
         reasons = [self._what_is_wrong(line) for line in whole]
-        fine = [row for row, reason in enumerate(reasons) if not reason]
-        if self.rating is not None:
-            given = pl.Series([_fields(whole[row].decode(), self.separator)[self.rating] for row in fine], dtype=pl.String)
-            for row in fit_ratings(given).is_null().arg_true().to_list():
-                reasons[fine[row]] = "the rating is no number"
-            fine = [row for row in fine if not reasons[row]]
-        times = [_fields(whole[row].decode(), self.separator)[self.places[2]] for row in fine]
-        nulls = timestamps.times_of(pl.Series(times, dtype=pl.String), self.timezone).is_null()
-        for row in nulls.arg_true().to_list():
-            reasons[fine[row]] = f"the time is not of the form {timestamps.EXPECTED}"
+        fields = {row: _fields(whole[row].decode(), self.separator) for row, reason in enumerate(reasons) if not reason}
+        form = {RATING: "the rating is not a number", TIME: f"the time is not of the form {timestamps.EXPECTED}"}
+        for name in (name for name in form if name in self.places):
+            texts = pl.Series([found[self.places[name]] for found in fields.values()], dtype=pl.String)
+            unread = self._read(name, texts).is_null()
+            for row in [row for row, bad in zip(fields, unread, strict=True) if bad]:
+                reasons[row] = form[name]
+                del fields[row]
         return reasons
 
     def _what_is_wrong(self, line: bytes) -> str:
-        """Why a line is no click, but for its time."""
+        """Why a line is not a click, apart from its time and rating; "" if it may be one."""
         if not line:
             return "a blank line"
         if b"\x00" in line:
@@ -144,16 +132,15 @@ class Lines:
         if not _is_utf8(line):
             return "bytes that are not UTF-8"
         if not self._line.fullmatch(line):
-            text = line.decode()
-            if '"' in text and len(_fields(text, self.separator)) == self.fields:
+            found = len(_fields(line.decode(), self.separator))
+            if b'"' in line and found == self.fields:
                 return "quotes inside a field"
-            found = len(_fields(text, self.separator))
             return f"{found} field{'s' * (found != 1)} instead of {self.fields}"
         fields = _fields(line.decode(), self.separator)
-        for name, place in zip(NAMES[:2], self.places[:2], strict=True):
-            if not fields[place]:
+        for name in (SESSION, ITEM):
+            if not fields[self.places[name]]:
                 return f"the {name} is empty"
-            if "\t" in fields[place]:
+            if "\t" in fields[self.places[name]]:
                 return f"the {name} has a tab in it"
         return ""
 

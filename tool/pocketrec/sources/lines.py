@@ -1,11 +1,11 @@
-r"""Blocks of lines to clicks: all lines at once, and one by one only where a block has a line that is no click.
+r"""Blocks of lines to clicks: all lines at once, and one by one only where a block has a line that is not a click.
 
 A form (`yoochoose.Lines`) has two readers of one grammar: `parse` for a whole block, in native code, and `judge`, which
-says in words why a line is no click. A line is judged "" exactly where `parse` reads it.
+says in words why a line is not a click. `judge` says "" for exactly the lines that `parse` reads.
 
 Lines that are set aside become rows of rejects.csv (line, reason, text) here, in the thread that found them. The text is
-the line without its end (LF or CRLF); so that it is whole whatever its bytes are, a backslash is doubled, and a byte that
-is not UTF-8 or is a control character is `\xNN`. `original` turns it back into the line's bytes.
+the line without its end (LF or CRLF); a backslash is doubled, and a byte that is not UTF-8 or is a control character is
+`\xNN`, so that no byte is lost: `original` turns the text back into the line's bytes.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ class Form(Protocol):
     schema: pl.Schema
     """Of what `parse` returns: session, item, time."""
 
-    def parse(self, text: bytes) -> pl.DataFrame | None:
-        """The clicks of some whole lines, row for row; None where one or more is no click."""
+    plain: re.Pattern[bytes]
+    """Matches a run of lines that are clicks without doubt, so that `judge` need not see them."""
 
-    def doubtful(self, text: bytes) -> Iterator[tuple[int, int]]:
-        """Begin and end of each line of some whole lines that is not plainly a click; runs of plain ones are passed."""
+    def parse(self, text: bytes) -> pl.DataFrame | None:
+        """The clicks of some whole lines, row for row; None where one or more is not a click."""
 
     def judge(self, lines: list[bytes]) -> list[str]:
-        """Why each line, without its LF, is no click, in a few words; "" where it is one."""
+        """Why each line, without its LF, is not a click, in a few words; "" for a click."""
 
 
 @dataclass(frozen=True)
 class BadLine:
-    """A line that is no click: its number from 1, its bytes without the line end, and why."""
+    """A line that is not a click: its number from 1, its bytes without the line end, and why."""
 
     number: int
     text: bytes
@@ -63,12 +63,12 @@ class BadLine:
 
 @dataclass(frozen=True)
 class Clicks:
-    """What a block of lines came to.
+    """What was read from a block of lines.
 
     Attributes:
         frame: the clicks, in the order of the lines.
-        set_aside: how many lines were none.
-        rejects: they, as rows of rejects.csv.
+        set_aside: how many lines are not clicks.
+        rejects: these lines, as rows of rejects.csv.
         first: the first of them.
     """
 
@@ -84,13 +84,7 @@ def count_lines(text: bytes) -> int:
 
 
 def read_lines(form: Form, text: bytes, number: int) -> Clicks:
-    """The clicks of a block of whole lines, and what is left of it.
-
-    Args:
-        form: of the lines.
-        text: one or more whole lines.
-        number: of its first line in the log.
-    """
+    """The clicks of a block of one or more whole lines, and the other lines; `number` is that of its first line."""
     frame = form.parse(text)
     if frame is not None:
         return Clicks(frame)
@@ -99,7 +93,7 @@ def read_lines(form: Form, text: bytes, number: int) -> Clicks:
     for start, end, reason in _bad(form, text):
         number += text.count(b"\n", done, start)
         kept.append(text[done:start])
-        bad = BadLine(number, without_end(text[start:end]), reason)
+        bad = BadLine(number, text[start:end].removesuffix(b"\n").removesuffix(b"\r"), reason)
         rejects += reject_row(bad)
         first, count, number, done = first or bad, count + 1, number + 1, end
     kept.append(text[done:])
@@ -111,8 +105,8 @@ def read_lines(form: Form, text: bytes, number: int) -> Clicks:
 
 
 def _bad(form: Form, text: bytes) -> Iterator[tuple[int, int, str]]:
-    """Begin, end and reason of each line that is no click."""
-    places = form.doubtful(text)
+    """Begin, end and reason of each line that is not a click."""
+    places = skip_runs(text, form.plain)
     while some := list(islice(places, _LINES_PER_JUDGEMENT)):
         reasons = form.judge([text[start:end].removesuffix(b"\n") for start, end in some])
         for (start, end), reason in zip(some, reasons, strict=True):
@@ -130,11 +124,6 @@ def skip_runs(text: bytes, plain: re.Pattern[bytes]) -> Iterator[tuple[int, int]
             end = text.find(b"\n", position) + 1 or len(text)
             yield position, end
             position = end
-
-
-def without_end(line: bytes) -> bytes:
-    """A line without its LF or CRLF."""
-    return line.removesuffix(b"\n").removesuffix(b"\r")
 
 
 def reject_row(bad: BadLine) -> bytes:

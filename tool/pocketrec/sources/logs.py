@@ -1,8 +1,4 @@
-"""How a log is to be read, and which reader it gets.
-
-YooChoose's own form has a fast way besides (`ingestion.write_parts`); every other log is a stream of blocks of lines
-(`LineLog`) or a Parquet file (`parquet.TableLog`).
-"""
+"""Which reader a log gets (`choose_reader`), and the reader of lines of text (`LineLog`)."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
 
 from pocketrec.parallel import ahead
 from pocketrec.progress import Progress
@@ -18,45 +13,24 @@ from pocketrec.sources import delimited, movielens, yoochoose
 from pocketrec.sources.lines import BOM, Clicks, Form, count_lines, read_lines
 from pocketrec.sources.options import Kind, ReadSettings
 from pocketrec.sources.parquet import TableLog, is_parquet
-from pocketrec.sources.streams import CLICKS, STDIN, Wanted, open_log
+from pocketrec.sources.streams import CLICKS, STDIN, Wanted, open_log, packing_of
 
 Begin = Callable[[bytes], tuple[Form, bool]]
 """From the first lines of a log its form, and whether the first line is a header."""
 
 
-class Log(Protocol):
-    """A log that is read once. What it says of itself is known when all clicks have been drawn.
-
-    Attributes:
-        name: for messages.
-        expected: what a line looks like.
-        lines: of the log, without a header.
-        header: whether the first line names the columns, and was skipped.
-        member: of a zip, which was read; else "".
-        bytes: of its text, unpacked.
-        digest: XXH3-128 of them, if the log cannot be read again; else "".
-    """
-
-    name: str
-    expected: str
-    lines: int
-    bytes: int
-
-    @property
-    def header(self) -> bool: ...
-
-    @property
-    def member(self) -> str: ...
-
-    @property
-    def digest(self) -> str: ...
-
-    def clicks(self, progress: Progress) -> Generator[Clicks, None, None]:
-        """The clicks in their order, and the lines that are none."""
-
-
 class LineLog:
-    """Lines of text: a file, packed or not, or `STDIN`."""
+    """Lines of text: a file, packed or not, or `STDIN`. It is read once.
+
+    Attributes, which are known when all clicks have been drawn:
+        name: for messages.
+        expected: what a line looks like, for messages.
+        lines: how many the log has, without a header.
+        header: whether the first line names the columns, and was skipped.
+        member: which file of a zip was read; else "".
+        bytes: of its text, unpacked.
+        digest: XXH3-128 of its bytes, if the log cannot be read again; else "".
+    """
 
     def __init__(self, log: Path, begin: Begin, wanted: Wanted = CLICKS) -> None:
         self.log, self.begin, self.wanted = log, begin, wanted
@@ -64,7 +38,7 @@ class LineLog:
         self.header, self.member, self.digest = False, "", ""
 
     def clicks(self, progress: Progress) -> Generator[Clicks, None, None]:
-        """The clicks, parsed in threads.
+        """The clicks in the order of the log, and the lines that are not clicks; parsed in threads.
 
         Raises:
             LogError: the log cannot be read.
@@ -89,21 +63,25 @@ class LineLog:
             self.digest = stream.digest.hexdigest() if stream.digest else ""
 
 
-def open_source(log: Path, reading: ReadSettings, kind: Kind) -> Log:
-    """The reader that a log gets, for the careful way.
+Log = LineLog | TableLog
+"""A log that is read once, block by block."""
 
-    Args:
-        log: a file or `STDIN`.
-        reading: how it is to be read.
-        kind: what it holds.
+
+def choose_reader(log: Path, reading: ReadSettings, kind: Kind) -> tuple[bool, Log]:
+    """How a log (a file or `STDIN`) is read.
+
+    Returns:
+        Whether the fast way is tried first: YooChoose's own form in a plain file, which `yoochoose.scan` reads. And the
+        reader for the careful way, which takes any log of that kind, also one that the fast way stumbled over.
     """
     name = "standard input" if log == STDIN else str(log)
     columns, timezone = reading.columns, reading.timezone
     if columns is not None and log != STDIN and is_parquet(log):
-        return TableLog(log, columns, timezone)
+        return False, TableLog(log, columns, timezone)
     if kind != "clicks":
         begin = partial(movielens.begin, name=name, columns=columns, timezone=timezone, rated=kind == "rated")
-        return LineLog(log, begin, movielens.RATINGS)
-    if columns is None:
-        return LineLog(log, partial(yoochoose.Lines.of, timezone=timezone))
-    return LineLog(log, partial(delimited.Lines.of, name=name, columns=columns, timezone=timezone))
+        return False, LineLog(log, begin, movielens.RATINGS)
+    if columns is not None:
+        return False, LineLog(log, partial(delimited.Lines.of, name=name, columns=columns, timezone=timezone))
+    fast = log != STDIN and not packing_of(log) and yoochoose.is_original(log)
+    return fast, LineLog(log, partial(yoochoose.Lines.of, timezone=timezone))

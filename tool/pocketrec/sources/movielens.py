@@ -7,7 +7,7 @@
 | ml-20m, 25m, 32m, latest | ratings.csv | userId,movieId,rating,timestamp under a header, CRLF or LF |
 | RecBole's | ml-100k.inter | user_id:token and so on under a header, tabs between them |
 
-A user stands in for a session, so ratings go through the ingest of click logs.
+A user is read as a session, so ratings go through the ingest of click logs.
 """
 
 from __future__ import annotations
@@ -39,17 +39,12 @@ _SEPARATOR = "::"
 
 
 def columns_wanted(rated: bool) -> tuple[str, ...]:
-    """What is read of a line; a user stands in for a session."""
+    """What is read of a line; the user is the session."""
     return (SESSION, ITEM, TIME, RATING) if rated else (SESSION, ITEM, TIME)
 
 
 def columns_among(names: list[str], rated: bool = False) -> dict[str, str] | None:
-    """Which of a header's names are the user (as session), the item and the time; None unless all are known.
-
-    Args:
-        names: of the header.
-        rated: whether the rating is wanted, too.
-    """
+    """The names of a header that are user (as session), item, time, and rating if `rated`; None if one is not found."""
     plain = {_plain(name): name for name in reversed(names)}
     wanted = {column: _KNOWN[column] for column in columns_wanted(rated)}
     found = {column: next((plain[one] for one in known if one in plain), "") for column, known in wanted.items()}
@@ -57,14 +52,7 @@ def columns_among(names: list[str], rated: bool = False) -> dict[str, str] | Non
 
 
 def begin(head: bytes, name: str, columns: Columns | None, timezone: str, rated: bool = False) -> tuple[Lines, bool]:
-    """The form of ratings by their first lines, and whether the first is a header.
-
-    Args:
-        head: the first lines.
-        name: of the file, for messages.
-        columns: the file's own names for session (its users), item and time; None to find out.
-        timezone: of times that are wall clocks; seconds since the epoch have none.
-        rated: whether the ratings' values are wanted.
+    """The form of ratings by their first lines, and whether the first is a header. `columns` is None to find them out.
 
     Raises:
         LogError: neither a known form nor a header with known names.
@@ -79,7 +67,7 @@ def begin(head: bytes, name: str, columns: Columns | None, timezone: str, rated:
     known = columns or columns_among([field.strip('"') for field in first.split(separator)], rated)
     if known is None:
         raise LogError(
-            f"{name} begins with {first[:80]!r}, which is no form of ratings that is known.",
+            f"{name} begins with {first[:80]!r}, which is not a known form of ratings.",
             expected="u.data, ratings.dat, ratings.csv, or a csv with a header",
             do=f"name its columns: --columns {RATED_USAGE if rated else USAGE}",
         )
@@ -94,11 +82,11 @@ class ColonLines(Lines):
         self.expected = "user::item::rating::time"
 
     def parse(self, text: bytes) -> pl.DataFrame | None:
-        """Ratings of some lines; None where a line is none."""
+        """Ratings of some lines; None where a line is not a rating."""
         return None if b"\t" in text else super().parse(text.replace(_SEPARATOR.encode(), b"\t"))
 
     def judge(self, lines: list[bytes]) -> list[str]:
-        """Why each line is no rating."""
+        """Why each line is not a rating."""
         reasons = super().judge([line.replace(_SEPARATOR.encode(), b"\t") for line in lines])
         return ["a tab" if b"\t" in line else reason for line, reason in zip(lines, reasons, strict=True)]
 

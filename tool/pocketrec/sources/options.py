@@ -12,21 +12,19 @@ from pocketrec.schema import ITEM, SESSION, TIME
 from pocketrec.settings import Settings, setting
 
 NAMES = (SESSION, ITEM, TIME)
-
-
 USAGE = "session=NAME,item=NAME,time=NAME, such as session=SessionId,item=ItemId,time=Timestamp"
-
 
 Columns = Mapping[str, str]
 """The log's own names of `session`, `item` and `time`, and of `rating` where that is wanted."""
+Kind = Literal["clicks", "ratings", "rated"]
+"""What a log holds; rated: ratings with their values, a column more. The user of a rating is its session (`movielens`)."""
+BadRows = Literal["stop", "set-aside"]
+"""What happens at a line that is not a click."""
+Order = Literal["grouped", "interleaved", "shuffled"]
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """`session=A,item=B,time=C` as a mapping.
-
-    Raises:
-        SettingsError: it is not of that form.
-    """
+    """`session=A,item=B,time=C` as a mapping; a SettingsError if the text is not of that form."""
     pairs = [pair.partition("=") for pair in text.split(",")]
     columns = {name.strip(): own for name, _, own in pairs}
     return check_columns(columns if len(columns) == len(pairs) else {}, text)
@@ -38,22 +36,10 @@ def columns_text(columns: Columns) -> str:
 
 
 def check_columns(columns: Columns, shown: str = "", names: tuple[str, ...] = NAMES) -> dict[str, str]:
-    """The columns in their order, which is that of `names`.
-
-    Raises:
-        SettingsError: one is missing, or there are others.
-    """
+    """The columns in the order of `names`; a SettingsError if one is missing, or there are others."""
     if set(columns) != set(names) or not all(columns.values()):
         raise SettingsError(f"{shown or dict(columns)!r} does not name the columns of a log.", expected=USAGE)
     return {name: columns[name] for name in names}
-
-
-Kind = Literal["clicks", "ratings", "rated"]
-"""What a log holds; rated: ratings with their values, a column more. With ratings a user is a session (`movielens`)."""
-
-
-BadRows = Literal["stop", "set-aside"]
-"""What happens at a line that is not a click."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +71,13 @@ class ReadSettings(Settings):
             raise SettingsError(f"{self.timezone!r} is not a time zone.", expected=expected) from error
 
     def recorded(self, kind: Kind) -> dict[str, Any]:
-        """The settings as the record of an ingest has them; what is as usual is left out."""
+        """The settings as the record of an ingest has them: the time zone, and what differs from the default."""
         return {
             "timezone": self.timezone,
             **({} if kind == "clicks" else {"kind": kind}),
             **({} if self.columns is None else {"columns": dict(self.columns)}),
             **({} if self.bad_rows == "stop" else {"bad_rows": self.bad_rows}),
         }
-
-
-Order = Literal["grouped", "interleaved", "shuffled"]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A click log as a Parquet file: session, item and time among its columns, read some hundred thousand rows at a time.
 
-Ids may be integers or text. A time may be text or a whole number in any form that `times_of` knows, a datetime (one without
-a zone is the wall clock of the log's), or seconds since the epoch as floats, rounded to milliseconds.
+Ids may be integers or text. A time may be text or a whole number in any form that `times_of` reads, a datetime (one without
+a zone is a wall clock in the time zone of the log), or seconds since the epoch as floats, rounded to milliseconds.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def is_parquet(log: Path) -> bool:
 
 
 class TableLog:
-    """A Parquet file as `spool.spool` reads a log; its rows are counted as lines, from 1."""
+    """A Parquet file as a `logs.Log`; its rows are counted as lines, from 1."""
 
     header, member, digest = False, "", ""
 
@@ -123,7 +123,7 @@ def _bad_line(given: tuple[object, ...], read: dict[str, object], number: int) -
     name = next(name for name, value in read.items() if value is None)
     what = {
         TIME: f"the time is missing or not of the form {timestamps.EXPECTED}",
-        RATING: "the rating is missing or no number",
+        RATING: "the rating is missing or not a number",
     }.get(name, f"the {name} is missing, empty, negative, larger than 2^63-1, or has a tab or a line end in it")
     text = ",".join("" if value is None else str(value) for value in given)
     return BadLine(number, text.encode("utf-8", "backslashreplace"), what)

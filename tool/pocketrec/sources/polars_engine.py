@@ -1,8 +1,8 @@
-"""The one door to what Polars calls unstable, and the settings its engine needs on a small machine.
+"""All that Polars calls unstable is used here alone; and the settings its engine needs on a small machine.
 
-A CSV scan decodes one chunk a thread at a time; Polars' default chunk (tens of MB) is what makes a scan of the full log
-peak at three times the memory it needs. A sink into more files than `POLARS_MAX_OPEN_SINKS` closes some and begins others
-under a new number. Polars reads both settings when it first needs them.
+A CSV scan decodes one chunk a thread at a time; with Polars' default chunk (tens of MB) a scan of the full log takes three
+times the memory it needs. A sink into more files than `POLARS_MAX_OPEN_SINKS` closes some and begins others under a new
+number. Polars reads both settings when it first needs them.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def sink_parts(
         frame: the rows; it is never collected.
         folder: an existing folder.
         number: the part of a row, an elementwise integer expression.
-        name: the relative name of a part's file; the second number is 0 but where there are more than `MAX_FILES` parts.
-        row_group_rows: rows a Parquet row group.
+        name: the relative name of a part's file; the second number is 0 unless there are more than `MAX_FILES` parts.
+        row_group_rows: rows of a Parquet row group.
     """
     target = pl.PartitionBy(
         folder,
@@ -49,13 +49,10 @@ def sink_parts(
     frame.sink_parquet(target, compression="lz4", row_group_size=row_group_rows, mkdir=True, engine="streaming")
 
 
-def interval(value: pl.Expr, cuts: list[int]) -> pl.Expr:
-    """How many of the ascending cuts are at most the value."""
-    return value.bin_intervals(cuts, labels=False) if cuts else value.clip(0, 0)
-
-
-def text_interval(value: pl.Expr, cuts: pl.Series) -> pl.Expr:
-    """The same for text, in the order of its bytes."""
+def interval(value: pl.Expr, cuts: pl.Series) -> pl.Expr:
+    """How many of the ascending cuts are at most the value: whole numbers, or text in the order of its bytes."""
+    if cuts.dtype != pl.String:
+        return value.bin_intervals(cuts.to_list(), labels=False) if len(cuts) else value.clip(0, 0)
     return value.map_batches(
         lambda chunk: cuts.search_sorted(chunk, side="right").cast(pl.Int32), return_dtype=pl.Int32, is_elementwise=True
     )

@@ -1,6 +1,6 @@
 """Where the bytes of a log come from: a file, an archive, or standard input. They are streamed, never unpacked to disk.
 
-What a file is, its first bytes say, not its name. From a zip of several files the click log is taken: Kaggle's
+The first bytes say what a file is, not its name. From a zip of several files the click log is taken: Kaggle's
 recsys-challenge-2015.zip has the buys and the test set beside it.
 """
 
@@ -34,7 +34,7 @@ STDIN = Path("-")
 
 
 class Wanted(NamedTuple):
-    """Which member of a zip is read: what it is called, and the names it goes by."""
+    """Which member of a zip is read: what it holds, for messages, and a pattern of its name."""
 
     what: str
     names: re.Pattern[str]
@@ -45,12 +45,12 @@ BLOCK_BYTES = 1 << 21
 MAX_LINE = 1 << 20
 """Bytes that may follow the end of a block until its last line ends: a file without line ends would fill the memory."""
 MAX_EXPANSION = 200
-"""An archive may unpack to so many times its size (click logs: 4 to 10 times), but always to `MIN_LIMIT` bytes."""
+"""An archive may unpack to so many times its size (click logs: 4 to 10 times), and in any case to `MIN_LIMIT` bytes."""
 MIN_LIMIT = 1 << 30
 
 _UNREAD = {b"\xfd7zXZ\x00": "xz", b"BZh91AY&SY": "bzip2", b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar"}
 _BESIDE = "__MACOSX"
-"""A folder that macOS puts into a zip: what it knows of each file, under the file's name."""
+"""A folder that macOS puts into a zip, with files of metadata that have the names of the real ones."""
 
 _DAMAGE = (
     EOFError,
@@ -65,7 +65,7 @@ _DAMAGE = (
     IndexError,
     OverflowError,
 )
-"""What Python's readers of archives raise over one that is not whole; and an OSError that does not come from the system."""
+"""What Python's readers of archives raise over a damaged one; besides an OSError that does not come from the system."""
 
 
 def packing(head: bytes) -> str:
@@ -86,7 +86,7 @@ def check_log(log: Path, expected: str = "a click log") -> None:
     """See that a log can be read at all.
 
     Raises:
-        LogError: it is not there, no file, or may not or cannot be read.
+        LogError: it does not exist, is not a file, or cannot be read by this user.
     """
     if log == STDIN:
         return
@@ -115,10 +115,10 @@ class Stream:
         name: for messages: the path, and the member of a zip.
         member: of a zip, else "".
         file: its unpacked bytes.
-        position: how many bytes were read from the disk, packed.
-        limit: unpacked bytes from which on something is wrong.
+        position: tells how many (packed) bytes were read from the disk.
+        limit: the most unpacked bytes there may be.
         digest: of the bytes that were read, for a stream that cannot be read again.
-        done: bytes that have been read, unpacked.
+        done: unpacked bytes that have been read.
     """
 
     name: str
@@ -130,13 +130,10 @@ class Stream:
     done: int = 0
 
     def blocks(self, advance: Callable[[int], None]) -> Iterator[bytes]:
-        """The log in blocks of whole lines of about `BLOCK_BYTES`.
-
-        Args:
-            advance: told about packed bytes read.
+        """The log in blocks of whole lines of about `BLOCK_BYTES`; `advance` is told about packed bytes read.
 
         Raises:
-            LogError: the archive is cut or damaged, or unpacks to more than its limit; or there are no lines in it.
+            LogError: the archive is cut or damaged, or unpacks to more than its limit; or a line is too long.
         """
         told = 0
         while block := self._read():
@@ -246,7 +243,7 @@ def _damage_named(name: str) -> Iterator[None]:
     try:
         yield
     except (*_DAMAGE, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a place before the file's beginning
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a seek to before the beginning
             raise LogError(f"{name} cannot be read any further ({error.strerror}).", expected="all of the log") from error
         why = str(error).rstrip(".") or error.__class__.__name__
         raise LogError(

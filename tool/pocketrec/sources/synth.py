@@ -1,8 +1,8 @@
 """A click log of YooChoose's shape and format, of any size, in bounded memory, the same bytes for the same seed.
 
 In the order of session ids a block of rows goes straight to the file. The other orders take a second pass: rows are
-scattered into temporary buckets (by time, or by lot), and each bucket is put in order on its own. Sorted buckets one after
-the other are a sort; shuffled buckets, with rows assigned by lot, are a uniform shuffle.
+scattered into temporary buckets (by time, or at random), and each bucket is put in order on its own. Sorted buckets one
+after the other are a sort; shuffled buckets, with rows assigned at random, are a uniform shuffle.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import polars as pl
 
 from pocketrec.errors import SettingsError
 from pocketrec.progress import SILENT, Progress
+from pocketrec.schema import Int64
 from pocketrec.sources._synthetic_rows import BLOCK_ROWS, BUCKET, ROW, SCATTER, Maker, Rows
-from pocketrec.sources._synthetic_shop import CATEGORIES, FIRST_MS, LAST_MS, Ints, Shop
+from pocketrec.sources._synthetic_shop import CATEGORIES, FIRST_MS, LAST_MS, Shop
 from pocketrec.sources.options import Order, SynthSettings
 from pocketrec.storage.files import STAGED_SUFFIX, staged_file
 from pocketrec.storage.space import room
@@ -26,17 +27,7 @@ from pocketrec.storage.space import room
 
 @dataclass(frozen=True)
 class SynthReport:
-    """What `synth` wrote.
-
-    Attributes:
-        path: the log.
-        clicks: its rows.
-        sessions: distinct sessions.
-        items: distinct items.
-        bytes: its size.
-        first: the earliest time, as it is written in the log.
-        last: the latest time.
-    """
+    """What `synth` wrote: the log, its rows, different sessions and items, its size, its first and last time as text."""
 
     path: Path
     clicks: int
@@ -55,12 +46,11 @@ def synth(out: Path | str, settings: SynthSettings = SynthSettings(), *, progres
     Args:
         out: the file to write; it appears whole or not at all.
         settings: of the log. Within a session of the real log, the order is nearly that of time.
-        progress: watches the rows.
+        progress: told about rows.
 
     Raises:
         SettingsError: `out` is a folder.
-        SpaceError: the disk became full; an earlier file of that name is as it was.
-        FolderError: the folder cannot be written.
+        SpaceError, FolderError: the disk became full, or the folder cannot be written; an earlier file is as it was.
     """
     path = Path(out)
     if path.is_dir():
@@ -97,25 +87,25 @@ def _write_ordered(maker: Maker, order: Order, file: IO[bytes], progress: Progre
     with tempfile.TemporaryDirectory(dir=Path(file.name).parent, prefix=".buckets-", suffix=STAGED_SUFFIX) as name:
         with progress.task("making", maker.clicks, "clicks") as advance:
             for number, rows in enumerate(maker.blocks()):
-                by_lot = maker.rng(SCATTER, number).integers(0, count, len(rows))
-                _scatter(rows, by_lot if order == "shuffled" else _time_bucket(rows, count), Path(name))
+                at_random = maker.rng(SCATTER, number).integers(0, count, len(rows))
+                _scatter(rows, at_random if order == "shuffled" else _time_bucket(rows, count), Path(name))
                 advance(len(rows))
         with progress.task("ordering", maker.clicks, "clicks") as advance:
             for number in range(count):
                 rows = _take_bucket(Path(name) / str(number))
-                by_lot = maker.rng(BUCKET, number).permutation(len(rows))
-                rows = rows[by_lot if order == "shuffled" else np.argsort(rows["time"], kind="stable")]
+                at_random = maker.rng(BUCKET, number).permutation(len(rows))
+                rows = rows[at_random if order == "shuffled" else np.argsort(rows["time"], kind="stable")]
                 _write(rows, maker.shop, file)
                 advance(len(rows))
 
 
-def _time_bucket(rows: Rows, count: int) -> Ints:
-    """0 to `count` - 1 for each row: equal stretches of the log's time."""
-    buckets: Ints = (rows["time"] - FIRST_MS) * count // (LAST_MS - FIRST_MS + 1)
+def _time_bucket(rows: Rows, count: int) -> Int64:
+    """The bucket of each row, 0 to `count` - 1: equal spans of the log's time."""
+    buckets: Int64 = (rows["time"] - FIRST_MS) * count // (LAST_MS - FIRST_MS + 1)
     return buckets
 
 
-def _scatter(rows: Rows, bucket: Ints, folder: Path) -> None:
+def _scatter(rows: Rows, bucket: Int64, folder: Path) -> None:
     """Append each row to the file of its bucket, in unchanged order. Opened anew each time: there can be thousands."""
     ordered = rows[np.argsort(bucket, kind="stable")]
     edges = np.concatenate([[0], np.cumsum(np.bincount(bucket))])

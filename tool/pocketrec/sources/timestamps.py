@@ -15,11 +15,19 @@ from pocketrec.schema import MS, TIME
 TEMPLATE = b"0000-00-00T00:00:00.000Z"
 """Digits stand where the text must have digits; every other byte must match."""
 _HIGHEST = b"9999-19-39T29:59:59.999Z"
-"""The largest digit at each place; what that lets through (month 19, 29 o'clock) is refused afterwards."""
+"""The largest digit at each place; `_is_valid` refuses what this still allows (month 19, 29 o'clock)."""
 
 DAY_MS = 86_400_000
 _EPOCH_DAY = 719_468
 """1 January 1970, counted from 1 March of the year 0."""
+
+EXPECTED = "2014-04-07T10:51:09.277Z, with or without fraction and offset, or seconds or milliseconds since the epoch"
+FIRST_MILLISECONDS = 10**11
+"""A whole number from here on is milliseconds, a smaller one seconds."""
+LAST_MS = 253_402_300_799_999
+"""The end of the year 9999."""
+_TAIL = r"^((?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)$"
+_NUMBER = r"^([0-9]{1,15})(?:\.([0-9]{1,9}))?$"
 
 
 def parse_times(frame: pl.LazyFrame, timezone: str = "UTC") -> pl.LazyFrame:
@@ -54,7 +62,7 @@ def _u64(text: bytes) -> pl.Expr:
 
 
 def _fits() -> pl.Expr:
-    """Whether every byte is what the template allows: no digit is too large, and what is no digit is the very same byte."""
+    """Whether every byte is what the template allows: a digit that is not too large, or else the very same byte."""
     wrong = pl.lit(0, dtype=pl.UInt64)
     for word in range(3):
         digits = pl.col(f"_digits{word}")
@@ -116,30 +124,8 @@ def from_wall_clock(wall: pl.Expr, timezone: str) -> pl.Expr:
     return pl.coalesce(localised(wall), localised(wall - before) + before)
 
 
-EXPECTED = "2014-04-07T10:51:09.277Z, with or without fraction and offset, or seconds or milliseconds since the epoch"
-
-
-FIRST_MILLISECONDS = 10**11
-"""A whole number from here on is milliseconds."""
-
-
-LAST_MS = 253_402_300_799_999
-"""The end of the year 9999."""
-
-
-_TAIL = r"^((?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)$"
-
-
-_NUMBER = r"^([0-9]{1,15})(?:\.([0-9]{1,9}))?$"
-
-
 def times_of(texts: pl.Series, timezone: str) -> pl.Series:
-    """Timestamps in any form as Int64 milliseconds since the epoch; null where it is none.
-
-    Args:
-        texts: String.
-        timezone: as for `parse_times`.
-    """
+    """Timestamps in any form that is read (`EXPECTED`) as Int64 milliseconds since the epoch; null for any other text."""
     found = parse_times(pl.LazyFrame({TIME: texts}), timezone).collect().to_series()
     left = found.is_null().arg_true()
     if len(left):

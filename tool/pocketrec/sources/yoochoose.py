@@ -5,17 +5,18 @@
 The category is not used, and a log without that column is read too. In a log that has it, a line without it is refused: it
 may have been cut inside the item id, which would make it another item.
 
-An id is a whole number from 0 to 2^63-1, read as the native reader of integers does: blanks, tabs, a sign or zeroes
-before it do not matter, nor does a carriage return after a field. A quote is a character like any other.
+An id is a whole number from 0 to 2^63-1, read as Polars' reader of integers does: blanks, tabs, a sign or zeroes before it
+do not matter, nor does a carriage return after a field. A quote is a character like any other.
 
-A file as the original's is scanned by Polars as it is (`scan`); anything else is read block by block (`Lines`), by the same
-rules but that the time may have another form.
+A plain file in the original's form is scanned by Polars (`scan`); anything else is read block by block (`Lines`), by the
+same rules except that the time may have another form.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ import polars as pl
 from pocketrec.schema import CLICK_COLUMNS, ITEM, ROW, SESSION, TIME, Int64
 from pocketrec.sources import timestamps
 from pocketrec.sources.block_scan import runs
-from pocketrec.sources.lines import BOM, NOT_READ, count_lines, skip_runs
+from pocketrec.sources.lines import BOM, NOT_READ, count_lines
 from pocketrec.sources.timestamps import parse_times
 
 EXPECTED = "SessionId,Timestamp,ItemId,Category, such as 1,2014-04-07T10:51:09.277Z,214536502,0"
@@ -45,13 +46,13 @@ _PLAIN_LINES = {
     3: re.compile(rb"(?:" + _PLAIN_LINE + rb"\r?\n)*+"),
     4: re.compile(rb"(?:" + _PLAIN_LINE + rb",[!-+\--~]+\r?\n)*+"),
 }
-"""By number of fields, a run of lines that are clicks beyond doubt; possessive, so that it never backs up."""
+"""By number of fields: a run of lines that are clicks without doubt. Possessive (*+), so that it never backtracks."""
 _HEADER_NAMES = ({b"sessionid", b"session"}, {b"timestamp", b"time"}, {b"itemid", b"item"})
 _LINES_OF_A_HEAD = 100
 
 
 def is_original(log: Path) -> bool:
-    """Whether a plain file begins as the original does, so that `scan` is the way to read it."""
+    """Whether a plain file begins and ends as the original does, so that `scan` can read it."""
     with log.open("rb") as file:
         first = file.readline(4096).removeprefix(BOM)
         file.seek(max(0, log.stat().st_size - 2))
@@ -61,34 +62,30 @@ def is_original(log: Path) -> bool:
 def scan(log: Path, timezone: str = "UTC") -> pl.LazyFrame:
     """The log as a lazy frame of session, item, time and row; whatever cannot be read is null.
 
-    Raises:
-        polars.exceptions.ComputeError: while it is streamed, where a line has too many fields, an id is not an integer
-            or the bytes are not UTF-8.
+    Polars raises a ComputeError while the frame is streamed, where a line has too many fields, an id is not an integer or
+    the bytes are not UTF-8.
     """
-    columns = _columns(_fields_of_first_line(log))
+    columns = _columns_of(log)
     frame = pl.scan_csv(log, has_header=False, schema=columns, quote_char=None, row_index_name=ROW, glob=False)
-    return parse_times(_clicks(frame, columns, pl.col(ROW).cast(pl.Int64)), timezone).select(CLICK_COLUMNS)
+    return _scanned(frame, columns, timezone)
 
 
 def scan_in_runs(log: Path, timezone: str, rows_a_run: int) -> Iterator[pl.LazyFrame]:
-    """The same in several frames, one after the other, each of at least so many rows but the last."""
-    columns = _columns(_fields_of_first_line(log))
+    """The same in several frames, one after the other, each of at least so many rows except the last."""
+    columns = _columns_of(log)
+    for frame in runs(log, partial(_read_block, columns=columns), columns, ROW, rows_a_run):
+        yield _scanned(frame, columns, timezone)
 
-    def parse(block: bytes) -> pl.DataFrame:
-        return _read_block(block, columns)
 
-    for frame in runs(log, parse, columns, ROW, rows_a_run):
-        yield parse_times(_clicks(frame, columns, pl.col(ROW).cast(pl.Int64)), timezone).select(CLICK_COLUMNS)
+def _scanned(frame: pl.LazyFrame, columns: pl.Schema, timezone: str) -> pl.LazyFrame:
+    return parse_times(_clicks(frame, columns, pl.col(ROW).cast(pl.Int64)), timezone).select(CLICK_COLUMNS)
 
 
 def _read_block(text: bytes, columns: pl.Schema) -> pl.DataFrame:
-    """Some whole lines as they are.
+    """Some whole lines as Polars reads them; it raises a PolarsError for most lines that are not clicks.
 
-    Polars would drop a mark at the start of a block, unpack one that begins like an archive, and overlook a comma at its
-    very end; none of that is in a click.
-
-    Raises:
-        polars.exceptions.PolarsError: a line is no click.
+    Polars would drop a byte-order mark at the start of a block, unpack a block that begins like an archive, and overlook a
+    comma at its very end; a click has none of these.
     """
     if text[:1] not in _FIRST_BYTES:
         raise pl.exceptions.ComputeError("a line that does not begin with a number")
@@ -96,15 +93,18 @@ def _read_block(text: bytes, columns: pl.Schema) -> pl.DataFrame:
     return pl.read_csv(ended, has_header=False, schema=columns, quote_char=None)
 
 
+def _columns_of(log: Path) -> pl.Schema:
+    with log.open("rb") as file:
+        return _columns(3 if file.readline(4096).count(b",") == 2 else 4)
+
+
 def _columns(fields: int) -> pl.Schema:
     columns = {SESSION: pl.Int64(), TIME: pl.String(), ITEM: pl.Int64(), CATEGORY: pl.String()}
-    if fields == 3:
-        del columns[CATEGORY]
-    return pl.Schema(columns)
+    return pl.Schema(list(columns.items())[:fields])
 
 
 def _clicks(frame: pl.LazyFrame, columns: pl.Schema, *others: pl.Expr) -> pl.LazyFrame:
-    """The canonical columns, time as text; null what is not part of a click."""
+    """Session, time as text, and item; null for a value that a click cannot have."""
     return frame.select(
         pl.when(pl.col(SESSION) >= 0).then(pl.col(SESSION)),
         pl.when((pl.col(ITEM) >= 0) & pl.col(list(columns)[-1]).is_not_null()).then(pl.col(ITEM)).alias(ITEM),
@@ -114,10 +114,10 @@ def _clicks(frame: pl.LazyFrame, columns: pl.Schema, *others: pl.Expr) -> pl.Laz
 
 
 def sample(log: Path) -> tuple[Int64, float]:
-    """Session ids from all over the log, ascending, and the mean bytes of a line.
+    """Session ids from all over the log, ascending (perhaps none), and the mean bytes of a line. Reads at most 4 MB.
 
-    Small pieces at even distances: in a log grouped by session, a piece holds only neighbours, so many small pieces
-    tell more about the range of ids than a few large ones. Reads at most 4 MB. There may be no ids.
+    Many small pieces at even distances: in a log grouped by session a piece holds only neighbours, so a few large ones
+    would tell less about the range of ids.
     """
     size = log.stat().st_size
     with log.open("rb") as file:
@@ -130,11 +130,6 @@ def sample(log: Path) -> tuple[Int64, float]:
                 lines += file.read(_SAMPLE_BYTES).splitlines()[1:-1]  # the first and the last may be cut
     ids = [number for line in lines if (number := _id(line.split(b",", 1)[0])) is not None]
     return np.sort(np.array(ids, dtype=np.int64)), sum(map(len, lines)) / max(1, len(lines)) + 1
-
-
-def _fields_of_first_line(log: Path) -> int:
-    with log.open("rb") as file:
-        return 3 if file.readline(4096).count(b",") == 2 else 4
 
 
 def _id(text: bytes) -> int | None:
@@ -151,7 +146,7 @@ class Lines:
     schema = pl.Schema({SESSION: pl.Int64(), ITEM: pl.Int64(), TIME: pl.Int64()})
 
     def __init__(self, fields: int, timezone: str) -> None:
-        self.fields, self.timezone = fields, timezone
+        self.fields, self.timezone, self.plain = fields, timezone, _PLAIN_LINES[fields]
         self._columns = _columns(fields)
 
     @classmethod
@@ -162,7 +157,7 @@ class Lines:
         return cls(3 if commas.count(2) > commas.count(3) else 4, timezone), is_header(lines[0])
 
     def parse(self, text: bytes) -> pl.DataFrame | None:
-        """Clicks of some lines: session, item, time. None where a line is none."""
+        """Clicks of some lines: session, item, time. None where a line is not a click."""
         try:
             clicks = _clicks(_read_block(text, self._columns).lazy(), self._columns).collect()
         except NOT_READ:
@@ -171,12 +166,8 @@ class Lines:
         whole = len(clicks) == count_lines(text) and not sum(clicks.null_count().row(0))
         return clicks.select(SESSION, ITEM, TIME) if whole else None
 
-    def doubtful(self, text: bytes) -> Iterator[tuple[int, int]]:
-        """Begin and end of the lines that are not plainly clicks."""
-        return skip_runs(text, _PLAIN_LINES[self.fields])
-
     def judge(self, lines: list[bytes]) -> list[str]:
-        """Why each line is no click."""
+        """Why each line is not a click."""
         fields = [[part.removesuffix(b"\r") for part in line.split(b",")] for line in lines]
         reasons = [_what_is_wrong(parts, self.fields) for parts in fields]
         fine = [row for row, reason in enumerate(reasons) if not reason]
@@ -193,7 +184,7 @@ def is_header(line: bytes) -> bool:
 
 
 def _what_is_wrong(parts: list[bytes], fields: int) -> str:
-    """Why the fields of a line are no click, but for the time, in a few words; empty where they are."""
+    """Why the fields of a line are not a click, apart from the time, in a few words; "" if they may be one."""
     if parts == [b""]:
         return "a blank line"
     if any(b"\x00" in part for part in parts[:3]):

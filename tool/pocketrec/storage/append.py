@@ -13,14 +13,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 WINDOW = 1 << 23
-"""Bytes in flight; up to two windows of a file are in memory."""
+"""Bytes that are flushed at a time; up to two windows of a file are in memory."""
 
 BYTES_PER_CALL = 1 << 17
 """What one system call copies; with more the kernel looks for large free blocks of memory, which takes longer."""
 
 
 class BulkFile:
-    """A new file that is only appended to, but for its first bytes, which `finish` may set at the end."""
+    """A new file that is only appended to, except for its first bytes, which `finish` may overwrite at the end."""
 
     def __init__(self, path: Path) -> None:
         self.size = 0
@@ -30,11 +30,7 @@ class BulkFile:
         self._unflushed = 0
 
     def append(self, data: bytes | memoryview) -> None:
-        """Write bytes at the end.
-
-        Raises:
-            OSError: the disk is full or fails, now or where an earlier window was flushed.
-        """
+        """Write bytes at the end; an OSError may also come from the flush of an earlier window."""
         rest = memoryview(data)
         self.size += len(rest)
         while len(rest):
@@ -51,7 +47,7 @@ class BulkFile:
         self._unflushed = 0
 
     def finish(self, head: bytes = b"") -> None:
-        """Put `head` over the first bytes, and see everything safely on the disk."""
+        """Put `head` over the first bytes, flush everything to the disk, and close."""
         self._flush_window()
         if head:
             os.pwrite(self._file.fileno(), head, 0)

@@ -18,9 +18,10 @@ import xxhash
 STAGED_SUFFIX = ".incomplete"
 """What every staged file or folder ends in until it is committed."""
 SECONDS_TO_HEAR = 0.02
-"""Measured: one ingest in some thousands that stopped at a bad line had a file made after its folder was removed."""
+"""Seconds between two tries to remove a folder. Measured: of some thousands of ingests that stopped at a bad line, in one a
+file was made after its folder had been removed."""
 MOST_REMOVALS = 10
-"""A folder that is still there then is one that this user may not remove."""
+"""Tries; a folder that is still there then is one that this user may not remove."""
 
 
 def staged_name(path: Path) -> Path:
@@ -28,30 +29,19 @@ def staged_name(path: Path) -> Path:
     return path.with_name(path.name + STAGED_SUFFIX)
 
 
-def flush_folder(folder: Path) -> None:
-    """Make the names in `folder` durable: a rename is only safe once its folder has reached the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def flush(path: Path) -> None:
+    """Make the bytes of a file, or the names in a folder, durable: a rename is only safe once its folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def flush_tree(folder: Path) -> None:
-    """Make all files and names below `folder` durable, whoever wrote them."""
-    for path in folder.rglob("*"):
-        if path.is_dir():
-            flush_folder(path)
-        else:
-            with path.open("rb") as written:
-                os.fsync(written.fileno())
-    flush_folder(folder)
-
-
 def commit(staged: Path, path: Path) -> None:
     """Give a complete staged file its final name. The file's own bytes must have been flushed before."""
     staged.replace(path)
-    flush_folder(path.parent)
+    flush(path.parent)
 
 
 @contextlib.contextmanager
@@ -75,8 +65,7 @@ def staged_file(path: Path) -> Iterator[Path]:
     with parents_of(path):
         try:
             yield staged
-            with staged.open("rb") as written:
-                os.fsync(written.fileno())
+            flush(staged)
             commit(staged, path)
         finally:
             staged.unlink(missing_ok=True)
@@ -95,7 +84,8 @@ def staged_folder(path: Path) -> Iterator[Path]:
         try:
             staged.mkdir()  # a signal may stop us as soon as it is there
             yield staged
-            flush_tree(staged)
+            for written in (*staged.rglob("*"), staged):
+                flush(written)
             shutil.rmtree(path, ignore_errors=True)
             commit(staged, path)
         finally:
@@ -129,9 +119,9 @@ def remove_leftovers(folder: Path) -> list[Path]:
 
 
 def content_hash(path: Path, advance: Callable[[int], None] | None = None, *, block_bytes: int = 1 << 20) -> str:
-    """XXH3-128 of a file's bytes as 32 hex digits, read block by block; `advance` is told the bytes of each.
+    """XXH3-128 of a file's bytes as 32 hex digits, read block by block; `advance` is told the bytes of each block.
 
-    It tells one version of a file from another; it is no protection against someone who wants a collision.
+    It tells one version of a file from another; it does not protect against someone who makes a collision on purpose.
     """
     digest = xxhash.xxh3_128()
     buffer = memoryview(bytearray(block_bytes))

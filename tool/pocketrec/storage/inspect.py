@@ -1,15 +1,14 @@
-"""What is in a dataset folder, and what the next run would do again; what is in a model. It reads manifests, not data."""
+"""What is in a dataset folder, and what the next run would do again. It reads manifests and sizes of files, not data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pocketrec.errors import DatasetError
 from pocketrec.storage.files import STAGED_SUFFIX, content_hash
-from pocketrec.storage.layout import SIDES, Dataset
+from pocketrec.storage.layout import Dataset, homes_in
 from pocketrec.storage.manifest import Record, read_records, same_log
 
 State = Literal["current", "out of date", "damaged"]
@@ -51,57 +50,43 @@ def inspect(dataset: Path | str = "dataset") -> InspectReport:
     Raises:
         DatasetError: the folder does not exist, or a manifest is damaged.
     """
-    where = Dataset(Path(dataset))
-    if not where.root.is_dir():
-        raise DatasetError(
-            f"{where.root} is not a folder.",
-            expected="a dataset folder",
-            do=f"pocketrec prep CLICKS --dataset {where.root}",
-        )
-    folders = dict.fromkeys(("ingest", "roles", "sequences"), where.clicks.parent) | {"split": where.rsc15}
-    records = {key: (folder, read_records(folder)[key]) for key, folder in folders.items() if key in read_records(folder)}
-    for folder in (where.final, where.model):
-        records |= {key: (folder, record) for key, record in read_records(folder).items()}
-    contents = {"clicks": _content(records, "ingest"), "roles": _content(records, "roles"), "items": _hash(where.items)}
-    contents |= {"ratings": _content(records, "ingest")}  # where this is a side of a dataset
-    contents |= {"split": _content(records, "ncf_prep") or _content(records, "dnn_prep")}
-    contents |= {"network": _hash(where.model / "neumf.safetensors") or _hash(where.model / "dnn.safetensors")}
-    stages: list[StageState] = []
+    homes = homes_in(dataset)
+    leftovers = tuple(sorted(homes[0].root.rglob(f"*{STAGED_SUFFIX}")))
+    return InspectReport(homes[0].root, tuple(stage for home in homes for stage in _stages(home)), leftovers)
+
+
+def _stages(home: Dataset) -> Iterator[StageState]:
+    records = {key: (folder, record) for folder in home.homes for key, record in read_records(folder).items()}
+    contents = {key: record.content for key, (_, record) in records.items()}
+    now = {
+        "clicks": contents.get("ingest", ""),
+        "ratings": contents.get("ingest", ""),  # where this is a side of a dataset
+        "roles": contents.get("roles", ""),
+        "items": _hash(home.items),
+        "split": contents.get("ncf_prep") or contents.get("dnn_prep", ""),
+        "network": _hash(home.model / "neumf.safetensors") or _hash(home.model / "dnn.safetensors"),
+    }
     for key, (folder, record) in records.items():
-        state, why = _state(folder, record, contents)
-        if state != "current" and record.stage in ("ingest", "roles"):
-            contents[{"ingest": "clicks", "roles": "roles"}[record.stage]] = ""
-        size = sum(file.bytes for file in record.files.values())
-        stages.append(StageState(key, state, why, size, record.settings, record.counts))
-    for home in (where.root / name for name in SIDES):
-        stages += inspect(home).stages if home.is_dir() else ()
-    leftovers = tuple(sorted(where.root.rglob(f"*{STAGED_SUFFIX}")))
-    return InspectReport(where.root, tuple(stages), leftovers)
-
-
-def _content(records: Mapping[str, tuple[Path, Record]], key: str) -> str:
-    return records[key][1].content if key in records else ""
+        state, why = _state(folder, record, now)
+        if state != "current" and record.stage in ("ingest", "roles"):  # then what is made of it is out of date, too
+            now["clicks" if record.stage == "ingest" else "roles"] = ""
+        yield StageState(key, state, why, record.bytes, record.settings, record.counts)
 
 
 def _hash(path: Path) -> str:
     return content_hash(path) if path.exists() else ""
 
 
-def _state(folder: Path, record: Record, contents: Mapping[str, str]) -> tuple[State, str]:
+def _state(folder: Path, record: Record, now: Mapping[str, str]) -> tuple[State, str]:
+    """The state of a stage run and the reason; `now` has the content of each possible input, "" for one that is gone."""
     if missing := record.missing(folder):
         return "damaged", f"{missing[0]} is missing or has another size"
-    if record.stage == "ingest":
-        return _log_state(record)
+    if record.stage == "ingest":  # a log that is gone was read once and is not needed any more
+        log = Path(record.counts["log"])
+        stays = not log.exists() or same_log(log, record)
+        return ("current", "") if stays else ("out of date", f"{log} has changed since")
     for name, content in record.inputs.items():
-        if contents.get(name, content) != content:  # what came along with the ratings is not looked for again
+        if now.get(name, content) != content:  # what came along with the ratings is not looked for again
             made_by = {"clicks": "the ingested log", "roles": "the split", "items": "the item index"}.get(name, name)
             return "out of date", f"{made_by} has changed since"
     return "current", ""
-
-
-def _log_state(record: Record) -> tuple[State, str]:
-    """Whether the log is still the one ingested. One that is gone was read once and is not needed any more."""
-    log = Path(record.counts["log"])
-    if not log.exists() or same_log(log, record):
-        return "current", ""
-    return "out of date", f"{log} has changed since"

@@ -22,11 +22,11 @@ def write_items(path: Path, ids: Int64 | pl.Series, support: Int64) -> None:
 
 
 def read_items(path: Path, columns: Sequence[str] = ("item_id", "item_idx", "support"), do: str = "") -> pl.DataFrame:
-    """Columns of an item index as `write_items` wrote it, or of the vocabulary of the split, which has no item_idx.
+    """Columns of an item index, one row an item: item_id (int64 or String), item_idx (int32), support (int64).
 
     Args:
-        path: the Parquet file, one row an item.
-        columns: their names; support is int64, item_idx is int32, and item_id int64 or String, as the ids came in.
+        path: what `write_items` wrote, or the vocabulary of the split, which has no item_idx.
+        columns: their names.
         do: the command that makes the file, for one that no manifest describes; `pocketrec batches` if empty.
 
     Raises:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from pocketrec.errors import DatasetError
+
 SPLITS = ("train_tr", "train_valid", "test")
 """The sets that become batches."""
 DEFAULT_LANES = 512
-"""Lanes of a mini-batch, B, where none are asked for: as many as the original has."""
+"""Lanes of a mini-batch, B, if no other number is given: as many as the original has."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Dataset:
 
     @property
     def rejects(self) -> Path:
-        """Lines of the log that are no clicks, where `--bad-rows set-aside` found some: line, reason, text."""
+        """Lines of the log that are not clicks, where `--bad-rows set-aside` found some: line, reason, text."""
         return self.root / "rejects.csv"
 
     @property
@@ -35,7 +37,7 @@ class Dataset:
 
     @property
     def roles(self) -> Path:
-        """Which row of `clicks` went into which set: part=NNNN.npy, uint8, row for row; and the vocabulary of train_tr."""
+        """The sets of each row of `clicks`: part=NNNN.npy, uint8, row for row; and items.parquet, the items of train_tr."""
         return self.root / "parquet" / "roles"
 
     def roles_of(self, part: Path) -> Path:
@@ -64,7 +66,7 @@ class Dataset:
 
     @property
     def homes(self) -> tuple[Path, ...]:
-        """The folders that pocketrec alone writes to; what else is in a dataset folder is not its own."""
+        """The folders that only pocketrec writes to, each with a manifest, in the order of the stages that fill them."""
         return self.clicks.parent, self.rsc15, self.final, self.model
 
     @property
@@ -91,7 +93,21 @@ class Dataset:
 
 
 SIDES = ("ncf", "dnn")
-"""Folders of a dataset folder that are dataset folders of their own: it may hold clicks and ratings."""
+"""Folders in a dataset folder that are dataset folders themselves: those of ratings, beside the clicks."""
+
+
+def homes_in(dataset: Path | str) -> list[Dataset]:
+    """A dataset folder, and after it those of its sides that exist.
+
+    Raises:
+        DatasetError: the folder does not exist.
+    """
+    root = Path(dataset)
+    if not root.is_dir():
+        do = f"pocketrec prep CLICKS --dataset {root}"
+        raise DatasetError(f"{root} is not a folder.", expected="a dataset folder", do=do)
+    sides = (root / name for name in SIDES)
+    return [Dataset(root), *(Dataset(side) for side in sides if side.is_dir())]
 
 
 @dataclass(frozen=True)
@@ -103,7 +119,7 @@ class Side:
 
     @property
     def home(self) -> Path:
-        """Everything of it is in here; it is held and ingested into as a dataset folder."""
+        """The folder of everything that belongs to it, a dataset folder itself."""
         return self.root / self.name
 
     @property

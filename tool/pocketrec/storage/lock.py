@@ -25,7 +25,7 @@ from pocketrec.storage.space import room
 LOCK, HOLDER = ".pocketrec.lock", ".pocketrec.holder"
 
 PATIENCE = 0.3
-"""Seconds to wait for a lock; one that is just being given back is no reason to refuse."""
+"""Seconds to wait for a lock: one that is being given back at this moment is not a reason to refuse."""
 
 _held: dict[Path, tuple[int, int]] = {}
 """Folder -> process and thread that hold it. A fork inherits the table, not the right to write."""
@@ -36,16 +36,8 @@ def hold(folder: Path | str, command: str) -> Iterator[None]:
     """Hold a dataset folder while the `with` block writes into it; made if need be, removed if it fails and is empty.
 
     A thread that holds the folder may take it again: `prep` holds it for all its stages, and each holds it for itself.
-    The outermost holder removes what a killed run left staged; nobody else can be at work on it then.
-
-    Args:
-        folder: the dataset folder.
-        command: what is going on, for the message that others get.
-
-    Raises:
-        BusyError: another process, or another thread of this one, holds it.
-        SpaceError: the disk has no room for the lock.
-        FolderError: the folder cannot be made or written.
+    The outermost holder removes what a killed run left staged; nobody else can be at work on it then. `command` says what
+    is going on, for the message that others get. For what can be raised see "The errors of a stage" in `stage`.
     """
     home, me = Path(folder).resolve(), (os.getpid(), threading.get_ident())
     if _held.get(home) == me:
@@ -58,7 +50,9 @@ def hold(folder: Path | str, command: str) -> Iterator[None]:
             stack.enter_context(_locked(home, shown))
             stack.callback(_held.pop, home, None)
             _held[home] = me
-            (home / HOLDER).write_text(json.dumps(_about_me(command)), encoding="utf-8")
+            since = datetime.now().astimezone().isoformat(" ", "seconds")
+            holder = {"pid": os.getpid(), "command": command, "since": since, "host": socket.gethostname()}
+            (home / HOLDER).write_text(json.dumps(holder), encoding="utf-8")
             _tidy(home)
         try:
             yield
@@ -93,13 +87,8 @@ def _locked(home: Path, shown: Path) -> Iterator[None]:
         lock.release()
 
 
-def _about_me(command: str) -> dict[str, str | int]:
-    since = datetime.now().astimezone().isoformat(" ", "seconds")
-    return {"pid": os.getpid(), "command": command, "since": since, "host": socket.gethostname()}
-
-
 def _holder(home: Path) -> str:
-    """Who holds it, as it says itself; a holder that has just begun, or is from another pocketrec, says nothing."""
+    """Who holds the folder, by its file; one that has just begun, or is of another version, may not have written it."""
     try:
         who = json.loads((home / HOLDER).read_text(encoding="utf-8"))
         where = "" if who["host"] == socket.gethostname() else f" on {who['host']}"

@@ -41,12 +41,7 @@ class OutputFile:
         return cls(path.stat().st_size, content_hash(path), shape, dtype)
 
     def fault(self, path: Path, advance: Callable[[int], None] | None = None) -> str:
-        """What is wrong with the file at `path`, if it should be this one; "" if nothing is. Reads it if the size fits.
-
-        Args:
-            path: where the file should be.
-            advance: told the bytes read, as `content_hash` does.
-        """
+        """What is wrong with the file at `path`, which should be this one; "" if nothing is. Reads it if the size fits."""
         try:
             if not path.is_file():
                 return "is missing"
@@ -63,7 +58,7 @@ class Record:
 
     Attributes:
         stage: the stage's name, e.g. "split".
-        settings: every option that changes the bytes written.
+        settings: every choice that changes the bytes written.
         inputs: name of each input -> its content (a file's hash, or the `content` of another record).
         files: path relative to the manifest's folder -> what was written there.
         counts: whatever the stage counted: rows, sessions, steps.
@@ -83,23 +78,25 @@ class Record:
         """XXH3-128 over the hashes of the files written: equal for equal output, whatever made it."""
         return json_digest({name: file.xxh3 for name, file in self.files.items()})
 
+    @property
+    def bytes(self) -> int:
+        """Size of the files written."""
+        return sum(file.bytes for file in self.files.values())
+
     def is_current(self, folder: Path, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
         """Whether a run with these settings and inputs would write what is already there."""
         return dict(self.settings) == dict(settings) and dict(self.inputs) == dict(inputs) and not self.missing(folder)
 
     def missing(self, folder: Path) -> list[Path]:
         """The files of this record that are gone or have another size (a cheap check; it reads no contents)."""
-        return [
-            folder / name
-            for name, file in self.files.items()
-            if not (folder / name).is_file() or (folder / name).stat().st_size != file.bytes
-        ]
+        paths = ((folder / name, file.bytes) for name, file in self.files.items())
+        return [path for path, size in paths if not path.is_file() or path.stat().st_size != size]
 
 
 def same_log(log: Path, ingested: Record) -> bool:
-    """Whether a log is the one that an ingest record was made from; it is read only if its time of change is another.
+    """Whether a log is the one that an ingest record was made from: never for standard input, which cannot be read twice.
 
-    Standard input never is: it cannot be read twice.
+    The log is read only if its time of change is another.
     """
     if not log.is_file():
         return False
@@ -110,7 +107,7 @@ def same_log(log: Path, ingested: Record) -> bool:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Of what a stage's bytes depend on, pocketrec itself included; "" for what is not installed."""
+    """The versions of some packages and of pocketrec, which a stage's bytes depend on; "" for one not installed."""
     return {"pocketrec": __version__, **{name: _version(name) for name in packages}}
 
 
@@ -122,7 +119,7 @@ def _version(package: str) -> str:
 
 
 def json_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as a record has them once it was written and read."""
+    """Values as a record has them once it was written and read: JSON has no tuples."""
     found: dict[str, Any] = json.loads(json.dumps(values))
     return found
 
@@ -133,10 +130,10 @@ def json_digest(value: Any) -> str:
 
 
 def read_records(folder: Path) -> dict[str, Record]:
-    """All records of a folder by key; empty when nothing was finished there.
+    """All records of a folder by key, in the order of the keys; empty when nothing was finished there.
 
     Raises:
-        DatasetError: the manifest is not one that pocketrec wrote, or is of another format.
+        DatasetError: the manifest is damaged, or of another format.
         FolderError: it is a folder, or cannot be read.
     """
     path = folder / MANIFEST
@@ -173,12 +170,16 @@ def _other_format(path: Path, found: object) -> DatasetError:
     )
 
 
-def intact_record(folder: Path, key: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> Record | None:
-    """A record that is current and whose files' contents are what was written: for few files, as it reads them."""
+def current_record(folder: Path, key: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> Record | None:
+    """The record of that key, if a run with these settings and inputs would write what is already there."""
     found = read_records(folder).get(key)
-    if found is None or not found.is_current(folder, settings, inputs):
-        return None
-    return None if any(file.fault(folder / name) for name, file in found.files.items()) else found
+    return found if found and found.is_current(folder, settings, inputs) else None
+
+
+def intact_record(folder: Path, key: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> Record | None:
+    """The same, if besides the contents of all files are what was written: for few files, since it reads them."""
+    found = current_record(folder, key, settings, inputs)
+    return None if found and any(file.fault(folder / name) for name, file in found.files.items()) else found
 
 
 def _record(entry: dict[str, Any]) -> Record:

@@ -1,14 +1,14 @@
-"""Arrays on disk, opened with every doubt: of a file that is no whole .npy of the kind asked for nothing is taken."""
+"""Arrays on disk, opened with care: a file that is not a whole .npy of the dtype and shape asked for is refused."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pocketrec.errors import DatasetError
+from pocketrec.schema import Array
 from pocketrec.storage.repair import rebuild_command_of, unreadable
 
 
@@ -18,7 +18,7 @@ def open_array(
     dtype: npt.DTypeLike = np.int32,
     shape: tuple[int | None, ...] = (None, None),
     do: str = "pocketrec batches",
-) -> Any:
+) -> Array:
     """A .npy file, mapped and read-only, not loaded.
 
     Args:

@@ -1,7 +1,7 @@
 """Files that are not what a stage wrote: how they are noticed, and which command makes them again.
 
-A record has the size and the hash of each file, and the command that made it. That command always makes them again: it has
-`--fresh` or `--clean` where a file of the right size would look up to date.
+A record has the size and the hash of each file, and the command that made it. That command always makes the files again: it
+has `--fresh` or `--clean` where a file of the right size would look up to date.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ def command_line(root: Path, *words: object) -> str:
 def rebuild_command(home: Path, record: Record) -> str:
     """The command that writes the files of a record again, with the settings they were made with.
 
-    Args:
-        home: the dataset folder, or the side of it (DIR/ncf, DIR/dnn), that the record's manifest is below.
-        record: of any stage.
+    `home` is the dataset folder, or the side of it (DIR/ncf, DIR/dnn), that the record's manifest is below.
     """
     side, _, stage = record.stage.rpartition("_")
     root = home.parent if (record.argv[:1] or (side,))[0] in SIDES else home
@@ -36,11 +34,7 @@ def rebuild_command(home: Path, record: Record) -> str:
 
 
 def rebuild_command_of(path: Path) -> str:
-    """The command that writes a file or a folder of them again, by the records above it; "" where none has it.
-
-    Raises:
-        DatasetError: a manifest on the way is damaged.
-    """
+    """The command that writes a file or a folder again, by the records above it; "" where no record names it."""
     for folder in path.parents[:3]:
         for record in read_records(folder).values():
             if any((folder / name).is_relative_to(path) for name in record.files):
@@ -49,20 +43,29 @@ def rebuild_command_of(path: Path) -> str:
 
 
 def unreadable(path: Path, why: object, *, expected: str, do: str = "") -> DatasetError:
-    """The error for a file that is there and cannot be read; `do` is said where no record knows better."""
+    """The error for a file that is there and cannot be read; `do` is the advice where no record names the file."""
     return DatasetError(f"{path} cannot be read ({why}).", expected=expected, do=rebuild_command_of(path) or do)
 
 
-def check_files(folder: Path, record: Record, names: Iterable[str] | None = None) -> None:
-    """Read files of a record and compare them with what was written: what is wrong in one spoils all that is made of it.
-
-    Args:
-        folder: that of the record's manifest.
-        record: describes the files.
-        names: which of its files; all if None.
+def whole_record(folder: Path, key: str, nothing: DatasetError) -> Record:
+    """The record of a finished stage in the manifest of `folder`. Looks at the sizes of its files, not into them.
 
     Raises:
-        DatasetError: one is missing, cut or changed. Names the file and the command that makes it again.
+        DatasetError: a file is missing or has another size; `nothing` if there is no such record.
+    """
+    record = read_records(folder).get(key)
+    if record is None:
+        raise nothing
+    if gone := record.missing(folder):
+        raise DatasetError(f"{gone[0]} is missing or cut.", do=rebuild_command(folder.parent, record))
+    return record
+
+
+def check_files(folder: Path, record: Record, names: Iterable[str] | None = None) -> None:
+    """Read files of a record (all, or those of some names) before something is made of them.
+
+    Raises:
+        DatasetError: one is missing, cut or changed; it names the file and the command that makes it again.
     """
     for name in record.files if names is None else names:
         if fault := record.files[name].fault(folder / name):
@@ -71,15 +74,7 @@ def check_files(folder: Path, record: Record, names: Iterable[str] | None = None
 
 
 def prepared(place: Side, folder: Path) -> Record:
-    """What prep of a side says it wrote into a folder of DIR/.../final.
-
-    Raises:
-        DatasetError: nothing is there, or a file is missing or cut.
-    """
-    record = read_records(place.final).get(f"{place.name}_prep")
-    if record is None:
-        do = command_line(place.root, place.name, "prep", "RATINGS")
-        raise DatasetError(f"{folder} has no split ratings.", expected="what prep writes there", do=do)
-    if gone := record.missing(place.final):
-        raise DatasetError(f"{gone[0]} is missing or cut.", do=rebuild_command(place.home, record))
-    return record
+    """The record of `ncf prep` or `dnn prep`, which wrote into `folder`, below DIR/.../final. Errors as `whole_record`."""
+    do = command_line(place.root, place.name, "prep", "RATINGS")
+    nothing = DatasetError(f"{folder} has no split ratings.", expected="what prep writes there", do=do)
+    return whole_record(place.final, f"{place.name}_prep", nothing)

@@ -1,8 +1,8 @@
-"""Room on the disk: asked for before a stage starts, and explained where it runs out midway.
+"""Space on the disk: checked before a stage starts, and explained where it runs out midway.
 
 The estimates are bounds a little above what a log of 33.0 million rows and 1.49 GB came to: Parquet 0.49 GB, the scratch of
 split 5 bytes a row and its roles 1, the four txt files 2.08 GB, batches as txt and npy with 512 lanes 0.56 GB. They are
-estimates: `--force` goes on without the room, and a disk that is full all the same costs nothing but the stage at work.
+estimates: `--force` begins in spite of them, and a disk that becomes full costs only the work of the stage at hand.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from pathlib import Path
 from pocketrec.errors import FolderError, PocketrecError, SpaceError
 
 OVERHEAD = 1 << 17
-"""Manifests, headers, footers of Parquet and half-filled blocks of the file system, which small logs are made of."""
-
+"""Bytes for manifests, headers, Parquet footers and half-filled disk blocks: most of what a small log needs."""
 
 _NUMBER = re.compile(r"\(os error (\d+)\)")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -42,11 +41,11 @@ _CURES = {
     errno.EIO: ("a disk that can be read and written", "see what the system says of the disk (dmesg), copy what is on it"),
     errno.ESTALE: ("a network disk that stays", "mount it again; then the same command goes on"),
 }
-"""What else, what was expected and what to do. Any other error of the system is reported with its traceback."""
+"""Other errors of the system: what was expected, and what to do. Any that is not here is reported with its traceback."""
 
 
 def size(count: float) -> str:
-    """Bytes for people: 12.3 MB."""
+    """A number of bytes as text for people: 12.3 MB."""
     if count < 1000:
         return f"{count:.0f} B"
     power = min(4, int(math.log10(count) / 3))
@@ -54,11 +53,7 @@ def size(count: float) -> str:
 
 
 def free_bytes(folder: Path) -> int:
-    """What is free for this user where a folder is or would be made.
-
-    Raises:
-        OSError: the file system does not say.
-    """
+    """Bytes that are free for this user where a folder is or would be made."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(there).free
 
@@ -77,7 +72,7 @@ def is_full(error: BaseException) -> bool:
 
 
 def _of_system(error: Exception) -> OSError:
-    """What the system said; Polars passes its number on as text. One without a number where the system said nothing."""
+    """The system's error behind another: Polars passes its number on as text. Without a number if there is none."""
     if isinstance(error, OSError) and error.errno is not None:
         return error
     number = _NUMBER.search(str(error))
@@ -85,11 +80,9 @@ def _of_system(error: Exception) -> OSError:
 
 
 def unusable(error: OSError, path: Path) -> FolderError | None:
-    """The message for a file or folder that cannot be used; None where the error is of another kind.
+    """The message for a file or folder that cannot be used; None if the error is of another kind.
 
-    Args:
-        error: what the system said.
-        path: what was to be used, in case the error does not name it.
+    `path` is what was to be used, in case the error does not name it.
     """
     where = Path(error.filename2 or error.filename or path)
     if error.errno in _CURES:
@@ -117,14 +110,14 @@ def _file_among(path: Path) -> Path | None:
 
 @contextlib.contextmanager
 def room(folder: Path, stage: str, needed: int = 0, *, force: bool = False) -> Iterator[None]:
-    """See that there is room in a folder for what a stage writes in the `with` block, and explain it if it runs out.
+    """Check that a folder has space for what a stage writes in the `with` block, and explain it if the space runs out.
 
     The block must remove what it began by itself, which `files.staged_folder` and `Writer` do.
 
     Args:
         folder: where the stage writes; it need not exist.
         stage: its name, for the message.
-        needed: bytes it will write, about; 0 where nobody knows.
+        needed: about how many bytes it will write; 0 where nobody knows.
         force: begin even where there is less.
 
     Raises:

@@ -9,6 +9,12 @@
 
 Between the first and the last file that gets its final name the folder has no record of the stage, so a record that is
 there is true, whenever the process is stopped.
+
+**The errors of a stage**, which every command that runs one can raise:
+BusyError: another process, or another thread, is at work in the dataset folder (`lock.hold`).
+SpaceError: the disk is too small, or became full; what was there before is as it was.
+FolderError: the dataset folder, or a file in it, cannot be written.
+DatasetError: the stage before has not run, or a file of it is missing, damaged or of another run.
 """
 
 from __future__ import annotations
@@ -21,20 +27,25 @@ from typing import Any
 
 from pocketrec.storage.files import staged_folder
 from pocketrec.storage.layout import SIDES
-from pocketrec.storage.manifest import OutputFile, Record, drop_record, json_values, read_records, write_record
+from pocketrec.storage.manifest import (
+    OutputFile,
+    Record,
+    current_record,
+    drop_record,
+    intact_record,
+    json_values,
+    write_record,
+)
 from pocketrec.storage.space import room
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One run of a stage.
+    """One run of a stage. Settings, inputs and argv are those of its `Record`.
 
     Attributes:
         folder: where its manifest is; the names of its files are relative to it.
         name: of the stage, as its record has it: "batches", "ncf_prep".
-        settings: every choice that changes the bytes written.
-        inputs: name of each input -> its content.
-        argv: the words behind `pocketrec` that do the same again, but for `--dataset`; the first ones name the command.
         key: of its record, where there can be several of one stage in a folder: "batches_bs512".
     """
 
@@ -56,16 +67,9 @@ class Stage:
         return " ".join(self.argv[: 2 if self.argv[0] in SIDES else 1])
 
     def current(self, *, intact: bool = False) -> Record | None:
-        """The record, if a run would write what is already there.
-
-        Args:
-            intact: compare the contents of its files with their hashes, too: for few files, since it reads them.
-        """
-        found = read_records(self.folder).get(self.record_key)
-        if found is None or not found.is_current(self.folder, json_values(self.settings), self.inputs):
-            return None
-        broken = intact and any(file.fault(self.folder / name) for name, file in found.files.items())
-        return None if broken else found
+        """The record, if a run would write what is already there; with `intact` the files are read and compared, too."""
+        find = intact_record if intact else current_record
+        return find(self.folder, self.record_key, json_values(self.settings), self.inputs)
 
     def forget(self) -> None:
         """Drop the record, since its files are about to be replaced."""
@@ -76,14 +80,10 @@ class Stage:
         """Write the files in the `with` block; then the record is written.
 
         Args:
-            needed: bytes that will be written, about; 0 where nobody knows.
+            needed: about how many bytes will be written; 0 where nobody knows.
             force: begin even where less is free.
             into: a folder that the block fills under a staged name, `Draft.folder`; it takes the place of the earlier one
                 when the block is done. Without it the block gives its files their names itself, after `forget`.
-
-        Raises:
-            SpaceError: the disk is too small, or became full. What was there before is as it was.
-            FolderError: a folder or a file cannot be written.
         """
         draft = Draft()
         with room(into or self.folder, self.command, needed, force=force):

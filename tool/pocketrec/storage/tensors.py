@@ -25,15 +25,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import xxhash
 
 from pocketrec.errors import ModelError
+from pocketrec.schema import Array
 from pocketrec.storage.files import staged_file
 from pocketrec.version import __version__
 
 Kind = Literal["training", "learned", "network", "epoch"]
-Tensors = dict[str, npt.NDArray[Any]]
+Tensors = dict[str, Array]
 
 FORMAT = 4
 _EARLIER: dict[int, Kind] = {2: "training", 3: "learned"}
@@ -58,15 +58,8 @@ class TensorFile:
     tensors: Tensors
 
 
-def write_tensors(path: Path, kind: Kind, about: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write a file, or leave the earlier one as it was.
-
-    Args:
-        path: its final name.
-        kind: see the table above.
-        about: what is said of the tensors, as JSON has it.
-        tensors: by name, of any shape and numeric type.
-    """
+def write_tensors(path: Path, kind: Kind, about: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
+    """Write tensors of any shape and numeric type, and beside them a JSON object; or leave the earlier file as it was."""
     from safetensors.numpy import save
 
     whole = {name: np.array(tensor, order="C") for name, tensor in tensors.items()}
@@ -82,9 +75,9 @@ def read_tensors(path: Path, *kinds: Kind, what: str, do: str) -> TensorFile:
 
     Args:
         path: the file.
-        kinds: that it may be of.
+        kinds: any of which it may be.
         what: such a file in words, for messages: "a checkpoint of train".
-        do: what to do without it.
+        do: for messages, what to do without the file.
 
     Raises:
         ModelError: the file is missing, damaged, something else, or of a format that is not known.
@@ -116,7 +109,7 @@ def read_tensors(path: Path, *kinds: Kind, what: str, do: str) -> TensorFile:
     return TensorFile(path, kind, about, tensors)
 
 
-def _digest(tensors: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any] | None = None) -> str:
+def _digest(tensors: Mapping[str, Array], about: Mapping[str, Any] | None = None) -> str:
     """XXH3-128 of tensors in the order of their names; with `about` also of that, and of names, types and shapes."""
     found = xxhash.xxh3_128()
     if about is not None:

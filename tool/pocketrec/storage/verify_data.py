@@ -1,6 +1,6 @@
 """Whether a dataset is still what the stages wrote: every file of every record is read and compared with its hash.
 
-`inspect` looks at sizes and says what would be done again; this reads the bytes, and takes as long as reading them takes.
+`inspect` looks at sizes and says what would be done again; this reads all bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pocketrec.errors import DatasetError
 from pocketrec.progress import SILENT, Advance, Progress
-from pocketrec.storage.layout import SIDES, Dataset
+from pocketrec.storage.layout import Dataset, homes_in
 from pocketrec.storage.manifest import MANIFEST, Record, read_records
 from pocketrec.storage.repair import rebuild_command
 
@@ -56,44 +56,39 @@ def verify_data(dataset: Path | str = "dataset", *, progress: Progress = SILENT)
     """Read every file that a finished stage wrote; compare its size and XXH3-128 with the manifest.
 
     Files that no record names (those of a run that was killed, or put there by someone else) are not looked at. Checkpoints
-    have their hash in themselves, and whatever reads one looks at it.
+    have their hash in themselves; it is checked when one is read.
 
     Args:
         dataset: the dataset folder.
         progress: told about bytes read.
 
     Raises:
-        DatasetError: the folder does not exist. Damage is no error but what the report is about.
+        DatasetError: the folder does not exist. Damage is not an error but what the report is about.
     """
-    where = Dataset(Path(dataset))
-    if not where.root.is_dir():
-        do = f"pocketrec prep CLICKS --dataset {where.root}"
-        raise DatasetError(f"{where.root} is not a folder.", expected="a dataset folder", do=do)
-    sides = (where, *(Dataset(where.root / name) for name in SIDES))
-    found = [(side, *one) for side in sides for one in _found(side)]
-    total = sum(file.bytes for *_, one in found if isinstance(one, Record) for file in one.files.values())
+    homes = homes_in(dataset)
+    found = [(home, *one) for home in homes for one in _runs(home)]
+    total = sum(one.bytes for *_, one in found if isinstance(one, Record))
     with progress.task("verify", total) as advance:
         stages = tuple(
-            _stage(side, folder, key, one, advance) if isinstance(one, Record) else one for side, folder, key, one in found
+            _stage(home, folder, key, one, advance) if isinstance(one, Record) else one for home, folder, key, one in found
         )
-    return VerifyDataReport(where.root, stages, not any(stage.damaged for stage in stages))
+    return VerifyDataReport(homes[0].root, stages, not any(stage.damaged for stage in stages))
 
 
-def _found(where: Dataset) -> Iterator[tuple[Path, str, Record | StageFiles]]:
+def _runs(home: Dataset) -> Iterator[tuple[Path, str, Record | StageFiles]]:
     """Folder, key and record of each stage run; in place of the records of a damaged manifest what is known of it."""
-    for folder in (where.clicks.parent, where.rsc15, where.final, where.model):
+    for folder in home.homes:
         try:
             for key, record in read_records(folder).items():
                 yield folder, key, record
         except DatasetError as error:
             path = folder / MANIFEST
             damaged = DamagedFile(path, error.wrong.removeprefix(f"{path} ").removesuffix("."))
-            key = str(path.relative_to(where.root))
+            key = str(path.relative_to(home.root))
             yield folder, key, StageFiles(key, 1, 0, (damaged,), error.do)
 
 
-def _stage(where: Dataset, folder: Path, key: str, record: Record, advance: Advance) -> StageFiles:
+def _stage(home: Dataset, folder: Path, key: str, record: Record, advance: Advance) -> StageFiles:
     faults = ((folder / name, file.fault(folder / name, advance)) for name, file in sorted(record.files.items()))
     damaged = tuple(DamagedFile(path, fault) for path, fault in faults if fault)
-    size = sum(file.bytes for file in record.files.values())
-    return StageFiles(key, len(record.files), size, damaged, rebuild_command(where.root, record) if damaged else "")
+    return StageFiles(key, len(record.files), record.bytes, damaged, rebuild_command(home.root, record) if damaged else "")

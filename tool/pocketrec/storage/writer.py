@@ -1,33 +1,27 @@
 """Writers: one life cycle (open, write, commit or abort), and formats that only encode.
 
 A writer appends encoded blocks to a staged file. `commit` finishes it, flushes it and gives it its final name; leaving
-the `with` block without a commit, for whatever reason, removes it. Nothing is ever published by accident.
+the `with` block without a commit, for whatever reason, removes it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy.typing as npt
 import xxhash
 
+from pocketrec.schema import Array
 from pocketrec.storage.append import BulkFile
 from pocketrec.storage.files import commit, content_hash, staged_name
-from pocketrec.storage.formats import Format
+from pocketrec.storage.formats import Npy, Txt
 from pocketrec.storage.manifest import OutputFile
 
 
 class Writer:
     """One file in the making. Use it in a `with` block and call `commit` at its end."""
 
-    def __init__(self, path: Path, form: Format | None = None) -> None:
-        """Open the staged file.
-
-        Args:
-            path: the final name.
-            form: how blocks are encoded; None if only `write_bytes` is used.
-        """
+    def __init__(self, path: Path, form: Npy | Txt | None = None) -> None:
+        """Open the staged file of `path`, the final name; without a form there is only `write_bytes`."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.form, self.rows = path, form, 0
         self._staged = staged_name(path)
@@ -41,7 +35,7 @@ class Writer:
             self.abort()
             raise
 
-    def write(self, block: npt.NDArray[Any]) -> None:
+    def write(self, block: Array) -> None:
         """Append rows."""
         assert self.form is not None
         self.write_bytes(self.form.encode(block), len(block))
@@ -55,11 +49,8 @@ class Writer:
     def finish(self) -> None:
         """Flush the whole file to the disk, still under its staged name.
 
-        Of several files that belong together each is finished before the first is committed: a disk that is full shows
-        it here at the latest, and then none of the earlier files has been replaced.
-
-        Raises:
-            OSError: the disk is full or fails.
+        Of several files that belong together each is finished before the first is committed: a full disk raises an
+        OSError here at the latest, and then none of the earlier files has been replaced.
         """
         if not self._finished:
             self._file.finish(self.form.header(self.rows) if self.form else b"")
