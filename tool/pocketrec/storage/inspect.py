@@ -64,7 +64,7 @@ def _stages(home: Dataset) -> Iterator[StageState]:
         "roles": contents.get("roles", ""),
         "items": _hash(home.items),
         "split": contents.get("ncf_prep") or contents.get("dnn_prep", ""),
-        "network": _hash(home.model / "neumf.npz") or _hash(home.model / "dnn.npz"),
+        "network": _hash(home.model / "neumf.safetensors") or _hash(home.model / "dnn.safetensors"),
     }
     for key, (folder, record) in records.items():
         state, why = _state(folder, record, now)
