@@ -25,7 +25,7 @@ ROWS_PER_READ = 1 << 17
 
 
 def is_parquet(log: Path) -> bool:
-    """Whether a file is Parquet, by its first bytes."""
+    """By its first bytes."""
     with log.open("rb") as file:
         return file.read(4) == b"PAR1"
 

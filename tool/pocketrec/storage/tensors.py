@@ -8,7 +8,8 @@
 | epoch | a training by whole epochs: the trainer's state, the weights that are kept | `ncf train`, `dnn train` |
 
 safetensors can be mapped, holds no code, and its reader checks every offset. The header's metadata entry `pocketrec` is a
-JSON object: `format`, `kind`, `xxh3` (over the tensors, so that a flipped bit is noticed), and what the kind needs besides.
+JSON
+object: `format`, `kind`, `xxh3` (over the tensors, so that a flipped bit is noticed), and what the kind needs besides.
 
 Format 4 is the first that all kinds share. Of the earlier ones 2 (checkpoints of `train`) and 3 (what `save_to` wrote) are
 read as well; the .npz files of pocketrec 0.1 are not.
@@ -24,15 +25,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import xxhash
 
 from pocketrec.errors import ModelError
-from pocketrec.schema import Array
 from pocketrec.storage.files import staged_file
 from pocketrec.version import __version__
 
 Kind = Literal["training", "learned", "network", "epoch"]
-Tensors = dict[str, Array]
+Tensors = dict[str, npt.NDArray[Any]]
 
 FORMAT = 4
 _EARLIER: dict[int, Kind] = {2: "training", 3: "learned"}
@@ -57,7 +58,7 @@ class TensorFile:
     tensors: Tensors
 
 
-def write_tensors(path: Path, kind: Kind, about: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
+def write_tensors(path: Path, kind: Kind, about: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write tensors of any shape and numeric type, and beside them a JSON object; or leave the earlier file as it was."""
     from safetensors.numpy import save
 
@@ -106,7 +107,7 @@ def read_tensors(path: Path, *kinds: Kind, what: str, do: str) -> TensorFile:
     return TensorFile(path, kind, about, tensors)
 
 
-def _digest(tensors: Mapping[str, Array]) -> str:
+def _digest(tensors: Mapping[str, npt.NDArray[Any]]) -> str:
     """XXH3-128 of tensors in the order of their names."""
     found = xxhash.xxh3_128()
     for name in sorted(tensors):
