@@ -192,8 +192,8 @@ def test_time_roles_begin_at_their_moment() -> None:
 @pytest.mark.parametrize(
     ("text", "arguments", "message"),
     [
-        ("a b c\n1 2 3\n", {}, "no form of ratings that is known"),
-        ("userId,movieId,timestamp\n1,2,3\n", {}, "no form of ratings that is known(.|\n)*rating=NAME"),
+        ("a b c\n1 2 3\n", {}, "not a known form of ratings"),
+        ("userId,movieId,timestamp\n1,2,3\n", {}, "not a known form of ratings(.|\n)*rating=NAME"),
         ("userId,movieId,rating,timestamp\n1,2,good,3\n", {}, "line 2: the rating is not a number"),
         ("userId,movieId,rating,timestamp\n1,2,,3\n", {}, "line 2: the rating is not a number"),
         ("userId,movieId,rating,timestamp\n1,2,nan,3\n", {}, "line 2: the rating is not a number"),

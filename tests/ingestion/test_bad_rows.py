@@ -20,7 +20,7 @@ from pocketrec.errors import LogError, SettingsError
 from pocketrec.ingestion.ingest import ingest
 from pocketrec.sessions.split import split
 from pocketrec.sources import lines as reading
-from pocketrec.sources.lines import count_lines, original, read_lines, skip_runs
+from pocketrec.sources.lines import count_lines, original, read_lines
 from pocketrec.sources.options import BadRows, ReadSettings
 from pocketrec.sources.yoochoose import Lines, is_header
 from pocketrec.storage.inspect import inspect
@@ -50,7 +50,7 @@ def test_one_judge(line: bytes, fields: int, zone: str) -> None:
     frame = form.parse(line + b"\n")
     assert (frame.row(0) if frame is not None else None) == click
     assert (form.judge([line]) == [""]) == (click is not None)
-    if not list(skip_runs(line + b"\n", form.plain)):
+    if not list(reading.skip_runs(line + b"\n", form.plain)):
         assert click is not None, "passed for plain"
 
 

@@ -145,9 +145,9 @@ def test_duplicates_stop_or_the_first_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "arguments", "message"),
     [
-        ("a b c\n1 2 3\n", {}, "no form of ratings that is known"),
-        ("", {}, "no form of ratings|is empty"),
-        ("1::2::3::4::5\n", {}, "no form of ratings"),
+        ("a b c\n1 2 3\n", {}, "not a known form of ratings"),
+        ("", {}, "not a known form of ratings|is empty"),
+        ("1::2::3::4::5\n", {}, "not a known form of ratings"),
         ("1::2::3::4\n1::x\n", {}, "line 2: 2 fields instead of 4"),
         ("1::2::3::4\n1::3\t::3::9\n", {}, "line 2: a tab"),
         ("1\t2\t3\t4\n1\t3\t3\tnever\n", {}, "line 2: the time"),
