@@ -83,7 +83,10 @@ def read_catalogue(path: Path) -> Catalogue:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            ids, support = (_content(archive, name).split("\n")[:-1] for name in (ITEMS, SUPPORT))
+            members = [archive.getinfo(name) for name in (ITEMS, SUPPORT)]
+            if any(one.compress_type != zipfile.ZIP_STORED for one in members):
+                raise ValueError("they are compressed")  # a small file must not unpack to a huge one
+            ids, support = (archive.read(one).decode("utf-8").split("\n")[:-1] for one in members)
         if len(ids) != len(support):
             raise ValueError(f"{len(ids)} ids and {len(support)} supports")
         return Catalogue(tuple(ids), np.array(support, np.int64))
@@ -93,13 +96,6 @@ def read_catalogue(path: Path) -> Catalogue:
             expected=f"{ITEMS} and {SUPPORT} behind the model",
             do="pocketrec export",
         ) from error
-
-
-def _content(archive: zipfile.ZipFile, name: str) -> str:
-    member = archive.getinfo(name)
-    if member.compress_type != zipfile.ZIP_STORED:  # a small file must not unpack to a huge one
-        raise ValueError(f"{name} is compressed")
-    return archive.read(member).decode("utf-8")
 
 
 def _lines(texts: Iterable[str]) -> bytes:

@@ -14,14 +14,17 @@ from __future__ import annotations
 import math
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from pocketrec.errors import ModelError
 from pocketrec.lite.contract import Signature, TensorSpec
+
+Thing = TypeVar("Thing")
 
 IDENTIFIER = b"TFL3"
 CUSTOM = 32
@@ -152,7 +155,7 @@ def _model(root: Table) -> ModelFile:
     operators = [_operator_name(code) for code in root.tables(1)]
     tensors = tuple(tuple(_tensor(entry, sizes) for entry in graph.tables(0)) for graph in graphs)
     for graph, declared in zip(graphs, tensors, strict=True):
-        _check_operators(graph, len(operators), len(declared))
+        _check_operators(graph, operators, declared)
     signatures = {entry.text(2): _signature(entry, tensors) for entry in root.tables(7)}
     return ModelFile(len(root.data), tuple(dict.fromkeys(operators)), tensors, signatures, _metadata(root))
 
@@ -171,46 +174,38 @@ def _buffer_size(buffer: Table) -> int:
 
 
 def _tensor(entry: Table, sizes: list[int]) -> TensorSpec:
-    code, buffer, name = entry.scalar(1, "b"), entry.scalar(2), entry.text(3)
+    code, name = entry.scalar(1, "b"), entry.text(3)
     tensor = TensorSpec(entry.integers(0), DTYPES.get(code, f"type {code}"))
-    if buffer >= len(sizes):
-        raise DamagedError(f"tensor {name!r} is in buffer {buffer}, but there are {len(sizes)} buffers")
-    stored, item = sizes[buffer], ITEM_BYTES.get(tensor.dtype)
+    stored, item = _at(sizes, entry.scalar(2), f"the buffer of tensor {name!r}"), ITEM_BYTES.get(tensor.dtype)
     if stored and item and stored != (needed := item * math.prod(tensor.shape)):
         raise DamagedError(f"tensor {name!r} has {stored:,} bytes, but {tensor} needs {needed:,}")
     return tensor
 
 
-def _check_operators(graph: Table, codes: int, tensors: int) -> None:
+def _check_operators(graph: Table, codes: list[str], tensors: tuple[TensorSpec, ...]) -> None:
     for operator in graph.tables(3):
-        if operator.scalar(0) >= codes:
-            raise DamagedError(f"an operator has the code {operator.scalar(0)}, but there are {codes} codes")
+        _at(codes, operator.scalar(0), "the code of an operator")
         used = operator.integers(1) + operator.integers(2)
-        if any(not -1 <= index < tensors for index in used):
-            raise DamagedError(f"an operator uses the tensors {used}, but there are {tensors} tensors")
+        if any(not -1 <= index < len(tensors) for index in used):
+            raise DamagedError(f"an operator uses the tensors {used}, but there are {len(tensors)}")
         operator.table(4)
         operator.content(5)
 
 
 def _signature(entry: Table, tensors: tuple[tuple[TensorSpec, ...], ...]) -> Signature:
-    graph = entry.scalar(4)
-    if graph >= len(tensors):
-        raise DamagedError(f"the signature {entry.text(2)!r} points to graph {graph}, but there are {len(tensors)} graphs")
-    return Signature(*({m.text(0): _pick(m, tensors[graph]) for m in entry.tables(side)} for side in (0, 1)))
-
-
-def _pick(entry: Table, tensors: tuple[TensorSpec, ...]) -> TensorSpec:
-    index = entry.scalar(1)
-    if index >= len(tensors):
-        raise DamagedError(f"the argument {entry.text(0)!r} points to tensor {index}, but there are {len(tensors)} tensors")
-    return tensors[index]
+    graph = _at(tensors, entry.scalar(4), f"the graph of the signature {entry.text(2)!r}")
+    sides = (entry.tables(side) for side in (0, 1))
+    return Signature(
+        *({m.text(0): _at(graph, m.scalar(1), f"the tensor of {m.text(0)!r}") for m in side} for side in sides)
+    )
 
 
 def _metadata(root: Table) -> dict[str, bytes]:
-    buffers, found = list(root.tables(4)), {}
-    for entry in root.tables(6):
-        index, name = entry.scalar(1), entry.text(0)
-        if index >= len(buffers):
-            raise DamagedError(f"the metadata {name!r} is in buffer {index}, but there are {len(buffers)} buffers")
-        found[name] = bytes(buffers[index].content(0))
-    return found
+    buffers, entries = list(root.tables(4)), [(entry.text(0), entry.scalar(1)) for entry in root.tables(6)]
+    return {name: bytes(_at(buffers, at, f"the buffer of the metadata {name!r}").content(0)) for name, at in entries}
+
+
+def _at(things: Sequence[Thing], index: int, what: str) -> Thing:
+    if index >= len(things):
+        raise DamagedError(f"{what} has the number {index}, but there are {len(things)}")
+    return things[index]

@@ -44,6 +44,5 @@ def inspect_model(model: Path | str) -> ModelReport:
         name: " -> ".join(", ".join(f"{key} {spec}" for key, spec in side.items()) or "nothing" for side in sides)
         for name, sides in card.settings.signatures.items()
     }
-    return ModelReport(
-        path, path.stat().st_size, card.version, card.settings, card.protocol, items.hash, items.ids[:3], signatures
-    )
+    known = (card.version, card.settings, card.protocol, card.items)
+    return ModelReport(path, path.stat().st_size, *known, items.ids[:3], signatures)

@@ -19,15 +19,13 @@ import numpy as np
 
 from pocketrec.errors import ModelError
 from pocketrec.lite.catalogue import Catalogue, read_catalogue
-from pocketrec.lite.contract import METADATA, Card
+from pocketrec.lite.contract import METADATA, Card, TensorSpec
 from pocketrec.lite.flatbuffer import ModelFile, read_model
 from pocketrec.lite.interpreter import open_interpreter
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.schema import Float32, Int32
 from pocketrec.storage.space import room
 from pocketrec.storage.tensors import Tensors, read_tensors, write_tensors
-
-_NO_CODES = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class OnDeviceModel:
         """Recommend next items for a session, best first.
 
         Args:
-            session: the item ids of the session so far, in order; ids that the model does not know are skipped.
+            session: the item ids so far, in order; ids that the model does not know are skipped.
             top: how many items; at most the number fixed at export, which is also the default.
 
         Raises:
@@ -126,14 +124,10 @@ class OnDeviceModel:
         return losses
 
     def check_items(self, item_hash: str, what: object) -> None:
-        """Check that something is made for the items of this model.
-
-        Args:
-            item_hash: its `Catalogue.hash`.
-            what: its name, for the message.
+        """Check that `what` is made for the items of this model.
 
         Raises:
-            ModelError: it is made for other items.
+            ModelError: `item_hash`, a `Catalogue.hash`, is not that of the model.
         """
         if item_hash != self.card.items:
             raise ModelError(
@@ -192,11 +186,10 @@ class OnDeviceModel:
             ModelError: a tensor is missing, or has the wrong shape or dtype.
         """
         for name, spec in self.settings.state.items():
-            found = tensors.get(name)
-            if found is None or found.shape != spec.shape or found.dtype != spec.dtype:
-                what = "missing" if found is None else f"{found.dtype}{list(found.shape)}"
+            found = TensorSpec(tensors[name].shape, str(tensors[name].dtype)) if name in tensors else "missing"
+            if found != spec:
                 raise ModelError(
-                    f"The tensor {name!r} to restore is {what}.", expected=str(spec), do="use what save() returned"
+                    f"The tensor {name!r} to restore is {found}.", expected=str(spec), do="use what save() returned"
                 )
         self._run("restore", **{name: tensors[name] for name in self.settings.state})
 
@@ -255,8 +248,8 @@ class OnDeviceModel:
     def _check_codes(self, inputs: Mapping[str, Any]) -> None:
         """Refuse item codes outside the tables: LiteRT would read whatever is in memory there."""
         for name, lowest in (("feat", 0), ("target", -1), ("negatives", 0)):
-            codes = inputs.get(name, _NO_CODES)
-            if codes.size and not (lowest <= codes.min() and codes.max() < self.settings.n_items):
+            codes = inputs.get(name)
+            if codes is not None and codes.size and not (lowest <= codes.min() and codes.max() < self.settings.n_items):
                 raise ModelError(
                     f"{name} holds item codes from {codes.min()} to {codes.max()}.",
                     expected=f"{lowest} to {self.settings.n_items - 1}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrec.lite.contract import STEP, ModelSpec, digest
-from pocketrec.lite.inputs import Batches
 from pocketrec.lite.judge.case import Case
 from pocketrec.lite.judge.ladder import Fault, NotAsked, settle
 from pocketrec.lite.judge.reference import Reference
@@ -91,71 +90,56 @@ def learner(case: Case) -> OnDeviceModel:
     return model
 
 
-def hard_steps(batches: Batches, count: int = STEPS) -> Batches:
-    """Real steps, changed to have hard cases: an item twice in a step, again in a later one, no target, a reset."""
-    rows = batches.head(count)
-    feats, targets, masks = (np.resize(part, (count, part.shape[1])) for part in (rows.feats, rows.targets, rows.masks))
+def _hard_steps(case: Case) -> list[tuple[Int32, Int32, Int32]]:
+    """(feat, target, mask) of real steps, changed to have an item twice in a step and again later, no target, a reset."""
+    rows = case.batches.head(STEPS)
+    feats, targets, masks = (np.resize(part, (STEPS, part.shape[1])) for part in (rows.feats, rows.targets, rows.masks))
     feats[1, :2], targets[1, :2] = feats[1, 0], targets[1, 0]
     targets[2, -1] = -1
     masks[3, 0], masks[3, 1:] = 0, 1
     feats[4], targets[4] = feats[0], targets[0]
-    return Batches(feats, targets, masks)
+    return list(zip(feats, targets, masks, strict=True))
 
 
 def check_arithmetic(case: Case) -> str:
     """train: after each of a few steps the loss, the state, all weights and all slots equal the reference's."""
-    rows = hard_steps(case.batches)
-    return _compare(learner(case), ((feat, target, mask, {}) for feat, target, mask in _steps(rows)), "train")
+    return _compare(learner(case), _hard_steps(case), "train")
 
 
 def check_sampled(case: Case) -> str:
     """train_sampled: the same with drawn items, of which one is also a target and is there twice."""
-    model, rows = learner(case), hard_steps(case.batches)
+    model, steps = learner(case), []
     sampler = Sampler(model.items.support, model.settings.sample_alpha, seed=1)
-
-    def draw(target: Int32) -> Int32:
+    for feat, target, mask in _hard_steps(case):
         drawn = sampler.draw(model.settings.negatives)
         drawn[: 1 + len(drawn) // 2 : max(1, len(drawn) // 2)] = max(0, int(target[0]))
-        return drawn
-
-    steps = ((feat, target, mask, {"negatives": draw(target)}) for feat, target, mask in _steps(rows))
+        steps.append((feat, target, mask, drawn))
     return _compare(model, steps, "train_sampled")
 
 
 def check_one(case: Case) -> str:
     """train_one: the same for one session, that of the first lane."""
-    rows = hard_steps(case.batches)
-    steps: Iterator[Step] = ((feat[:1], target[:1], mask[:1], {}) for feat, target, mask in _steps(rows))
-    return _compare(learner(case), steps, "train_one", lanes=1)
+    return _compare(learner(case), [tuple(part[:1] for part in step) for step in _hard_steps(case)], "train_one", lanes=1)
 
 
-Step = tuple[Int32, Int32, Int32, dict[str, Int32]]
-"""feat, target and mask of a step, and further inputs of the signature by name."""
-
-
-def _steps(rows: Batches) -> Iterator[tuple[Int32, Int32, Int32]]:
-    return zip(rows.feats, rows.targets, rows.masks, strict=True)
-
-
-def _compare(model: OnDeviceModel, steps: Iterator[Step], signature: str, lanes: int | None = None) -> str:
+def _compare(model: OnDeviceModel, steps: Iterable[Any], signature: str, lanes: int | None = None) -> str:
+    """Do the steps (feat, target, mask, and drawn items if the signature needs them) with the model and the reference."""
     reference = Reference(model.settings, model.save(), model.items.log_support)
     ours: Callable[..., Any] = getattr(model, signature)
     expect: Callable[..., Any] = getattr(reference, "train" if signature == "train_one" else signature)
     mine = theirs = model.fresh_state(lanes)
     worst: dict[str, Difference] = {}
-    done = 0
-    for feat, target, mask, more in steps:
+    for step, (feat, target, mask, *drawn) in enumerate(steps):
         keep = mask[:, None].astype(np.float32)
-        loss, mine = ours(feat, target, keep * mine, **more)
-        expected, theirs = expect(feat, target, keep * theirs, **more)
+        loss, mine = ours(feat, target, keep * mine, *drawn)
+        expected, theirs = expect(feat, target, keep * theirs, *drawn)
         found = step_differences((loss, mine, model.save()), (expected, theirs, reference.save()), model.settings)
-        faults = [f"step {done}: {difference}" for difference in found if difference.too_large]
+        faults = [f"step {step}: {difference}" for difference in found if difference.too_large]
         if faults:
             raise Fault("differs from numpy by more than allowed\n" + "\n".join(faults))
         worst |= {d.name: d for d in found if d.name not in worst or d.largest > worst[d.name].largest}
-        done += 1
     closest = max(worst.values(), key=lambda d: d.largest / d.allowed if d.allowed else 0)
-    return f"{done} steps, {len(worst)} tensors; nearest to its limit: {closest}"
+    return f"{STEPS} steps, {len(worst)} tensors; nearest to its limit: {closest}"
 
 
 After = tuple[float, Float32, Mapping[str, npt.NDArray[Any]]]
@@ -180,11 +164,16 @@ def step_differences(found: After, expected: After, settings: ModelSpec) -> list
 def check_answers(case: Case) -> str:
     """Infer and eval equal the reference's; where all scores are equal, each target has the last rank."""
     model, rng = case.device(), np.random.default_rng(0)
-    rows, tensors = hard_steps(case.batches), model.save()
+    tensors = model.save()
     reference = Reference(model.settings, tensors, model.items.log_support)
-    feat, target = rows.feats[2], rows.targets[2]  # the step with a lane without a target
+    feat, target, _ = _hard_steps(case)[2]  # the step with a lane without a target
     state = np.tanh(rng.standard_normal(model.fresh_state().shape, dtype=np.float32))
-    differences = _infer_differences(model, reference, feat, state)
+    (output, after), (probabilities, expected) = model.infer(feat, state), reference.infer(feat, state)
+    allowed = min(STATE, 1e-4 * float(probabilities.max()))
+    differences = [
+        Difference.of("output", output, probabilities, allowed),
+        Difference.of("state", after, expected, STATE),
+    ]
     depths = sorted({1, min(20, case.n_items), max(1, case.n_items // 2), case.n_items})
     faults = [fault for k in depths for fault in _eval_faults(model, reference, feat, target, state, k, CLOSE)]
     if model.settings.trainable:
@@ -204,29 +193,19 @@ def check_recommend(case: Case) -> str:
     reference = Reference(model.settings, model.save(), model.items.log_support)
     mine = theirs = model.fresh_state(1)
     faults, worst = [], 0.0
-    for step, feat in enumerate(hard_steps(case.batches).feats[:, 0]):
-        items, scores, mine = model.recommend_next(int(feat), mine)
-        expected, theirs = reference.recommend(np.array([feat], np.int32), theirs)
+    for step, (feat, _, _) in enumerate(_hard_steps(case)):
+        items, scores, mine = model.recommend_next(int(feat[0]), mine)
+        expected, theirs = reference.recommend(feat[:1], theirs)
         allowed = CLOSE * max(1.0, float(np.abs(expected).max()))
         best = np.sort(expected)[::-1][: len(scores)]
-        off = {
-            "scores": np.abs(scores - best).max(),
-            "items": np.abs(expected[items] - best).max(),
-            "state": np.abs(mine - theirs).max(),
-        }
-        worst = max(worst, *map(float, off.values()))
-        faults += [f"step {step}: {name} are off by {value:.2g}" for name, value in off.items() if not value <= allowed]
+        pairs = (("scores", scores, best), ("items", expected[items], best), ("state", mine, theirs))
+        found = [Difference.of(name, ours, wanted, allowed) for name, ours, wanted in pairs]
+        worst = max(worst, *(one.largest for one in found))
+        faults += [f"step {step}: {one}" for one in found if one.too_large]
         if len(set(items.tolist())) != len(items):
             faults.append(f"step {step}: an item is there twice")
     settle(faults)
     return f"the best {model.settings.k} along a session; off by {worst:.2g} at most"
-
-
-def _infer_differences(model: OnDeviceModel, reference: Reference, feat: Int32, state: Float32) -> list[Difference]:
-    output, after = model.infer(feat, state)
-    probabilities, expected = reference.infer(feat, state)
-    allowed = min(STATE, 1e-4 * float(probabilities.max()))
-    return [Difference.of("output", output, probabilities, allowed), Difference.of("state", after, expected, STATE)]
 
 
 def _eval_faults(

@@ -20,15 +20,7 @@ INK, LINE = "#343a40", "#1c7ed6"
 
 
 def draw(path: Path, title: str, losses: Sequence[float], rows: int, rungs: Sequence[Rung]) -> None:
-    """Write the picture.
-
-    Args:
-        path: the PNG file.
-        title: the heading.
-        losses: the loss of each training step, in nats.
-        rows: steps of a round; each round has the same steps.
-        rungs: the ladder, drawn beside the curve.
-    """
+    """Write the PNG file `path`: the loss of each step, in nats, the mean of each round of `rows` steps, and the rungs."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -9,18 +9,18 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pocketrec import version
 from pocketrec.lite.judge.case import Case, Trial
 from pocketrec.lite.judge.ladder import Fault, NotAsked, settle
 from pocketrec.lite.judge.number_checks import learner
-from pocketrec.lite.judge.worker import fingerprints, step_fingerprints
+from pocketrec.lite.judge.worker import fingerprints, next_step
+from pocketrec.progress import Advance
+from pocketrec.storage.tensors import Tensors
 
 ROWS = 10
 """Real steps of a round, at most; every round trains on the same ones."""
@@ -40,7 +40,7 @@ def check_load(case: Case) -> str:
     trainable = case.card.settings.trainable
     steps = case.settings.steps if trainable else len(rows)
     with case.progress.task("verify", steps, "steps") as advance:
-        found = _worker(case, "run", arrays, lambda: advance(1), steps=steps)
+        found = _worker(case, "run", arrays, steps, advance)
     if trainable:
         case.trial = Trial(**found)
     what = "steps" if trainable else "steps of infer"
@@ -83,8 +83,7 @@ def check_restore(case: Case) -> str:
     tensors = model.save()
     arrays = {**tensors, "feat": feat, "target": target, "state": model.fresh_state()}
     theirs = _worker(case, "resume", arrays, steps=1)
-    loss, state = model.train(feat, target, model.fresh_state())
-    ours = {"restored": fingerprints(tensors), "next": step_fingerprints(model, loss, state)}
+    ours = {"restored": fingerprints(tensors), "next": next_step(model, feat, target, model.fresh_state())}
     faults = [
         f"{name} is not the same {when}"
         for part, when in (("restored", "after restore"), ("next", "after the next step"))
@@ -95,30 +94,29 @@ def check_restore(case: Case) -> str:
     return f"{len(tensors)} tensors and the next step are the same, bit for bit, in a new process"
 
 
-def _worker(
-    case: Case, task: str, arrays: dict[str, npt.NDArray[Any]], each_step: Callable[[], None] = lambda: None, *, steps: int
-) -> dict[str, Any]:
+def _worker(case: Case, task: str, arrays: Tensors, steps: int, advance: Advance = lambda _: None) -> dict[str, Any]:
     """Run a task of `judge/worker.py` and return its result; if the process dies, that is a fault of the model."""
     stored, arguments, result = (case.folder / f"{task}{end}" for end in (".npz", ".json", ".out.json"))
     np.savez(stored, **arrays)  # type: ignore[arg-type]
     given = {"arrays": stored, "model": case.path.absolute(), "result": result, "threads": case.settings.threads}
     arguments.write_text(json.dumps({**given, "steps": steps}, default=str))
     log = case.folder / f"{task}.log"
-    code = _run([sys.executable, "-m", "pocketrec.lite.judge.worker", task, str(arguments)], log, each_step, steps)
+    code = _run([sys.executable, "-m", "pocketrec.lite.judge.worker", task, str(arguments)], log, steps, advance)
     stored.unlink()
     if code or not result.exists():
-        raise Fault(f"the process that ran the model {_ending(code)}: {_last_line(log)}")
+        ending = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        last = next((line for line in reversed(lines) if not line.startswith("INFO:")), "it said nothing")
+        raise Fault(f"the process that ran the model {ending}: {last}")
     found: dict[str, Any] = json.loads(result.read_text())
     return found
 
 
-def _run(command: list[str], log: Path, each_step: Callable[[], None], steps: int) -> int:
+def _run(command: list[str], log: Path, steps: int, advance: Advance) -> int:
     # `-m` must import the same pocketrec as this process, wherever that was found.
     paths = [str(Path(version.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    added = {
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "TF_CPP_MIN_LOG_LEVEL": "1",
-    }  # shows the error that ended it
+    # Log level 1 shows the error that ended the process.
+    added = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "TF_CPP_MIN_LOG_LEVEL": "1"}
     with log.open("wb") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, **added})
         timer = threading.Timer(SECONDS_PER_STEP * (steps + 1), process.kill)
@@ -126,16 +124,7 @@ def _run(command: list[str], log: Path, each_step: Callable[[], None], steps: in
         try:
             with process:
                 for _ in process.stdout or ():
-                    each_step()
+                    advance(1)
         finally:
             timer.cancel()
     return process.returncode
-
-
-def _ending(code: int) -> str:
-    return f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-
-
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip() and not line.startswith("INFO:")]
-    return lines[-1] if lines else "it said nothing"

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pocketrec.lite.contract import STEP, ModelSpec
-from pocketrec.lite.judge.formulas import (
-    Floats,
-    Forward,
-    adagrad,
-    adam,
-    bpr_max,
-    cross_entropy,
-    dropout_masks,
-    forward,
-    inner_gradients,
-    loss_of,
-    no_masks,
-    output_gradient,
-    scores_of,
-    softmax,
-)
+from pocketrec.lite.judge import formulas
+from pocketrec.lite.judge.formulas import Floats, Forward
 from pocketrec.schema import Int32
+from pocketrec.storage.tensors import Tensors
 
 
 class Reference:
@@ -37,21 +22,23 @@ class Reference:
         log_support: `Catalogue.log_support` of its items, for the logQ correction.
     """
 
-    def __init__(self, settings: ModelSpec, tensors: dict[str, npt.NDArray[Any]], log_support: Floats) -> None:
+    def __init__(self, settings: ModelSpec, tensors: Tensors, log_support: Floats) -> None:
         self.settings, self.log_support = settings, log_support
         self.step = int(tensors[STEP])
         self.tensors: dict[str, Floats] = {name: np.array(value) for name, value in tensors.items() if name != STEP}
 
-    def save(self) -> dict[str, npt.NDArray[Any]]:
+    def save(self) -> Tensors:
         """Weights, slots and step by name, not copied."""
         return {STEP: np.array(self.step), **self.tensors}
 
     def train(self, feat: Int32, target: Int32, state: Floats) -> tuple[float, Floats]:
         """One training step on all items: the loss before it, and the new state."""
         found = self._forward(feat, state, training=True)
-        loss, errors = cross_entropy(scores_of(found.known, self.tensors["output"]), target)
-        gradients = inner_gradients(self.tensors, found, feat, errors @ self.tensors["output"][:, :-1], self.settings)
-        gradients["output"] = gradients.get("output", 0) + output_gradient(found.known, errors)
+        loss, errors = formulas.cross_entropy(formulas.scores_of(found.known, self.tensors["output"]), target)
+        gradients = formulas.inner_gradients(
+            self.tensors, found, feat, errors @ self.tensors["output"][:, :-1], self.settings
+        )
+        gradients["output"] = gradients.get("output", 0) + formulas.output_gradient(found.known, errors)
         self._update(gradients, {})
         return loss, found.state
 
@@ -61,7 +48,7 @@ class Reference:
         candidates = np.concatenate([np.maximum(target, 0), negatives])
         absent = np.concatenate([target < 0, np.zeros(len(negatives), bool)])
         rows = self.tensors["output"][candidates]
-        scores, place = scores_of(found.known, rows), np.where(target >= 0, np.arange(len(target)), -1)
+        scores, place = formulas.scores_of(found.known, rows), np.where(target >= 0, np.arange(len(target)), -1)
         settings = self.settings
         if settings.loss == "cross-entropy":
             power = np.where(np.arange(len(candidates)) < len(target), 1, settings.sample_alpha)
@@ -69,13 +56,13 @@ class Reference:
         scores[:, absent] = -np.inf
         with np.errstate(invalid="ignore"):
             if settings.loss == "cross-entropy":
-                loss, errors = cross_entropy(scores, place)
+                loss, errors = formulas.cross_entropy(scores, place)
             else:
-                loss, errors = bpr_max(scores, place, settings.bpreg, settings.elu)
+                loss, errors = formulas.bpr_max(scores, place, settings.bpreg, settings.elu)
         errors = np.nan_to_num(errors)  # NaN in lanes without a target, if there are no candidates at all
-        gradients = inner_gradients(self.tensors, found, feat, errors @ rows[:, :-1], settings)
+        gradients = formulas.inner_gradients(self.tensors, found, feat, errors @ rows[:, :-1], settings)
         gradients["output"] = np.zeros_like(self.tensors["output"]) + gradients.get("output", 0)
-        np.add.at(gradients["output"], candidates, output_gradient(found.known, errors))
+        np.add.at(gradients["output"], candidates, formulas.output_gradient(found.known, errors))
         touched = {name: np.unique(feat) for name in settings.tables}
         touched["output"] = np.unique(np.concatenate([candidates, *([feat] if settings.embedding == "shared" else [])]))
         self._update(gradients, touched)
@@ -84,11 +71,15 @@ class Reference:
     def recommend(self, feat: Int32, state: Floats) -> tuple[Floats, Floats]:
         """The scores of all items for one session after one more item, (n_items,), and its new state, (1, H)."""
         found = self._forward(feat, state)
-        return scores_of(found.state, self.tensors["output"])[0], found.state
+        return formulas.scores_of(found.state, self.tensors["output"])[0], found.state
 
     def _forward(self, feat: Int32, state: Floats, *, training: bool = False) -> Forward:
-        masks = dropout_masks(self.settings, len(feat), self.step) if training else no_masks(self.settings, len(feat))
-        return forward(self.tensors, feat, state, masks, self.settings)
+        masks = (
+            formulas.dropout_masks(self.settings, len(feat), self.step)
+            if training
+            else formulas.no_masks(self.settings, len(feat))
+        )
+        return formulas.forward(self.tensors, feat, state, masks, self.settings)
 
     def _update(self, gradients: Mapping[str, Floats], touched: Mapping[str, Int32]) -> None:
         """Update all weights; of the tables in `touched` only the rows given there."""
@@ -105,33 +96,29 @@ class Reference:
     def _move(self, weight: Floats, gradient: Floats, **slots: Floats) -> None:
         rate = self.settings.learning_rate
         if self.settings.optimizer == "adam":
-            adam(weight, gradient, rate, self.step, **slots)
+            formulas.adam(weight, gradient, rate, self.step, **slots)
         elif self.settings.optimizer == "adagrad":
-            adagrad(weight, gradient, rate, self.settings.momentum, **slots)
+            formulas.adagrad(weight, gradient, rate, self.settings.momentum, **slots)
         else:
             weight -= rate * gradient
 
     def infer(self, feat: Int32, state: Floats) -> tuple[Floats, Floats]:
         """Probabilities of the next item, (B, n_items), and the new state, (B, H)."""
         found = self._forward(feat, state)
-        return softmax(scores_of(found.state, self.tensors["output"])), found.state
+        return formulas.softmax(formulas.scores_of(found.state, self.tensors["output"])), found.state
 
     def ranks(self, feat: Int32, target: Int32, state: Floats, slack: float) -> tuple[Int32, Int32, float]:
         """The best and the worst rank that each target can have, for lanes with a target only; and the loss.
 
         Rank = number of items that score at least as high as the target, itself included.
 
-        Args:
-            feat: current item of each lane, (B,).
-            target: next item of each lane, (B,); -1 for none.
-            state: state before the current items, (B, H).
-            slack: how much a score may be wrong, as a share of the largest score (or of 1); 0 gives the exact rank twice.
+        `slack` says how much a score may be wrong, as a share of the largest score (or of 1); 0 gives the exact rank twice.
         """
-        scores = scores_of(self._forward(feat, state).state, self.tensors["output"])
+        scores = formulas.scores_of(self._forward(feat, state).state, self.tensors["output"])
         lanes = np.flatnonzero(target >= 0)
         rows = scores[lanes]
         own = rows[np.arange(len(lanes)), target[lanes]][:, None]
         slack *= max(1.0, float(np.abs(scores).max()))
         low = (rows >= own + slack).sum(axis=1) + (slack > 0)  # with slack, the target itself is not counted by >=
         high = (rows >= own - slack).sum(axis=1)
-        return low.astype(np.int32), high.astype(np.int32), loss_of(scores, target)
+        return low.astype(np.int32), high.astype(np.int32), formulas.loss_of(scores, target)

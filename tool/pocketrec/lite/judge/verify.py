@@ -34,19 +34,10 @@ from pathlib import Path
 
 from pocketrec.errors import DatasetError, require
 from pocketrec.lite.inputs import check_codes, open_batches, read_item_list
-from pocketrec.lite.judge.case import Case
-from pocketrec.lite.judge.file_checks import check_file, check_items, check_operators, check_record, check_signatures
+from pocketrec.lite.judge import file_checks, number_checks, process_checks
+from pocketrec.lite.judge.case import Case, Trial
 from pocketrec.lite.judge.ladder import Check, Rung, climb
-from pocketrec.lite.judge.number_checks import (
-    check_answers,
-    check_arithmetic,
-    check_one,
-    check_recommend,
-    check_sampled,
-    check_weights,
-)
 from pocketrec.lite.judge.picture import draw
-from pocketrec.lite.judge.process_checks import check_learning, check_load, check_restore, training_rows
 from pocketrec.lite.options import VerifySettings
 from pocketrec.progress import SILENT, Progress
 from pocketrec.storage.files import content_hash, write_text
@@ -55,20 +46,20 @@ from pocketrec.storage.lock import hold
 from pocketrec.storage.space import room
 
 LADDER: tuple[Check[Case], ...] = (
-    Check("file", check_file),
-    Check("record", check_record),
-    Check("operators", check_operators, needs=("file",)),
-    Check("signatures", check_signatures, needs=("file",)),
-    Check("load", check_load, needs=("operators", "signatures")),
-    Check("items", check_items, needs=("signatures",)),
-    Check("weights", check_weights, needs=("load",)),
-    Check("arithmetic", check_arithmetic, needs=("load",)),
-    Check("sampled", check_sampled, needs=("load",)),
-    Check("one", check_one, needs=("load",)),
-    Check("learning", check_learning, needs=("load",)),
-    Check("answers", check_answers, needs=("load",)),
-    Check("recommend", check_recommend, needs=("load",)),
-    Check("restore", check_restore, needs=("load",)),
+    Check("file", file_checks.check_file),
+    Check("record", file_checks.check_record),
+    Check("operators", file_checks.check_operators, needs=("file",)),
+    Check("signatures", file_checks.check_signatures, needs=("file",)),
+    Check("load", process_checks.check_load, needs=("operators", "signatures")),
+    Check("items", file_checks.check_items, needs=("signatures",)),
+    Check("weights", number_checks.check_weights, needs=("load",)),
+    Check("arithmetic", number_checks.check_arithmetic, needs=("load",)),
+    Check("sampled", number_checks.check_sampled, needs=("load",)),
+    Check("one", number_checks.check_one, needs=("load",)),
+    Check("learning", process_checks.check_learning, needs=("load",)),
+    Check("answers", number_checks.check_answers, needs=("load",)),
+    Check("recommend", number_checks.check_recommend, needs=("load",)),
+    Check("restore", process_checks.check_restore, needs=("load",)),
 )
 
 
@@ -153,8 +144,8 @@ def verify(
 
 
 def _write(case: Case, rungs: tuple[Rung, ...], seconds: float) -> VerifyReport:
-    trial, folder = case.trial, case.dataset.model
-    picture = folder / "verify.png" if trial else None
+    trial, folder = case.trial or Trial((), {}, (0.0,), 0), case.dataset.model
+    picture = folder / "verify.png" if case.trial else None
     report = VerifyReport(
         model=case.path,
         xxh3=content_hash(case.path),
@@ -162,15 +153,15 @@ def _write(case: Case, rungs: tuple[Rung, ...], seconds: float) -> VerifyReport:
         batch_size=case.settings.batch_size,
         threads=case.settings.threads,
         rungs=rungs,
-        losses=tuple(trial.losses) if trial else (),
-        step_seconds=statistics.median(trial.seconds) if trial else 0.0,
-        peak_bytes=trial.peak_bytes if trial else 0,
+        losses=tuple(trial.losses),
+        step_seconds=statistics.median(trial.seconds),
+        peak_bytes=trial.peak_bytes,
         seconds=seconds,
         json=folder / "verify.json",
         picture=picture,
     )
     if picture:
-        draw(picture, _title(report), report.losses, training_rows(case), rungs)
+        draw(picture, _title(report), report.losses, process_checks.training_rows(case), rungs)
     else:
         (folder / "verify.png").unlink(missing_ok=True)
     document = {"passed": report.passed, **asdict(report)}

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 
 from pocketrec.errors import PocketrecError
-from pocketrec.lite.contract import STEP
+from pocketrec.lite.contract import STEP, digest
 from pocketrec.lite.judge.memory import peak_memory
 from pocketrec.lite.runtime import OnDeviceModel
 from pocketrec.lite.sampling import Sampler
-from pocketrec.schema import Float32
+from pocketrec.schema import Float32, Int32
 from pocketrec.storage.tensors import Tensors
 
 ROUNDS, CLICKS = 4, 5
@@ -86,22 +85,18 @@ def resume(model: OnDeviceModel, arrays: Tensors) -> dict[str, Any]:
     """Restore tensors, save them again, and do the next training step."""
     feat, target, state = (arrays.pop(name) for name in ("feat", "target", "state"))
     model.restore(arrays)
-    restored = fingerprints(model.save())
+    return {"restored": fingerprints(model.save()), "next": next_step(model, feat, target, state)}
+
+
+def next_step(model: OnDeviceModel, feat: Int32, target: Int32, state: Float32) -> dict[str, str]:
+    """Do a training step: the fingerprints of its loss, of the new state and of all tensors after it."""
     loss, after = model.train(feat, target, state)
-    return {"restored": restored, "next": step_fingerprints(model, loss, after)}
-
-
-def step_fingerprints(model: OnDeviceModel, loss: float, state: Float32) -> dict[str, str]:
-    """Fingerprints of the loss, the state and all tensors after a training step."""
-    return {"loss": loss.hex(), **fingerprints({"state": state, **model.save()})}
+    return {"loss": loss.hex(), **fingerprints({"state": after, **model.save()})}
 
 
 def fingerprints(tensors: Tensors) -> dict[str, str]:
-    """XXH3-64 of each tensor's bytes, equal where all bits are equal; the step as a number."""
-    return {
-        name: str(int(value)) if name == STEP else xxhash.xxh3_64(value.tobytes()).hexdigest()
-        for name, value in tensors.items()
-    }
+    """The digest of each tensor, equal where all bits are equal; the step as a number."""
+    return {name: str(int(value)) if name == STEP else digest(value) for name, value in tensors.items()}
 
 
 def main(task: str, arguments: Path) -> None:
