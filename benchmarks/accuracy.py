@@ -1,12 +1,13 @@
-"""Recall@N and MRR@20 of the next click: trained here, exported, and beside the anchors.
+"""Recall@N and MRR@20 of the next click: trained here, exported, and compared with baselines.
 
     python benchmarks/accuracy.py accuracy-clicks.dat                      # trained on train_full, measured once on test
     python benchmarks/accuracy.py accuracy-clicks.dat --on train_valid     # trained on train_tr: where settings are chosen
 
-One row a measurement in `results/accuracy.csv`. Every next click of every session counts, all items are candidates, ties
-are conservative, the state is reset at each session. Settings are options of `pocketrec train`; those of `tuned` were
-chosen on train_valid among the rows that say so, before test was looked at. Each training is a process of its own:
-`peak_bytes` is the kernel's account of it, `events_per_second` its own count, which includes building TensorFlow's graph.
+Each measurement is a row of `results/accuracy.csv`. All next clicks of all sessions are measured, all items are candidates,
+ties are conservative, and the state is reset at each session. Settings are options of `pocketrec train`; those of `tuned`
+were chosen on train_valid (see its rows) before anything was measured on test. Each training is a separate process:
+`peak_bytes` comes from the kernel; `events_per_second` is what `train` reports, and includes the time to build TensorFlow's
+graph.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ STORAGES = ("float32", "float16", "int8")
 
 @dataclass(frozen=True)
 class Row:
-    """One model on one set; what it does not have is empty."""
+    """The accuracy of one model on one set; fields that do not apply are empty."""
 
     on: str
     model: str
@@ -60,7 +61,7 @@ class Row:
 
 
 class Bench:
-    """A dataset, and the commands that are run on it."""
+    """A dataset, and commands that run on it."""
 
     def __init__(self, log: Path, on: str, work: Path) -> None:
         self.on, self.place = on, work / on
@@ -71,7 +72,7 @@ class Bench:
         self.command("prep", str(log), "--holdout", HOLDOUT, "--batch-size", LANES, *layout)
 
     def command(self, *words: str) -> tuple[dict[str, Any], int]:
-        """What a command of pocketrec reports, and its peak memory."""
+        """Run a command of pocketrec: its JSON report, and its peak memory in bytes."""
         whole = [sys.executable, "-m", "pocketrec.cli", *words, "--dataset", str(self.place), "--json"]
         cost = run(whole, self.messages)
         text = self.messages.read_text()
@@ -81,7 +82,7 @@ class Bench:
         return found, cost.peak_bytes
 
     def measured(self, model: str, options: str, seed: str, *words: str, **more: Any) -> Iterator[Row]:
-        """Rows of `pocketrec evaluate`; the name is the report's where none is given."""
+        """Rows of `pocketrec evaluate`; if `model` is empty, they have the names in the report."""
         found, _ = self.command("evaluate", *words, "--on", self.on, "--cutoffs", ",".join(map(str, CUTOFFS)))
         for one in found["models"]:
             recall: dict[str, Any] = {f"recall_{n}": round(one["recall"][str(n)], 4) for n in CUTOFFS}
@@ -89,7 +90,7 @@ class Bench:
             yield Row(self.on, model or one["name"], options, seed, found["events"], **recall, mrr_20=mrr, **more)
 
     def train(self, name: str, options: str, seed: str, exported: bool) -> Iterator[Row]:
-        """A training with one seed, and its files if asked for."""
+        """Rows of a training with one seed, and of its .tflite files if `exported`."""
         words = ("--batch-size", LANES, "--seed", seed, *shlex.split(options))
         report, peak = self.command("train", "--fresh", *words)
         speed, kept = f"{report['events_per_second']:.0f}", report["checkpoint"]
@@ -103,13 +104,11 @@ class Bench:
 
 def main(
     log: Annotated[Path, typer.Argument(help="The click log.")],
-    on: Annotated[str, typer.Option(help="test or train_valid.")] = "test",
-    names: Annotated[
-        str, typer.Option(help="Which settings, separated by commas; those that the set is for if not given.")
-    ] = "",
-    seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "42,43,44",
-    work: Annotated[Path | None, typer.Option(help="Keep the dataset and the models here.")] = None,
-    out: Annotated[Path, typer.Option(help="The CSV; rows of the same model, set and seed are replaced.")] = RESULTS,
+    on: Annotated[str, typer.Option(help="Set to measure on: test or train_valid.")] = "test",
+    names: Annotated[str, typer.Option(help="Names of settings, separated by commas; those of the set if not given.")] = "",
+    seeds: Annotated[str, typer.Option(help="Seeds of the trainings, separated by commas.")] = "42,43,44",
+    work: Annotated[Path | None, typer.Option(help="Folder in which the dataset and the models are kept.")] = None,
+    out: Annotated[Path, typer.Option(help="CSV file; rows of the same model, set and seed are replaced.")] = RESULTS,
 ) -> None:
     """Train, measure, and write the table."""
     linux_only()
@@ -123,7 +122,7 @@ def main(
 
 
 def add(path: Path, rows: Sequence[Row]) -> None:
-    """Put rows into the table, in place of earlier ones of the same model, set and seed."""
+    """Add rows to the table; they replace rows of the same model, set and seed."""
     new = [{name: str(value) for name, value in asdict(row).items()} for row in rows]
     for row in new:
         typer.echo(" ".join(f"{value}" for value in row.values() if value))

@@ -1,4 +1,4 @@
-"""Learning from a dataset's batches on plain LiteRT, as an app would from batches that were shipped to it."""
+"""Trains a model on a dataset's batches on plain LiteRT, as an app could do with batches that are shipped with it."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def learn_batches(
     sampled: bool = False,
     progress: Progress = SILENT,
 ) -> list[float]:
-    """Train on the batches of train_tr, from the first on, states reset by the masks; after the last comes the first again.
+    """Train on the batches of train_tr, from the first one on; after the last batch the first one follows again.
 
     Args:
-        model: it goes on from where it is.
-        dataset: the folder, with npy batches of the model's batch size.
-        steps: how many; one pass if not given.
-        sampled: with `train_sampled` and items drawn by their support, not with `train`.
-        progress: who watches.
+        model: the model; it continues from its current weights.
+        dataset: a dataset folder with npy batches of the model's batch size.
+        steps: number of steps; one pass over the batches if not given.
+        sampled: use `train_sampled` with drawn items, not `train`.
+        progress: is told about each step.
 
     Returns:
-        The loss before each step, in nats.
+        The loss of each step, in nats.
 
     Raises:
         ModelError: the batches are made for other items than the model.

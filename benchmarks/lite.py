@@ -1,10 +1,10 @@
-"""What a step costs on plain LiteRT, beside the same arithmetic in TensorFlow, in the same run: one row a configuration.
+"""Time and memory of a step on plain LiteRT, compared with the same arithmetic in TensorFlow; one row per configuration.
 
     python benchmarks/lite.py --batch-sizes 512,32 --repeats 3
 
-Each cell is a process of its own; LiteRT and TensorFlow take turns, so that a slow minute of the machine hits both. The
-time is the median over the steps of all repeats. TensorFlow runs the functions that were lowered, the full softmax once in
-the chunks that suit LiteRT and once with all items at once; the faster of the two is its time.
+Each cell is a separate process. LiteRT and TensorFlow take turns, so that a slow minute of the machine affects both. The
+time is the median over the steps of all repeats. TensorFlow runs the functions that were converted, the full softmax once
+in the chunks that suit LiteRT and once with all items at once; its time is the faster of the two.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from rows import put
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "lite.csv"
 CHUNKS = (1024, 1 << 30)
-"""Of TensorFlow: as in LiteRT; all items at once."""
+"""Chunk sizes with which TensorFlow is measured: as on LiteRT, and all items at once."""
 KEY = ("signature", "embedding", "optimizer", "storage", "items", "batch_size", "threads")
-"""What a row is about; the rest was measured."""
+"""The columns that identify a row; the others are measured."""
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam": {},
     "adagrad": {"optimizer": "adagrad", "learning_rate": 0.05},
@@ -45,11 +45,11 @@ class Row:
     """One configuration.
 
     Attributes:
-        litert_ms: median time of a step; recommend and train_one with 1 thread.
-        tensorflow_ms: the same; None where it was not asked for.
-        ratio: of the two.
-        peak_bytes: most memory of the process that ran LiteRT, Python included.
-        file_bytes: of the model.
+        litert_ms: median time of a step in ms; recommend and train_one use 1 thread.
+        tensorflow_ms: the same in TensorFlow; None if it was not measured.
+        ratio: litert_ms / tensorflow_ms.
+        peak_bytes: peak memory of the process that ran LiteRT, Python included.
+        file_bytes: size of the model file.
     """
 
     started: str
@@ -70,7 +70,7 @@ class Row:
 
 
 def cell(job: str, folder: Path, **given: Any) -> dict[str, Any]:
-    """Run one process of tools/lite_step.py."""
+    """Run tools/lite_step.py in a process and return what it printed."""
     arguments = folder / "arguments.json"
     arguments.write_text(json.dumps(given))
     command = [sys.executable, str(HERE / "tools" / "lite_step.py"), job, str(arguments)]
@@ -84,7 +84,7 @@ def cell(job: str, folder: Path, **given: Any) -> dict[str, Any]:
 
 
 def measure(settings: dict[str, Any], signatures: list[str], steps: int, repeats: int) -> Iterator[Row]:
-    """Rows of one model file."""
+    """Measure one model file: a row for each signature."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = str(folder / "model.tflite")
@@ -124,18 +124,22 @@ def time_of(cells: Any) -> float:
 
 
 def main(
-    items: Annotated[int, typer.Option(help="Of the index.")] = 37_484,
-    batch_sizes: Annotated[str, typer.Option(help="Lanes, separated by commas.")] = "512,32",
-    embeddings: Annotated[str, typer.Option(help="Which.")] = "none,separate,shared",
-    optimizers: Annotated[str, typer.Option(help="Which.")] = "adam,adagrad,sgd",
-    weights: Annotated[str, typer.Option(help="How they are stored: float32, float16, int8.")] = "float32",
-    signatures: Annotated[str, typer.Option(help="Which; those that a file has not are left out.")] = "train,train_sampled",
+    items: Annotated[int, typer.Option(help="Number of items in the item index.")] = 37_484,
+    batch_sizes: Annotated[str, typer.Option(help="Batch sizes, separated by commas.")] = "512,32",
+    embeddings: Annotated[str, typer.Option(help="Embeddings, separated by commas.")] = "none,separate,shared",
+    optimizers: Annotated[str, typer.Option(help="Optimizers, separated by commas.")] = "adam,adagrad,sgd",
+    weights: Annotated[
+        str, typer.Option(help="How weights are stored, separated by commas: float32, float16, int8.")
+    ] = "float32",
+    signatures: Annotated[
+        str, typer.Option(help="Signatures, separated by commas; those that a file does not have are skipped.")
+    ] = "train,train_sampled",
     single: Annotated[bool, typer.Option(help="Also recommend and train_one, with the first batch size.")] = True,
-    steps: Annotated[int, typer.Option(help="Of a repeat.")] = 12,
-    repeats: Annotated[int, typer.Option(help="Of each cell.")] = 3,
-    out: Annotated[Path, typer.Option(help="The CSV; rows of the same configuration are replaced.")] = RESULTS,
+    steps: Annotated[int, typer.Option(help="Steps of each repeat.")] = 12,
+    repeats: Annotated[int, typer.Option(help="Repeats of each cell.")] = 3,
+    out: Annotated[Path, typer.Option(help="CSV file; rows of the same configuration are replaced.")] = RESULTS,
 ) -> None:
-    """Measure the configurations and add them to the table."""
+    """Measure all configurations and add them to the table."""
     sizes = [int(size) for size in batch_sizes.split(",")]
     kinds = product(*(which.split(",") for which in (embeddings, optimizers, weights)))
     for (embedding, optimizer, storage), size in product(kinds, sizes):

@@ -1,4 +1,4 @@
-"""Draw results/lite.csv: a step on LiteRT beside the same step in TensorFlow, and the memory it takes.
+"""Draw results/lite.csv: time and memory of a step on LiteRT and in TensorFlow.
 
 python benchmarks/lite_plot.py
 """
@@ -20,13 +20,13 @@ OURS, THEIRS, INK = "#1c7ed6", "#adb5bd", "#343a40"
 
 
 def name_of(row: dict[str, str]) -> str:
-    """A line of the axis."""
+    """The label of a row."""
     stored = "" if row["storage"] == "float32" else f", {row['storage']}"
     return f"{row['signature']}, {row['embedding']}, {row['optimizer']}{stored}, B={row['batch_size']}"
 
 
 def place_of(row: dict[str, str]) -> tuple[Any, ...]:
-    """By signature and batch size, then by what is compared."""
+    """The sort key of a row: signature and batch size first."""
     return row["signature"], -int(row["batch_size"]), row["embedding"], row["optimizer"], row["storage"]
 
 
@@ -55,7 +55,7 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
 
 
 def bars(axes: Any, places: range, ours: list[float], theirs: list[float], unit: str) -> None:
-    """A pair of bars a row, with their values."""
+    """A pair of bars with their values for each row."""
     for shift, values, colour in ((-0.19, ours, OURS), (0.19, theirs, THEIRS)):
         drawn = axes.barh([place + shift for place in places], values, height=0.36, color=colour)
         axes.bar_label(
@@ -70,8 +70,8 @@ def bars(axes: Any, places: range, ours: list[float], theirs: list[float], unit:
 
 
 def main(
-    results: Annotated[Path, typer.Option(help="The CSV lite.py wrote.")] = RESULTS / "lite.csv",
-    out: Annotated[Path, typer.Option(help="The picture.")] = RESULTS / "lite.png",
+    results: Annotated[Path, typer.Option(help="CSV file that lite.py wrote.")] = RESULTS / "lite.csv",
+    out: Annotated[Path, typer.Option(help="PNG file to write.")] = RESULTS / "lite.png",
 ) -> None:
     """Draw the table."""
     with results.open(newline="", encoding="utf-8") as file:

@@ -1,12 +1,11 @@
-"""What training on plain LiteRT alone is worth: Recall@20 on the test batches, after a fixed number of steps.
+"""How accurate a model becomes that is trained on plain LiteRT only: Recall@20 on test, after a fixed number of steps.
 
     pocketrec prep accuracy-clicks.dat --dataset D --batch-size 32 --holdout 5d --tail pad --formats npy
     python benchmarks/lite_recall.py D --batch-size 32 --steps 2000
 
-Each configuration is exported, trained through its signature on the first batches, state reset by the masks, and measured
-with `infer` on all test sessions, next item, all items as candidates, ties against the target. Beside it stand the same
-model before training and the most clicked items. The trained weights of one configuration are then stored as float16 and
-int8.
+Each configuration is exported, trained through its signature on the first batches, and measured with `infer` on the next
+clicks of all test sessions, with all items as candidates and conservative ties. The same model before training and the most
+clicked items are measured, too. The trained weights of one configuration are then also stored as float16 and int8.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from learning import learn_batches
-from pocketrec.gru4rec.baselines import Popularity
+from pocketrec.gru4rec.baselines import popularity
 from pocketrec.gru4rec.evaluate import sequences_record
 from pocketrec.gru4rec.export import convert_model
 from pocketrec.gru4rec.ranking import Ranking
@@ -35,18 +34,18 @@ from rows import put
 
 RESULTS = Path(__file__).parent / "results" / "lite_recall.csv"
 SMALLER = ("shared", "adagrad")
-"""What is also stored in less space."""
+"""The embedding and optimizer whose weights are also stored as float16 and int8."""
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam": {"optimizer": "adam", "learning_rate": 0.01},
     "adagrad": {"optimizer": "adagrad", "learning_rate": 0.1},
     "sgd": {"optimizer": "sgd", "learning_rate": 1.0},
 }
 MORE: tuple[dict[str, Any], ...] = ({"dropout_embedding": 0.1}, {"momentum": 0.3}, {"loss": "bpr-max"})
-"""Tried with the shared embedding, adagrad and drawn items."""
+"""Further settings, measured with the shared embedding, adagrad and drawn items."""
 
 
 def configurations(embeddings: list[str], optimizers: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each embedding with each optimizer in both signatures, and `MORE`: (signature, settings)."""
+    """(signature, settings) of each embedding with each optimizer in both signatures, and of `MORE`."""
     for embedding, optimizer in product(embeddings, optimizers):
         settings = {"embedding": embedding, **OPTIMIZERS[optimizer]}
         yield "train_sampled", settings
@@ -61,7 +60,7 @@ KEY = ("model", "signature", "batch_size")
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement; recall and mrr at 20."""
+    """One measurement; `recall` and `mrr` are Recall@20 and MRR@20."""
 
     model: str
     signature: str
@@ -74,7 +73,7 @@ class Row:
 
 
 class Task:
-    """A dataset, read once."""
+    """A dataset and its item index."""
 
     def __init__(self, place: Dataset, batch_size: int) -> None:
         self.place, self.items, self.batch_size = place, read_item_list(place), batch_size
@@ -89,7 +88,7 @@ class Task:
 
 
 def rows_of(task: Task, signature: str, settings: dict[str, Any], steps: int, folder: Path, small: bool) -> Iterator[Row]:
-    """Untrained, trained, and if asked for the trained weights in less space."""
+    """Rows of one configuration: untrained, trained, and, if `small`, the trained weights stored as float16 and int8."""
     from pocketrec.gru4rec.tf.model import Gru4Rec
 
     path = folder / "model.tflite"
@@ -112,16 +111,16 @@ def rows_of(task: Task, signature: str, settings: dict[str, Any], steps: int, fo
 
 
 def main(
-    dataset: Annotated[Path, typer.Argument(help="With npy batches of train and test.")],
-    batch_size: Annotated[int, typer.Option(help="B of the batches.")] = 32,
-    steps: Annotated[int, typer.Option(help="To train.")] = 4000,
-    embeddings: Annotated[str, typer.Option(help="Which.")] = "none,separate,shared",
-    optimizers: Annotated[str, typer.Option(help="Which.")] = ",".join(OPTIMIZERS),
-    out: Annotated[Path, typer.Option(help="The CSV; rows of the same configuration are replaced.")] = RESULTS,
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder with npy batches.")],
+    batch_size: Annotated[int, typer.Option(help="Batch size.")] = 32,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 4000,
+    embeddings: Annotated[str, typer.Option(help="Embeddings, separated by commas.")] = "none,separate,shared",
+    optimizers: Annotated[str, typer.Option(help="Optimizers, separated by commas.")] = ",".join(OPTIMIZERS),
+    out: Annotated[Path, typer.Option(help="CSV file; rows of the same configuration are replaced.")] = RESULTS,
 ) -> None:
     """Train and measure every configuration."""
     task = Task(Dataset(dataset), batch_size)
-    popular = Row("popularity", "", 0, batch_size, task.transitions, *task.measure(Popularity(task.items.support)), 0.0)
+    popular = Row("popularity", "", 0, batch_size, task.transitions, *task.measure(popularity(task.items.support)), 0.0)
     put(out, [popular], KEY)
     with tempfile.TemporaryDirectory() as folder:
         for signature, settings in configurations(embeddings.split(","), optimizers.split(",")):

@@ -3,19 +3,19 @@
     pocketrec train --dataset D && pocketrec export --dataset D --from D/model/gru4rec_bs32.safetensors --batch-size 32
     python benchmarks/on_device.py D D/model/gru4rec_bs32.tflite
 
-The log has sessions but no users, so users are made of test sessions, which the model never saw, in four ways:
+The log has sessions but no users, so users are made from test sessions, which the model has not seen, in four ways:
 
     one session         a session of 8 clicks or more is a user: learn from its first half, measure on its second half
     same first item     3 or more sessions that begin with the same item are a user: learn from the earlier half of them,
-                        measure on the later half. Such a user has a taste by construction, which flatters learning
-    any sessions        the same numbers of sessions, dealt out by chance: a user without a taste, who can only do harm
-    all in turn         one device that all sessions pass through in order of time: measure on each, then learn from it
+                        measure on the later half. Such a user has a taste by construction, so learning looks better here
+    any sessions        groups of the same sizes, drawn at random: a user without a taste, from whom nothing can be learned
+    all in turn         one device that sees all sessions in order of time: measure on each, then learn from it
 
-Everything runs through `OnDeviceModel` on LiteRT, with the optimizer and its slots as shipped; `recommend` gives the 20
-best. After each user the model is restored to what was shipped. `entered` and `left` count the next clicks that learning
-brought among the best 20, and drove out. Each way is gone twice: by `train_one`, whose gradient is one click's, and by
-`train` with a target in one lane alone, whose gradient is a click's share of a batch. Adagrad divides by what it saw in
-training, shares of batches of B: a step of `train_one` is up to B times as long.
+Everything runs on LiteRT through `OnDeviceModel`, with the optimizer and its slots as exported; `recommend` gives the 20
+best items. After each user the exported model is restored. `entered` and `left` count next clicks that are among the best
+20 only after learning, and only before it. Each way is measured twice: with `train_one`, whose gradient is that of one
+click, and with `train` with a target in one lane only, whose gradient is a click's share of a batch. Adagrad divides by the
+gradients seen in training, which were shares of batches of B: so a step of `train_one` is up to B times as large.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 import typer
 
 from pocketrec.lite.inputs import read_item_list
 from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.schema import Int32
 from pocketrec.sessions.sequences import read_sequences
 from pocketrec.storage.files import staged_file
 from pocketrec.storage.layout import Dataset
@@ -43,20 +43,18 @@ from pocketrec.storage.layout import Dataset
 RESULTS = Path(__file__).parent / "results" / "on_device.csv"
 TOP, LONG, MANY = 20, 8, 3
 
-Codes = npt.NDArray[np.int32]
-
 
 @dataclass(frozen=True)
 class User:
-    """Sessions to learn from, and sessions to measure on: of each the items, and how many of them are only looked at."""
+    """Sessions to learn from, and sessions to measure on, each with the number of first clicks that are not measured."""
 
-    earlier: list[Codes]
-    later: list[tuple[Codes, int]]
+    earlier: list[Int32]
+    later: list[tuple[Int32, int]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One way to make users, and one number of passes over their earlier sessions."""
+    """The result for one way to make users, one signature and one number of passes."""
 
     users: str
     signature: str
@@ -75,7 +73,7 @@ class Row:
 
 @dataclass(frozen=True)
 class How:
-    """To learn: which signature, and how many times over."""
+    """How to learn: by which signature, in how many passes."""
 
     signature: str
     passes: int
@@ -83,7 +81,7 @@ class How:
 
 @dataclass
 class Tally:
-    """Ranks of the next clicks, infinite beyond the best 20, as shipped and after learning."""
+    """Ranks of the next clicks, before and after learning; infinite beyond the best 20."""
 
     shipped: list[float] = field(default_factory=list)
     learned: list[float] = field(default_factory=list)
@@ -91,8 +89,8 @@ class Tally:
     seconds: float = 0.0
 
 
-def ranks(model: OnDeviceModel, session: Codes, skip: int = 0) -> list[float]:
-    """Of each next click of a session; the first `skip` clicks only move the state."""
+def ranks(model: OnDeviceModel, session: Int32, skip: int = 0) -> list[float]:
+    """The rank of each next click of a session; the first `skip` clicks only change the state."""
     found, state = [], model.fresh_state(1)
     for place, (code, target) in enumerate(pairwise(session)):
         items, _, state = model.recommend_next(int(code), state)
@@ -102,8 +100,8 @@ def ranks(model: OnDeviceModel, session: Codes, skip: int = 0) -> list[float]:
     return found
 
 
-def learn(model: OnDeviceModel, sessions: Sequence[Codes], how: How, tally: Tally) -> None:
-    """A step for each next click of the sessions, in order, some times."""
+def learn(model: OnDeviceModel, sessions: Sequence[Int32], how: How, tally: Tally) -> None:
+    """Learn from each next click of the sessions, in order, in `how.passes` passes."""
     began = time.perf_counter()
     for session in [one for _ in range(how.passes) for one in sessions if len(one) > 1]:
         if how.signature == "train_one":
@@ -113,8 +111,8 @@ def learn(model: OnDeviceModel, sessions: Sequence[Codes], how: How, tally: Tall
     tally.seconds += time.perf_counter() - began
 
 
-def learn_in_a_lane(model: OnDeviceModel, session: Codes) -> int:
-    """Steps of `train` along a session, the other lanes without a target; how many."""
+def learn_in_a_lane(model: OnDeviceModel, session: Int32) -> int:
+    """Steps of `train` along a session, with no target in the other lanes; returns the number of steps."""
     feat, state = np.zeros(model.settings.batch_size, np.int32), model.fresh_state()
     target = np.full_like(feat, -1)
     for feat[0], target[0] in pairwise(session):
@@ -123,7 +121,7 @@ def learn_in_a_lane(model: OnDeviceModel, session: Codes) -> int:
 
 
 def measure(model: OnDeviceModel, users: Sequence[User], how: How) -> Tally:
-    """Each user begins with the model as it was shipped."""
+    """Measure users that each begin with the exported model."""
     tally, shipped = Tally(), model.save()
     for user in users:
         tally.shipped += [rank for session, skip in user.later for rank in ranks(model, session, skip)]
@@ -133,8 +131,8 @@ def measure(model: OnDeviceModel, users: Sequence[User], how: How) -> Tally:
     return tally
 
 
-def in_turn(model: OnDeviceModel, sessions: Sequence[Codes], how: How) -> Tally:
-    """Each session is measured by the model that learned from those before it."""
+def in_turn(model: OnDeviceModel, sessions: Sequence[Int32], how: How) -> Tally:
+    """Measure each session with the model that has learned from all sessions before it."""
     tally, shipped = Tally(), model.save()
     tally.shipped = [rank for session in sessions for rank in ranks(model, session)]
     for session in sessions:
@@ -144,26 +142,26 @@ def in_turn(model: OnDeviceModel, sessions: Sequence[Codes], how: How) -> Tally:
     return tally
 
 
-def long_sessions(sessions: Sequence[Codes]) -> list[User]:
-    """See above; the clicks learned from are looked at once more, so that both models know the whole session."""
+def long_sessions(sessions: Sequence[Int32]) -> list[User]:
+    """Users "one session". The clicks learned from are seen again, so that both models know the whole session."""
     return [User([one[: len(one) // 2]], [(one, len(one) // 2)]) for one in sessions if len(one) >= LONG]
 
 
-def of_groups(groups: Iterator[list[Codes]]) -> list[User]:
-    """The earlier half of each group's sessions to learn from, the later half to measure on."""
+def of_groups(groups: Iterator[list[Int32]]) -> list[User]:
+    """Users from groups of sessions: learn from the earlier half, measure on the later half."""
     return [User(some[: len(some) // 2], [(one, 0) for one in some[len(some) // 2 :]]) for some in groups]
 
 
-def same_first_item(sessions: Sequence[Codes]) -> list[list[Codes]]:
-    """Groups of `MANY` or more, in order of time."""
+def same_first_item(sessions: Sequence[Int32]) -> list[list[Int32]]:
+    """Groups of `MANY` or more sessions with the same first item, in order of time."""
     groups = defaultdict(list)
     for one in sessions:
         groups[int(one[0])].append(one)
     return [some for some in groups.values() if len(some) >= MANY]
 
 
-def dealt(groups: Sequence[list[Codes]], seed: int = 1) -> Iterator[list[Codes]]:
-    """The same sessions in groups of the same sizes, by chance."""
+def dealt(groups: Sequence[list[Int32]], seed: int = 1) -> Iterator[list[Int32]]:
+    """The same sessions in random groups of the same sizes."""
     every = [one for some in groups for one in some]
     order = iter(np.random.default_rng(seed).permutation(len(every)))
     for some in groups:
@@ -192,12 +190,12 @@ def row_of(name: str, how: How, count: int, tally: Tally) -> Row:
 
 
 def main(
-    dataset: Annotated[Path, typer.Argument(help="With the batches that the model was trained on.")],
-    model: Annotated[Path, typer.Argument(help="A .tflite of a trained checkpoint.")],
-    passes: Annotated[str, typer.Option(help="Over the earlier sessions, separated by commas.")] = "1",
-    out: Annotated[Path, typer.Option(help="The CSV.")] = RESULTS,
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder that the model was trained on.")],
+    model: Annotated[Path, typer.Argument(help="A .tflite that was exported from a checkpoint.")],
+    passes: Annotated[str, typer.Option(help="Numbers of passes over the earlier sessions, separated by commas.")] = "1",
+    out: Annotated[Path, typer.Option(help="CSV file to write.")] = RESULTS,
 ) -> None:
-    """Measure all kinds of users."""
+    """Measure all four ways to make users."""
     place, opened = Dataset(dataset), OnDeviceModel(model, threads=1)
     opened.check_items(read_item_list(place).hash, f"the dataset {dataset}")
     sessions = [one for items, lengths in read_sequences(place, "test") for one in np.split(items, np.cumsum(lengths)[:-1])]

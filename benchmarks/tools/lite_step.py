@@ -1,6 +1,6 @@
-"""One cell of benchmarks/lite.py, in a process of its own: `python lite_step.py export|litert|tensorflow ARGUMENTS.json`.
+"""One cell of benchmarks/lite.py, as a separate process: `python lite_step.py export|litert|tensorflow ARGUMENTS.json`.
 
-Prints one JSON object. Steps are on random items and states of zero; each step's time is taken alone.
+Prints one JSON object. Steps have random items and states of zero; each step is timed separately.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from pocketrec.lite.judge.memory import peak_memory
 from pocketrec.lite.sampling import Sampler
 
 SKIPPED = 2
-"""Steps before the clock: memory is allocated, graphs are optimised."""
+"""First steps that are not timed: they allocate memory and optimise graphs."""
 
 
 def items_of(settings: ModelSpec) -> Catalogue:
-    """As many items, clicked as in a shop: support falls with the rank."""
+    """Items with supports as in a shop: they fall with the rank of the item."""
     ranks = np.arange(1, settings.n_items + 1)
     return Catalogue.of(ranks * 17 + 214_000_000, (1e6 / ranks**0.9).astype(np.int64) + 5)
 
 
 def inputs_of(settings: ModelSpec, signature: str, steps: int) -> list[dict[str, Any]]:
-    """Arguments of each step."""
+    """The arguments of each step."""
     rng, one = np.random.default_rng(7), signature in ("train_one", "recommend")
     sampler = Sampler(items_of(settings).support, settings.sample_alpha)
     made = []
@@ -46,7 +46,7 @@ def inputs_of(settings: ModelSpec, signature: str, steps: int) -> list[dict[str,
 
 
 def clock(step: Callable[[dict[str, Any]], Any], inputs: list[dict[str, Any]]) -> list[float]:
-    """Seconds of each step but the first few."""
+    """Time of each step in seconds, without the first `SKIPPED`."""
     seconds = []
     for given in inputs:
         began = time.perf_counter()
@@ -56,7 +56,7 @@ def clock(step: Callable[[dict[str, Any]], Any], inputs: list[dict[str, Any]]) -
 
 
 def litert(settings: ModelSpec, given: dict[str, Any]) -> dict[str, Any]:
-    """The signature on plain LiteRT."""
+    """Run the signature on plain LiteRT."""
     from ai_edge_litert.interpreter import Interpreter
 
     runner = Interpreter(given["model"], num_threads=given["threads"]).get_signature_runner(given["signature"])
@@ -65,7 +65,7 @@ def litert(settings: ModelSpec, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def tensorflow(settings: ModelSpec, given: dict[str, Any]) -> dict[str, Any]:
-    """The very functions that were lowered, run by TensorFlow; `chunk` items at a time in the full softmax."""
+    """Run in TensorFlow the functions that were converted, with `chunk` items at a time in the full softmax."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(given["threads"])
@@ -90,7 +90,7 @@ def export(settings: ModelSpec, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(job: str, arguments: Path) -> None:
-    """Do a cell and print what it took."""
+    """Run a cell and print its result."""
     given = json.loads(arguments.read_text())
     settings = ModelSpec(**given["settings"])
     print(json.dumps({"export": export, "litert": litert, "tensorflow": tensorflow}[job](settings, given)))

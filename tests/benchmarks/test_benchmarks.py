@@ -24,7 +24,7 @@ SCRIPTS = {
     "pandas_baseline": "pandas",
     "polars_naive": "polars",
     "duckdb_sql": "duckdb",
-    "pocketrec_cli": "pocketrec.cli.app",
+    "pocketrec_cli": "pocketrec.cli",
 }
 LANES = 16
 

@@ -88,7 +88,7 @@ def test_batches_of_another_index_are_removed(where: Dataset) -> None:
 
 
 def slow_scores(session: list[int], train: list[list[int]], n: int) -> dict[str, list[float]]:
-    """Scores of all items by each anchor after a session so far."""
+    """Scores of all items by each baseline after a session so far."""
     support: Counter[int] = Counter(item for one in train for item in one)
     following: dict[int, Counter[int]] = defaultdict(Counter)
     for one in train:
@@ -103,7 +103,7 @@ def slow_scores(session: list[int], train: list[list[int]], n: int) -> dict[str,
 
 
 @pytest.mark.parametrize("ties", ["standard", "median", "conservative"])
-def test_anchors_on_all_events_are_the_oracle_s(where: Dataset, prepared: oracle.Prepared, ties: Any) -> None:
+def test_baselines_on_all_events_are_the_oracle_s(where: Dataset, prepared: oracle.Prepared, ties: Any) -> None:
     batches(where.root, BatchSettings(batch_size=3, formats=("npy",), train_on="train_full"))
     index = oracle.item_index(prepared.train_full)
     train, test = (oracle.sessions_of(known(frame, index), index) for frame in (prepared.train_full, prepared.test))

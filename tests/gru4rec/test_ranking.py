@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 from pocketrec.errors import ModelError, SettingsError
 from pocketrec.gru4rec.options import RankSettings, Ties
-from pocketrec.gru4rec.ranking import Floats, Ranking, ranks_of
+from pocketrec.gru4rec.ranking import Ranking, ranks_of
+from pocketrec.schema import Float32
 from ranking_oracle import slow_rank
 
 MODES: tuple[Ties, ...] = ("standard", "median", "conservative")
@@ -18,7 +19,7 @@ few_values = arrays(np.float32, st.tuples(st.integers(1, 6), st.just(7)), elemen
 
 
 @given(scores=few_values, data=st.data(), ties=st.sampled_from(MODES))
-def test_recall_and_mrr_are_the_oracle_s(scores: Floats, data: st.DataObject, ties: Ties) -> None:
+def test_recall_and_mrr_are_the_oracle_s(scores: Float32, data: st.DataObject, ties: Ties) -> None:
     target = np.array(data.draw(st.lists(st.integers(-1, 6), min_size=len(scores), max_size=len(scores))), np.int32)
     ranking = Ranking((1, 3, 7), ties)
     ranking.add(scores[:1], target[:1])

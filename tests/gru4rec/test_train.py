@@ -67,14 +67,14 @@ def where(tmp_path: Path, prepared: Path) -> Dataset:
 
 def test_steps_are_those_of_the_exported_model(where: Dataset) -> None:
     """The same weights after the same steps: rows scattered in place here, whole tables computed anew on LiteRT."""
-    from pocketrec.gru4rec.tf.sparse_model import InPlaceGru4Rec
+    from pocketrec.gru4rec.tf.sparse_model import SparseGru4Rec
     from pocketrec.lite.inputs import open_batches, read_item_list
 
     items, rows = read_item_list(where), open_batches(where, 8).head(12)
     for more in ({}, {"loss": "bpr-max"}, {"embedding": "none", "momentum": 0.2}, {"embedding": "separate"}):
         settings = {**SMALL, **more}
         exported = OnDeviceModel(export(where.root, ModelSettings(batch_size=8, **settings)).path)
-        fast = InPlaceGru4Rec(exported.settings, support=items.support)
+        fast = SparseGru4Rec(exported.settings, support=items.support)
         drawn = Sampler(items.support).draw(12 * 64).reshape(12, 64)
         steps = fast.prepare(rows.feats, rows.targets, rows.masks, drawn, done=0)
         losses, state = fast.train_block(steps, exported.fresh_state())
@@ -141,7 +141,7 @@ def test_training_helps_and_the_tflite_measures_the_same(where: Dataset) -> None
     code, out, _ = call("export", "--dataset", where.root, "--batch-size", 8, "--from", report["checkpoint"])
     assert code == 0
     path = where.tflite(8)
-    there = evaluate(where.root, RankSettings(anchors=False), model=path)
+    there = evaluate(where.root, RankSettings(baselines=False), model=path)
     assert there.events == here.events
     assert there.models[0].recall == here.models[0].recall
     assert there.models[0].mrr == pytest.approx(here.models[0].mrr, abs=1e-6)
@@ -160,7 +160,7 @@ def test_training_helps_and_the_tflite_measures_the_same(where: Dataset) -> None
 def test_a_checkpoint_is_measured_as_by_a_slow_walk(where: Dataset) -> None:
     """One session at a time in numpy, the state fresh at each: lanes, masks and padding change nothing."""
     path = training.train(where.root, TrainSettings(batch_size=8, epochs=1, **SMALL)).checkpoint
-    found = evaluate(where.root, RankSettings(cutoffs=(5, 20), anchors=False), model=path)
+    found = evaluate(where.root, RankSettings(cutoffs=(5, 20), baselines=False), model=path)
     kept = read_checkpoint(path)
     tensors = {name: kept.tensors[name].astype(np.float64) for name in kept.settings.weights}
     ranks = []

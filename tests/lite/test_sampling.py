@@ -41,12 +41,6 @@ def test_what_is_drawn_is_what_a_binary_search_finds(support: list[int], seed: i
     np.testing.assert_array_equal(sampler.draw(BLOCK), np.searchsorted(bounds, numbers, side="right"))
 
 
-def test_batches_are_the_stream() -> None:
-    batches = Sampler(np.arange(50), seed=1).batches(7)
-    expected = Sampler(np.arange(50), seed=1).draw(21).reshape(3, 7)
-    np.testing.assert_array_equal([next(batches) for _ in range(3)], expected)
-
-
 @pytest.mark.parametrize("support", [[], [0, 0], [-1, 2], [np.nan, 1], [[1, 2]]])
 def test_what_cannot_be_drawn_from(support: list[float]) -> None:
     with pytest.raises(SettingsError, match="no item can be drawn"):

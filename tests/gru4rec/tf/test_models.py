@@ -14,7 +14,7 @@ tf = pytest.importorskip("tensorflow")
 from pocketrec.gru4rec.tf import dropout, losses  # noqa: E402
 from pocketrec.gru4rec.tf.model import Gru4Rec  # noqa: E402
 from pocketrec.gru4rec.tf.optimizers import make_rule  # noqa: E402
-from pocketrec.gru4rec.tf.sparse_model import InPlaceGru4Rec  # noqa: E402
+from pocketrec.gru4rec.tf.sparse_model import SparseGru4Rec  # noqa: E402
 from pocketrec.lite.contract import ModelSpec  # noqa: E402
 from pocketrec.lite.judge import formulas  # noqa: E402
 from pocketrec.lite.options import Embedding, Optimizer  # noqa: E402
@@ -120,7 +120,7 @@ def test_dropout_is_the_same_by_step_and_for_many_steps(embedding: Embedding) ->
 def step_of(model: Any, feat: Any, target: Any, state: Any, drawn: Any, mask: Any = None) -> tuple[float, Any]:
     """One step of a model of either kind; the state after it."""
     codes = [np.array(one, np.int32) for one in (feat, target, drawn)]
-    if isinstance(model, InPlaceGru4Rec):
+    if isinstance(model, SparseGru4Rec):
         masks = np.ones(len(feat), np.int32) if mask is None else np.array(mask, np.int32)
         steps = model.prepare(codes[0][None], codes[1][None], masks[None], codes[2][None], done=int(model.step))
         losses_, after = model.train_block(steps, state)
@@ -129,7 +129,7 @@ def step_of(model: Any, feat: Any, target: Any, state: Any, drawn: Any, mask: An
     return float(found["loss"]), found["state"].numpy()
 
 
-@pytest.mark.parametrize("kind", [Gru4Rec, InPlaceGru4Rec])
+@pytest.mark.parametrize("kind", [Gru4Rec, SparseGru4Rec])
 def test_logq_by_hand(kind: Any) -> None:
     """Equal scores: a candidate weighs 1 over its chance, support or support ** alpha; the drawn item is there twice."""
     settings = replace(SETTINGS, batch_size=1, negatives=2, sample_alpha=0.5)
@@ -143,9 +143,9 @@ def test_a_mask_of_0_is_a_fresh_state() -> None:
     state, feat, target = draw(LANES, H).astype(np.float32), [1, 2, 3, 4, 5], [2, 3, 4, 5, 6]
     reset = state * np.array([1, 0, 1, 1, 0])[:, None]
     drawn = list(range(EXTRA))
-    loss, after = step_of(InPlaceGru4Rec(SETTINGS, support=SUPPORT), feat, target, state, drawn, mask=[1, 0, 1, 1, 0])
-    wanted, there = step_of(InPlaceGru4Rec(SETTINGS, support=SUPPORT), feat, target, reset.astype(np.float32), drawn)
-    other, _ = step_of(InPlaceGru4Rec(SETTINGS, support=SUPPORT), feat, target, state, drawn)
+    loss, after = step_of(SparseGru4Rec(SETTINGS, support=SUPPORT), feat, target, state, drawn, mask=[1, 0, 1, 1, 0])
+    wanted, there = step_of(SparseGru4Rec(SETTINGS, support=SUPPORT), feat, target, reset.astype(np.float32), drawn)
+    other, _ = step_of(SparseGru4Rec(SETTINGS, support=SUPPORT), feat, target, state, drawn)
     assert loss == wanted != other
     np.testing.assert_array_equal(after, there)
 
@@ -156,7 +156,7 @@ def test_rows_in_place_are_the_whole_tables_of_the_other_model(items: int, embed
     """With few items every drawn one is a target or an input, and nothing is left for the second half of the candidates."""
     lanes, hidden = 64, 8  # fewer are not given to oneDNN, which knows operations that refuse what is empty
     settings = replace(SETTINGS, n_items=items, batch_size=lanes, hidden_size=hidden, embedding=embedding)
-    whole, in_place = (kind(settings, support=SUPPORT[:items]) for kind in (Gru4Rec, InPlaceGru4Rec))
+    whole, in_place = (kind(settings, support=SUPPORT[:items]) for kind in (Gru4Rec, SparseGru4Rec))
     rng, here, there = np.random.default_rng(3), *[np.zeros((lanes, hidden), np.float32)] * 2
     for _ in range(6):
         feat, target, drawn = (rng.integers(low, items, size) for low, size in ((0, lanes), (-1, lanes), (0, EXTRA)))

@@ -1,82 +1,79 @@
-"""Baselines that every model is shown beside: popularity, the last item again, and item-item co-occurrence.
+"""Baselines, simple methods that models are compared with: popularity, the last item again, item-item co-occurrence.
 
-Co-occurrence counts, for each item, the items among the next three clicks of the same session, each by 1 / distance: a
-method that takes seconds and that neural models of sessions do not always beat (Ludewig and Jannach 2018).
+Co-occurrence counts, for each item, the items among the next three clicks of the same session, each with the weight
+1 / distance. It takes seconds, and neural models of sessions are not always better (Ludewig and Jannach 2018).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from pocketrec.gru4rec.ranking import Floats
-from pocketrec.schema import Int32, Int64
+from pocketrec.schema import Float32, Int32, Int64
 
 REACH = 3
-"""Clicks ahead that count as following."""
+"""How many of the next clicks are counted."""
 SIXTHS = 6
-"""A weight of 1: thirds and halves are then whole numbers, so that equal sums are equal whatever the order."""
+"""Stands for a weight of 1, so that halves and thirds are whole numbers and sums do not depend on their order."""
 
 
-class Popularity:
-    """Every session gets the most clicked items. Args: support: clicks of each item, (n_items,)."""
+@dataclass
+class Baseline:
+    """A `Scorer` that looks only at the current item of each session, so it has no states."""
 
-    name, lanes = "popularity", 256
+    name: str
+    score: Callable[[Int32], Float32]
+    lanes: int = 256
 
-    def __init__(self, support: Int64) -> None:
-        # Counts above 2**24 are not all float32s; their order is all that matters.
-        self._scores = np.unique(support, return_inverse=True)[1].astype(np.float32)
-
-    def scores(self, feat: Int32, mask: Int32) -> Floats:  # noqa: ARG002
-        """The same for all lanes, (lanes, n_items)."""
-        return np.broadcast_to(self._scores, (len(feat), len(self._scores)))
+    def scores(self, feat: Int32, mask: Int32) -> Float32:  # noqa: ARG002
+        """See `Scorer`."""
+        return self.score(feat)
 
 
-class LastItem:
-    """The current item is expected again, and no other. Args: n_items: of the index."""
+def popularity(support: Int64) -> Baseline:
+    """Scores items by their clicks in training, `support`, (n_items,); all sessions get the same scores."""
+    # float32 cannot hold all counts above 2**24. Places in the order of the counts fit, and only the order matters.
+    scores = np.unique(support, return_inverse=True)[1].astype(np.float32)
+    return Baseline("popularity", lambda feat: np.broadcast_to(scores, (len(feat), len(scores))))
 
-    name, lanes = "repeat the last item", 256
 
-    def __init__(self, n_items: int) -> None:
-        self._n_items = n_items
+def last_item(n_items: int) -> Baseline:
+    """Expects the current item again: it scores 1, all others 0."""
 
-    def scores(self, feat: Int32, mask: Int32) -> Floats:  # noqa: ARG002
-        """1 for the current item of a lane, 0 for the others, (lanes, n_items)."""
-        found = np.zeros((len(feat), self._n_items), np.float32)
+    def score(feat: Int32) -> Float32:
+        found = np.zeros((len(feat), n_items), np.float32)
         found[np.arange(len(feat)), feat] = 1
         return found
 
+    return Baseline("repeat the last item", score)
 
-class CoOccurrence:
-    """What followed the current item in training.
+
+def co_occurrence(sessions: Iterable[tuple[Int32, Int64]], n_items: int) -> Baseline:
+    """Scores items by how often they followed the current item in training, in sixths; 0 for those that never did.
 
     Args:
-        sessions: items and lengths of some sessions at a time, as `read_sequences` gives them.
-        n_items: of the index.
+        sessions: item codes and lengths of some sessions at a time, as `read_sequences` returns them.
+        n_items: number of items in the item index.
     """
+    pairs = count_pairs(sessions)
+    items, following, weights = (pairs[name].to_numpy() for name in ("item", "next", "weight"))
+    starts = np.searchsorted(items, np.arange(n_items + 1))
 
-    name, lanes = "item-item co-occurrence", 256
-
-    def __init__(self, sessions: Iterable[tuple[Int32, Int64]], n_items: int) -> None:
-        pairs = count_pairs(sessions)
-        items, self._next = (pairs[name].to_numpy() for name in ("item", "next"))
-        self._weights, self._n_items = pairs["weight"].to_numpy().astype(np.float32), n_items
-        self._begins = np.searchsorted(items, np.arange(n_items + 1))
-
-    def scores(self, feat: Int32, mask: Int32) -> Floats:  # noqa: ARG002
-        """Weights, in sixths, of what followed the current item of a lane, 0 for what never did, (lanes, n_items)."""
-        begins, counts = self._begins[feat], self._begins[feat + 1] - self._begins[feat]
+    def score(feat: Int32) -> Float32:
+        begins, counts = starts[feat], starts[feat + 1] - starts[feat]
         places = np.repeat(begins - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))
-        found = np.zeros((len(feat), self._n_items), np.float32)
-        found[np.repeat(np.arange(len(feat)), counts), self._next[places]] = self._weights[places]
+        found = np.zeros((len(feat), n_items), np.float32)
+        found[np.repeat(np.arange(len(feat)), counts), following[places]] = weights[places]
         return found
+
+    return Baseline("item-item co-occurrence", score)
 
 
 def count_pairs(sessions: Iterable[tuple[Int32, Int64]]) -> pl.DataFrame:
-    """Which item followed which, by both: item, next, weight in sixths. Memory grows with the different pairs."""
+    """Pairs of items that followed each other: columns item, next, weight in sixths. Memory grows with their number."""
     schema = {"item": pl.Int32, "next": pl.Int32, "weight": pl.Int64}
     counted = pl.DataFrame(schema=schema)
     for items, lengths in sessions:
@@ -86,7 +83,7 @@ def count_pairs(sessions: Iterable[tuple[Int32, Int64]]) -> pl.DataFrame:
     return counted.sort("item", "next")
 
 
-def _pairs(items: Int32, session: npt.NDArray[np.int64], distance: int) -> pl.DataFrame:
+def _pairs(items: Int32, session: Int64, distance: int) -> pl.DataFrame:
     same = np.flatnonzero(session[distance:] == session[:-distance])
     weights = np.full(len(same), SIXTHS // distance)
     return pl.DataFrame({"item": items[same], "next": items[same + distance], "weight": weights})

@@ -1,61 +1,58 @@
-"""The distinct candidates of each step of a sampled softmax, and the weight each has there.
+"""The distinct candidates of each step of a sampled softmax, and their weights.
 
-Popular items are drawn many times in a step. In the softmax an item that is there n times is one with n times the weight,
-so it need be gathered, scored and updated once, its score raised by the logarithm of its weight:
+Candidates are the items that a step scores: the targets of the batch and the drawn items. Popular items are drawn many
+times in a step. In a softmax, an item that is there n times is equal to one item with n times the weight. So each item is
+gathered, scored and updated once, and the logarithm of its weight is added to its score:
 
-    weight = sum over its places of support ** -logq as a target, of support ** -(alpha logq) as a drawn item
+    weight = sum of support ** -logq for each time it is a target, and of support ** -(alpha logq) for each time it is drawn
 
-That is the logQ correction: targets come with a chance ~ support, drawn items ~ support ** alpha. It takes no model to find
-all this, so another thread does it for the steps that come next.
+This includes the logQ correction: items are targets with a probability proportional to support, and are drawn with one
+proportional to support ** alpha. No model is needed for this, so another thread does it for the next steps.
 
-The candidates of a step come in two halves for two threads. The items that the step names itself, its targets and inputs,
-are all in the first: their rows have more to be added up.
+The candidates of a step are split into two halves for two threads. Targets and inputs of the step are all in the first
+half, since their rows get further gradients.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from pocketrec.schema import Int32, Int64
-
-Floats = npt.NDArray[np.float32]
+from pocketrec.schema import Float32, Int32, Int64
 
 CELLS = 1 << 17
-"""Marks, two for each item and step, that are made at a time: as many as a cache holds."""
+"""Marks (two for each item and step) that are made at a time: as many as the processor's cache holds."""
 NEVER = -1e9
-"""The logarithm of the weight of an item that is no candidate but stands in the step as an input."""
+"""Log weight of an item that is only an input of the step and no candidate."""
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """Of some steps, one after the other.
+class Candidates(NamedTuple):
+    """The candidates of several steps.
 
     Attributes:
-        items: of each step, first those that it names, then the others, both ascending; int32 (all,).
-        log_weights: of each of them, float32 (all,).
-        bounds: where each step begins in these two, where its second half does, which may be empty, and where it ends;
+        items: item codes, step after step: first targets and inputs of the step, then the others, each ascending; (all,).
+        log_weights: logarithms of their weights, (all,).
+        bounds: for each step, where in `items` it begins, its second half (which may be empty) begins, and it ends;
             int32 (steps, 3).
-        targets: which candidate of its step each lane's target is, 0 where there is none; int32 (steps, B).
-        inputs: the same of what was asked for as input; int32 (steps, any).
+        targets: place of each lane's target among the candidates of its step, 0 if there is no target; int32 (steps, B).
+        inputs: place of each input among them; int32 (steps, number of inputs).
     """
 
     items: Int32
-    log_weights: Floats
+    log_weights: Float32
     bounds: Int32
     targets: Int32
     inputs: Int32
 
 
 class Finder:
-    """Finds them.
+    """Finds the candidates of steps.
 
     Args:
-        support: how often each item was clicked, 1 or more; (n_items,).
-        alpha: the power of support that items are drawn with.
-        logq: share of the correction; 0: a weight is a count.
+        support: clicks of each item, (n_items,); 0 counts as 1.
+        alpha: the power of support with which items are drawn.
+        logq: strength of the logQ correction; 0: a weight is a count.
     """
 
     def __init__(self, support: Int64, alpha: float, logq: float) -> None:
@@ -63,12 +60,12 @@ class Finder:
         self._weights = often**-logq, often ** -(alpha * logq)
 
     def find(self, targets: Int32, inputs: Int32, drawn: Int32) -> Candidates:
-        """Candidates of some steps.
+        """Find the candidates of several steps.
 
         Args:
-            targets: int32 (steps, B), -1 where a lane has none and so puts up no candidate.
-            inputs: items that must be among them without weight; int32 (steps, any).
-            drawn: int32 (steps, S).
+            targets: target of each lane, -1 for none; int32 (steps, B).
+            inputs: items that must be in `Candidates.items` although they have no weight; int32 (steps, any number).
+            drawn: drawn items, int32 (steps, S).
         """
         most = max(1, CELLS // (2 * len(self._weights[0])))
         parts = [
@@ -81,12 +78,12 @@ class Finder:
         bounds = np.stack([ends - counts, ends - counts + cuts, ends], axis=1).astype(np.int32)
         return Candidates(items, log_weights, bounds, of_targets, of_inputs)
 
-    def _find(self, targets: Int32, inputs: Int32, drawn: Int32) -> tuple[Int64, Int32, Floats, Int64, Int32, Int32]:
-        """Counts of the steps, items, logarithms of weights, counts of first halves, places of targets and of inputs."""
+    def _find(self, targets: Int32, inputs: Int32, drawn: Int32) -> tuple[Int64, Int32, Float32, Int64, Int32, Int32]:
+        """Number of candidates of each step, items, log weights, sizes of first halves, places of targets and inputs."""
         (steps, lanes), items = targets.shape, len(self._weights[0])
         known, first = np.maximum(targets, 0), np.arange(steps, dtype=np.int64)[:, None] * items
         often = np.bincount((drawn + first).ravel(), minlength=steps * items).reshape(steps, items)
-        mark = np.zeros((steps, 2, items), bool)  # what a step names, and what is only drawn
+        mark = np.zeros((steps, 2, items), bool)  # targets and inputs of a step; items that are only drawn
         named = np.concatenate([known, inputs], axis=1) + 2 * first
         mark.reshape(-1)[named] = True
         np.logical_and(often, ~mark[:, 0], out=mark[:, 1])

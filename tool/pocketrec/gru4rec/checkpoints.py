@@ -1,8 +1,8 @@
-"""A model in training as one file (`storage.tensors`), and everything else that its weights can be taken from.
+"""Checkpoints: files (`storage.tensors`) with the weights of a GRU4Rec and all that is needed to continue its training.
 
-A checkpoint of `train` has weights, the optimizer's slots, the lanes' states, and where in the batches it was. What a
-device has learned (`OnDeviceModel.save_to`) has weights, slots and the number of its steps: it can be measured, exported
-and trained on like a checkpoint.
+A checkpoint of `train` has the weights, the optimizer's slots, the states of the lanes, and its position in the batches. A
+file that a device wrote (`OnDeviceModel.save_to`) has the weights, the slots and the number of steps. It can be measured,
+exported and trained further like a checkpoint.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from pocketrec.lite.contract import STEP, ModelSpec
 from pocketrec.storage.tensors import read_tensors, write_tensors
 
 STATE = "lanes_state"
-"""The tensor beside the model's own: float32 (B, H), states of the lanes after the last step."""
+"""Name of a further tensor in a checkpoint of `train`: states of the lanes after the last step, float32 (B, H)."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """How far training is.
+    """How far a training is. An epoch is one pass over the batches; a transition is a click and the next one.
 
     Attributes:
-        epoch: whole passes that are done.
-        step: steps done in the pass that is not.
-        losses: the mean loss of a transition in each whole pass, in nats.
-        loss: the sum over the steps of the pass that is not.
-        validation: of each whole pass, the measure that decides which is kept.
+        epoch: finished epochs.
+        step: steps done in the current epoch.
+        losses: mean loss of a transition in each finished epoch, in nats.
+        loss: sum of the losses of the steps in the current epoch.
+        validation: MRR@20 on train_valid after each finished epoch; empty if it is not measured.
     """
 
     epoch: int = 0
@@ -46,12 +46,12 @@ class Checkpoint:
     """A model in training.
 
     Attributes:
-        settings: of the model.
-        items: XXH3-128 of its item ids, `Catalogue.hash`.
-        batches: the content of the batches that it is trained on; "" for what a device has learned.
-        source: XXH3-128 of the file that training began from; "" where it began from drawn weights.
-        position: how far it is.
-        tensors: `ModelSpec.state`, and in a checkpoint of `train` `STATE`.
+        settings: the settings of the model.
+        items: `Catalogue.hash` of its items.
+        batches: hash of the batches that it is trained on (`Record.content`); "" in a file from a device.
+        source: XXH3-128 of the file that training began from; "" if it began from random weights.
+        position: how far the training is.
+        tensors: the tensors of `ModelSpec.state`, and `STATE` in a checkpoint of `train`.
     """
 
     settings: ModelSpec
@@ -63,31 +63,29 @@ class Checkpoint:
 
     @property
     def what(self) -> str:
-        """How far it is, in words."""
+        """How far the training is, in words."""
         return f"epoch {self.position.epoch}" if self.batches else f"{int(self.tensors[STEP]):,} steps on a device"
 
     def continues(self, other: Checkpoint) -> bool:
-        """Whether it is of the same training."""
+        """Whether the other checkpoint belongs to the same training, so that it can go on from this one."""
         return all(getattr(self, name) == getattr(other, name) for name in ("settings", "items", "batches", "source"))
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write it, or leave the earlier one as it was."""
+    """Write a checkpoint; if that fails, an earlier file is unchanged."""
     about = {name: getattr(checkpoint, name) for name in ("items", "batches", "source")}
     about |= {"settings": asdict(checkpoint.settings), "position": asdict(checkpoint.position)}
     write_tensors(path, "training", about, checkpoint.tensors)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read what `write_checkpoint` or `OnDeviceModel.save_to` wrote.
+    """Read a file that `write_checkpoint` or `OnDeviceModel.save_to` wrote.
 
     Raises:
         ModelError: the file is missing, damaged, or something else.
     """
-    what, do = (
-        "a checkpoint of train, or what save_to wrote on a device",
-        "name another file, or train anew: pocketrec train --fresh",
-    )
+    what = "a checkpoint of train, or what save_to wrote on a device"
+    do = "name another file, or train anew: pocketrec train --fresh"
     file = read_tensors(path, "training", "learned", what=what, do=do)
     about, tensors = file.about, file.tensors
     try:
@@ -103,15 +101,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def read_weights(path: Path, item_hash: str, dataset: Path) -> Checkpoint:
-    """`read_checkpoint` for the items of a dataset.
-
-    Args:
-        path: the file.
-        item_hash: `Catalogue.hash` of the dataset's items.
-        dataset: its folder, for the message.
+    """`read_checkpoint` for the items of a dataset folder, whose `Catalogue.hash` is `item_hash`.
 
     Raises:
-        ModelError: the file cannot be read, or is made for other items: its codes would mean other ones.
+        ModelError: the file cannot be read, or is made for other items.
     """
     found = read_checkpoint(path)
     if found.items != item_hash:

@@ -1,4 +1,4 @@
-"""`pocketrec demo`: a synthetic log through every stage."""
+"""`pocketrec demo`: make a synthetic log and run all stages on it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pocketrec.sources.synth import SynthReport, synth
 from pocketrec.storage.lock import hold
 
 LANES = 128
-"""Lanes of the demo's batches: its log is small."""
+"""Batch size of the demo; its log is too small for 512 lanes."""
 
 
 @dataclass(frozen=True)
 class DemoReport:
-    """What `demo` made, and where."""
+    """What `demo` made, and the dataset folder that it is in."""
 
     log: SynthReport
     run: RunReport
@@ -30,12 +30,12 @@ class DemoReport:
 def demo(
     folder: Path | str = "pocketrec-demo", settings: DemoSettings = DemoSettings(), *, progress: Progress = SILENT
 ) -> DemoReport:
-    """A synthetic log through every stage, in a folder of its own; nothing is downloaded.
+    """Make a synthetic log and run all stages on it, in one folder; nothing is downloaded.
 
     Args:
-        folder: where the log and the dataset go.
-        settings: of the log; the seed is that of the model's weights, too.
-        progress: who watches.
+        folder: the dataset folder; the log is written into it, too.
+        settings: the size of the log; the seed of the log and of the model's weights.
+        progress: is told how far each stage is.
     """
     dataset = Path(folder)
     log = dataset / "yoochoose-data" / "yoochoose-clicks.dat"

@@ -1,7 +1,7 @@
-"""Recall@N and MRR@N of models and anchors on a set of the split, over all its sessions and all items.
+"""`pocketrec evaluate`: Recall@N and MRR@N of a model and of baselines, over all sessions of a set and all items.
 
-Every click that has a next one is an event; the state is reset where a session begins. Sessions come from
-DIR/parquet/sequences and are laid into lanes here, so that no tail is dropped and any number of sessions will do.
+Each click that has a next one is an event; the state is reset where a session begins. Sessions are read from
+DIR/parquet/sequences and put into lanes here, so no session is dropped, however few there are.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pocketrec.errors import DatasetError, require
-from pocketrec.gru4rec.baselines import CoOccurrence, LastItem, Popularity
+from pocketrec.gru4rec.baselines import co_occurrence, last_item, popularity
+from pocketrec.gru4rec.checkpoints import read_weights
 from pocketrec.gru4rec.options import RankSettings, Ties
 from pocketrec.gru4rec.ranking import Accuracy, Ranking
 from pocketrec.gru4rec.scoring import Scorer, rank
@@ -31,15 +32,15 @@ class EvaluateReport:
     """Accuracy on one set.
 
     Attributes:
-        dataset: the folder.
-        on: the set.
-        ties: how items with the target's score count.
+        dataset: the dataset folder.
+        on: the name of the set.
+        ties: how items with the same score as the target count in its rank.
         protocol: settings of the split and of the sessions.
-        events: clicks with a next one, all counted.
-        sessions: that they are from.
-        items: candidates.
-        unknown: clicks of the set that are left out, since their item was not trained on.
-        models: the model's accuracy, if one was given, and the anchors'.
+        events: number of clicks with a next one; each of them is measured.
+        sessions: number of sessions in the set.
+        items: number of items that are ranked.
+        unknown: clicks that are left out of the set, since their item is not in the training data.
+        models: accuracy of the model, if one was given, and of the baselines.
     """
 
     dataset: Path
@@ -60,14 +61,14 @@ def evaluate(
     model: Path | str | None = None,
     progress: Progress = SILENT,
 ) -> EvaluateReport:
-    """Measure a model, and the anchors trained on the same sessions, on one set.
+    """Measure a model and the baselines on one set.
 
     Args:
-        dataset: a folder that `batches` has filled.
-        settings: what is measured, and how.
-        model: a checkpoint of `train` or what a device has learned (.safetensors), or a .tflite, which runs on LiteRT;
-            baselines alone if not given.
-        progress: who watches.
+        dataset: a dataset folder in which `batches` was run.
+        settings: the set and how to measure.
+        model: a checkpoint of `train` or a file from a device (.safetensors), or a .tflite, which runs on LiteRT; only the
+            baselines are measured if not given.
+        progress: is told about the clicks measured.
 
     Raises:
         DatasetError: the dataset has no sequences, or they are damaged.
@@ -79,32 +80,32 @@ def evaluate(
     check_files(where.sequences.parent, record)
     items = read_item_list(where)
     scorers: list[Scorer] = [_open(Path(model), items, where)] if model is not None else []
-    if settings.anchors:
-        following = CoOccurrence(read_sequences(where, "train_tr"), len(items.ids))
-        scorers += [following, LastItem(len(items.ids)), Popularity(items.support)]
+    if settings.baselines:
+        following = co_occurrence(read_sequences(where, "train_tr"), len(items.ids))
+        scorers += [following, last_item(len(items.ids)), popularity(items.support)]
     clicks, sessions = (record.files[f"{where.sequences.name}/{on}_{what}.npy"].shape[0] for what in ("items", "lengths"))
     models = []
     with progress.task("evaluate", clicks * len(scorers), "clicks") as advance:
         for scorer in scorers:
             ranking = rank(scorer, where, on, Ranking(settings.cutoffs, settings.ties), advance)
             models.append(ranking.accuracy(scorer.name))
-    unknown, protocol = record.counts["unknown"][on], {**_rules(where), **record.settings}
-    counts = (clicks - sessions, sessions, len(items.ids), unknown)
-    return EvaluateReport(where.root, on, settings.ties, protocol, *counts, tuple(models))
-
-
-def _rules(where: Dataset) -> Mapping[str, Any]:
     roles = read_records(where.roles.parent).get("roles")
-    return roles.settings if roles else {}
+    protocol = {**(roles.settings if roles else {}), **record.settings}
+    counts = (clicks - sessions, sessions, len(items.ids), record.counts["unknown"][on])
+    return EvaluateReport(where.root, on, settings.ties, protocol, *counts, tuple(models))
 
 
 def _open(model: Path, items: Catalogue, where: Dataset) -> Scorer:
     if model.suffix == ".safetensors":
         require("run a checkpoint", "tensorflow")
         with native_stderr_closed():
-            from pocketrec.gru4rec.tf.scorer import open_scorer
+            from pocketrec.gru4rec.tf.scorer import ModelScorer
+            from pocketrec.gru4rec.tf.sparse_model import SparseGru4Rec
 
-            return open_scorer(model, items, where.root)
+            checkpoint = read_weights(model, items.hash, where.root)
+            network = SparseGru4Rec(checkpoint.settings, support=items.support)
+            network.load(checkpoint.tensors)
+            return ModelScorer(network, f"{model.name}, {checkpoint.what}")
     from pocketrec.lite.runtime import LiteScorer, OnDeviceModel
 
     opened = OnDeviceModel(model)
@@ -113,18 +114,16 @@ def _open(model: Path, items: Catalogue, where: Dataset) -> Scorer:
 
 
 def sequences_record(where: Dataset) -> Record:
-    """What the sessions in DIR/parquet/sequences are, after a look whether the item index is theirs.
+    """The record of the sessions in DIR/parquet/sequences; checks that the item index was made from the same data.
 
     Raises:
-        DatasetError: there are none, or the item index was made from another set.
+        DatasetError: there are no sessions, or the item index was made from other data.
     """
     do = f"pocketrec batches --dataset {where.root}"
     record = read_records(where.sequences.parent).get("sequences")
     if record is None or record.missing(where.sequences.parent):
         raise DatasetError(f"{where.root} has no sessions in order.", expected="what batches has written", do=do)
     made = [one for one in read_records(where.final).values() if one.stage == "batches"]
-    if not any(
-        one.inputs == record.inputs and one.settings.get("train_on") == record.settings.get("train_on") for one in made
-    ):
+    if (record.inputs, record.settings.get("train_on")) not in [(one.inputs, one.settings.get("train_on")) for one in made]:
         raise DatasetError(f"{where.items} and {where.sequences} are from different runs of batches.", do=do)
     return record

@@ -1,8 +1,6 @@
-"""`pocketrec export`: make DIR/model/gru4rec_bs{B}.tflite: a GRU4Rec over the items of a dataset, ready to train on a
-phone.
+"""`pocketrec export`: write DIR/model/gru4rec_bs{B}.tflite, a GRU4Rec for the items of a dataset that can learn on a phone.
 
-TensorFlow is loaded when `export` is called, not before; what it says to itself on stderr is not passed on, unless
-TF_CPP_MIN_LOG_LEVEL is set.
+TensorFlow is loaded only when a model is made; what it writes to stderr is hidden, unless TF_CPP_MIN_LOG_LEVEL is set.
 """
 
 from __future__ import annotations
@@ -36,16 +34,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """A finished export.
+    """The result of an export.
 
     Attributes:
         path: the model file.
         bytes: its size.
         xxh3: XXH3-128 of its bytes.
-        parameters: trained numbers in it.
-        settings: what it was made with.
-        reused: the same model was there already.
-        seconds: wall time, the loading of TensorFlow included.
+        parameters: how many numbers in it are trained.
+        settings: the settings that it was made with.
+        reused: whether the same model was there already, so that nothing was written.
+        seconds: wall time, including the loading of TensorFlow.
     """
 
     path: Path
@@ -64,22 +62,21 @@ def export(
     source: Path | str | None = None,
     progress: Progress = SILENT,
 ) -> ExportReport:
-    """Write the model for a dataset's items and for batches of `model.batch_size` lanes.
+    """Write a model for the items of a dataset and for batches of `model.batch_size` lanes.
 
     Args:
-        dataset: the dataset folder; final/items.parquet must be there.
-        model: what the file is made with; the same settings give the same file, byte for byte.
-        source: a checkpoint of `train`, or what a device has learned: its weights, and the optimizer's slots, go into the
-            file. The settings are those of the source, except `batch_size`, `top_k` and `storage`.
-        progress: who watches.
+        dataset: the dataset folder; it must have final/items.parquet.
+        model: the settings of the model; the same settings give the same file, byte for byte.
+        source: a checkpoint of `train` or a file from a device: its weights and slots go into the model. Its settings are
+            used, too, except for `batch_size`, `top_k` and `storage`. Random initial weights if not given.
+        progress: is told about the three steps of the export.
 
     Raises:
         DatasetError: the item index is missing or damaged.
         ModelError: the source cannot be read, or is made for other items.
         MissingExtraError: TensorFlow is not installed.
-        BusyError: another process is at work in the dataset folder.
-        SpaceError: the disk is full. An earlier model is as it was.
-        FolderError: the dataset folder cannot be written.
+        BusyError, SpaceError, FolderError: the dataset folder is in use, full, or cannot be written. An earlier model is
+            unchanged.
     """
     began, place = time.perf_counter(), Dataset(Path(dataset))
     with hold(dataset, "export"):
@@ -89,7 +86,8 @@ def export(
         if trained:
             own = {name: getattr(settings, name) for name in ("batch_size", "top_k", "storage")}
             settings = replace(trained.settings, **own)
-        stage, protocol = _stage(place, settings, source), _protocol(place, settings.batch_size)
+        protocol = _protocol(place, settings.batch_size)
+        stage = _stage(place, settings, source, protocol)
         path, found = place.tflite(settings.batch_size), stage.current(intact=True)
         if not found:
             content = model_bytes(settings, items, protocol, progress, tensors=trained.tensors if trained else None)
@@ -97,7 +95,7 @@ def export(
                 with staged_file(path) as staged:
                     staged.write_bytes(content)
                     _check(staged)
-                    stage.forget()  # only now: a disk that is full leaves the earlier model usable
+                    stage.forget()  # only now, so that a full disk leaves the earlier model usable
                 draft.files = {path.name: OutputFile.of(path)}
                 draft.counts = {"parameters": settings.parameters, "from": None if source is None else str(source)}
         output = (found or draft.record).files[path.name]
@@ -105,11 +103,11 @@ def export(
     return ExportReport(path, output.bytes, output.xxh3, settings.parameters, settings, found is not None, seconds)
 
 
-def _stage(place: Dataset, settings: ModelSpec, source: Path | str | None) -> Stage:
+def _stage(place: Dataset, settings: ModelSpec, source: Path | str | None, protocol: Mapping[str, Any]) -> Stage:
     inputs = {
         "items": content_hash(place.items),
         "checkpoint": "" if source is None else content_hash(Path(source)),
-        "protocol": json_digest(_protocol(place, settings.batch_size)),
+        "protocol": json_digest(protocol),
         "makers": json_digest(versions("tensorflow")),
     }
     origin = [] if source is None else ["--from", str(Path(source).absolute())]
@@ -118,7 +116,7 @@ def _stage(place: Dataset, settings: ModelSpec, source: Path | str | None) -> St
 
 
 def _protocol(place: Dataset, batch_size: int) -> dict[str, Any]:
-    """How the data was prepared, from the manifests that say so."""
+    """The settings of `split` and `batches` that the data was prepared with, from their manifests."""
     records = {**read_records(place.rsc15), **read_records(place.final)}
     keys = {"split": "split", "batches": f"batches_bs{batch_size}"}
     return {name: dict(records[key].settings) for name, key in keys.items() if key in records}
@@ -132,7 +130,7 @@ def model_bytes(
     *,
     tensors: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The bytes of a .tflite: a function of the settings, the items and the trained tensors (and of TensorFlow)."""
+    """The bytes of a .tflite; they depend on nothing but the arguments and the versions of TensorFlow and pocketrec."""
     require("export a model", "tensorflow")
     with progress.task("export", 3, "steps") as advance, native_stderr_closed():
         from pocketrec.gru4rec.tf.model import Gru4Rec
@@ -149,7 +147,7 @@ def model_bytes(
 
 
 def convert_model(model: Gru4Rec, items: Catalogue, protocol: Mapping[str, Any] | None = None) -> bytes:
-    """The .tflite of a model that is already there, its initial weights as they were given to it."""
+    """The bytes of a .tflite from a TensorFlow model; the card has the hashes of the initial weights as they are stored."""
     from pocketrec.training.tf.convert import as_stored, convert
 
     settings = model.settings
@@ -160,7 +158,7 @@ def convert_model(model: Gru4Rec, items: Catalogue, protocol: Mapping[str, Any] 
 
 
 def _check(path: Path) -> None:
-    """A file that could not run on a phone is not committed."""
+    """Refuse a file that could not run on a phone."""
     model = read_model(path)
     if model.foreign_operators or METADATA not in model.metadata:
         raise ModelError(

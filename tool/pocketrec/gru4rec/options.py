@@ -1,4 +1,4 @@
-"""What a user can choose about training, measuring and demonstrating a GRU4Rec."""
+"""Settings of `train`, `evaluate` and `demo`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OnSet = Literal["train_tr", "train_valid", "test"]
 
 @dataclass(frozen=True)
 class TrainSettings(Gru4RecSettings):
-    """What is trained on the desktop: the settings of the official GRU4Rec, as far as it has one for all data."""
+    """Settings of a training on the desktop. Defaults are those of the official GRU4Rec where it has general ones."""
 
     batch_size: int = again(Gru4RecSettings, "batch_size", 32)
     embedding: Embedding = again(Gru4RecSettings, "embedding", "shared")
@@ -25,23 +25,28 @@ class TrainSettings(Gru4RecSettings):
     dropout_embedding: float = again(Gru4RecSettings, "dropout_embedding", 0.1)
     epochs: int = setting(
         5,
-        "Passes over the batches, those of an earlier run included. More are tried where the validation still improves.",
+        "Passes over the batches, including those of an earlier run that is resumed. Try more if the accuracy on "
+        "train_valid still rises.",
         least=1,
     )
 
 
 @dataclass(frozen=True)
 class RankSettings(Settings):
-    """What is measured, and how."""
+    """What to measure, and how."""
 
-    on: OnSet = setting("test", "The set to measure on; train_valid while settings are still being chosen.")
-    cutoffs: tuple[int, ...] = setting((1, 5, 10, 20), "Every N of Recall@N and MRR@N.", least=1, metavar="N,N,...")
+    on: OnSet = setting("test", "Set to measure on: test; train_valid while you still choose settings; or train_tr.")
+    cutoffs: tuple[int, ...] = setting(
+        (1, 5, 10, 20), "Values N of Recall@N and MRR@N, each 1 or more.", least=1, metavar="N,N,..."
+    )
     ties: Ties = setting(
         "conservative",
-        "How items count that score as much as the next item: standard, none of them is better; median, half; "
+        "How many of the items with the same score as the next item rank above it: standard, none; median, half; "
         "conservative, all.",
     )
-    anchors: bool = setting(True, "Measure popularity, the last item and co-occurrence, too.")
+    baselines: bool = setting(
+        True, "Also measure the baselines: popularity, the last item again, co-occurrence.", option="--anchors"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,7 +56,7 @@ class RankSettings(Settings):
 
 @dataclass(frozen=True)
 class DemoSettings(Settings):
-    """What the demo is made from."""
+    """Settings of the demo."""
 
-    clicks: int = setting(100_000, "Rows of the synthetic log.", least=20_000)
+    clicks: int = setting(100_000, "Clicks of the synthetic log, 20,000 or more. More take longer.", least=20_000)
     seed: int = again(SynthSettings, "seed", 0)

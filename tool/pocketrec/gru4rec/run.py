@@ -1,4 +1,4 @@
-"""`pocketrec run`: prep, export and verify, from a click log to a verified model."""
+"""`pocketrec run`: from a click log to a verified model, by `prep`, `export` and `verify`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pocketrec.storage.lock import hold
 
 @dataclass(frozen=True)
 class RunReport:
-    """What each stage of `run` did."""
+    """The reports of the stages of `run`."""
 
     prep: PrepReport
     export: ExportReport
@@ -37,21 +37,21 @@ def run(
     force: bool = False,
     progress: Progress = SILENT,
 ) -> RunReport:
-    """From a click log to a verified model: `prep`, `export`, `verify`.
+    """Make a verified model from a click log, by `prep`, `export` and `verify`.
 
     Args:
         clicks: the log, as for `ingest`.
-        dataset: the dataset folder; made if need be.
-        batching: settings of `batches`; npy is always among the formats, since the model is verified on it.
+        dataset: the dataset folder; it is created if it does not exist.
+        batching: settings of `batches`; npy is added to the formats, since the model is verified on it.
         splitting: settings of `split`.
         reading: settings of `ingest`.
-        model: settings of `export`; its batch size is that of the batches.
+        model: settings of `export`, except for the batch size, which is that of `batching`.
         fresh: run every stage of `prep` again.
-        force: begin even where the disk seems too small.
-        progress: told how far each stage is.
+        force: begin even if the disk seems too small.
+        progress: is told how far each stage is.
 
     Raises:
-        MissingExtraError: TensorFlow, LiteRT or matplotlib is not installed; asked before anything is done.
+        MissingExtraError: TensorFlow, LiteRT or matplotlib is not installed; this is checked first.
     """
     require("make and judge a model", "tensorflow", "ai_edge_litert", "matplotlib")
     batching = replace(batching, formats=tuple(dict.fromkeys((*batching.formats, "npy"))))

@@ -1,52 +1,50 @@
-"""A model at work on the sessions of a set, and its ranks."""
+"""Lets a model score the sessions of a set, and counts the ranks of the next items."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
-from pocketrec.gru4rec.ranking import Floats, Ranking
+from pocketrec.gru4rec.ranking import Ranking
 from pocketrec.progress import Advance
-from pocketrec.schema import Int32
+from pocketrec.schema import Float32, Int32
 from pocketrec.sessions.sequences import read_sequences
-from pocketrec.sessions.session_parallel import Blocks
+from pocketrec.sessions.session_parallel import Block, Blocks
 from pocketrec.storage.layout import Dataset
 
 
 class Scorer(Protocol):
-    """A model at work on lanes of sessions, fresh: its states are those before a session's first item."""
+    """Something that scores next items in lanes of sessions, and remembers the state of each lane.
 
-    @property
-    def name(self) -> str:
-        """What the report calls it."""
-        ...
+    Attributes:
+        name: its name in the report.
+        lanes: number of sessions that it scores side by side.
+    """
 
-    @property
-    def lanes(self) -> int:
-        """Sessions side by side."""
-        ...
+    name: str
+    lanes: int
 
-    def scores(self, feat: Int32, mask: Int32) -> Floats:
-        """Scores of all items after one more item of each lane, (lanes, n_items); any order-preserving numbers.
+    def scores(self, feat: Int32, mask: Int32) -> Float32:
+        """Scores of all items after one more item in each lane, (lanes, n_items); only their order matters.
 
         Args:
-            feat: the items, int32 (lanes,).
-            mask: 0 where a session begins, so that the state is reset before the step; int32 (lanes,).
+            feat: code of the item in each lane, int32 (lanes,).
+            mask: 0 where a session begins and the state is reset first, else 1; int32 (lanes,).
         """
         ...
 
 
 def rank(scorer: Scorer, where: Dataset, on: str, ranking: Ranking, advance: Advance = lambda _: None) -> Ranking:
-    """Count every event of a set; one block of steps in memory at a time."""
-    lanes = Blocks(scorer.lanes, tail="pad")
-    for items, lengths in read_sequences(where, on):
-        for block in lanes.add(items, lengths):
-            _follow(scorer, block.feats, block.targets, block.masks, ranking)
-        advance(len(items))
-    for block in lanes.finish():
-        _follow(scorer, block.feats, block.targets, block.masks, ranking)
+    """Add all events of the set `on` to a ranking; one block of steps is in memory at a time."""
+    for block in _blocks(scorer.lanes, where, on, advance):
+        for feat, target, mask in zip(block.feats, block.targets, block.masks, strict=True):
+            ranking.add(scorer.scores(feat, mask), target)
     return ranking
 
 
-def _follow(scorer: Scorer, feats: Int32, targets: Int32, masks: Int32, ranking: Ranking) -> None:
-    for feat, target, mask in zip(feats, targets, masks, strict=True):
-        ranking.add(scorer.scores(feat, mask), target)
+def _blocks(lanes: int, where: Dataset, on: str, advance: Advance) -> Iterator[Block]:
+    found = Blocks(lanes, tail="pad")
+    for items, lengths in read_sequences(where, on):
+        yield from found.add(items, lengths)
+        advance(len(items))
+    yield from found.finish()

@@ -1,18 +1,18 @@
-"""`pocketrec train`: a GRU4Rec from the batches on disk.
+"""`pocketrec train`: train a GRU4Rec on the batches of a dataset.
 
-The batches are mapped, some hundred steps are in memory at a time. Everything that happens in a step follows from the seed
-and the step's number: the drawn items, the dropout masks. A training that was killed goes on from its last checkpoint and
-ends with the same weights.
+The files of batches are mapped; a few hundred steps are in memory at a time. The drawn items and the dropout masks depend
+only on the seed and on the number of the step. So a training that was killed continues from its last checkpoint, and ends
+with the same weights as one that was not.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,26 +40,27 @@ if TYPE_CHECKING:
     from pocketrec.gru4rec.tf.sparse_model import Steps
 
 STEPS_PER_BLOCK = 256
+"""Steps that are in memory, and that TensorFlow runs in one call."""
 SECONDS_PER_CHECKPOINT = 60.0
 JUDGED_AT = 20
-"""N of the MRR@N on train_valid that decides which epoch is kept."""
+"""N of the MRR@N on train_valid that decides which epoch's weights are kept."""
 
 
 @dataclass(frozen=True)
 class TrainReport:
-    """A finished training.
+    """The result of a training.
 
     Attributes:
-        checkpoint: the weights that are kept.
-        epochs: passes done, those before a resume included.
-        losses: the mean loss of a transition in each pass, in nats.
-        validation: MRR@20 on train_valid after each pass; empty where train_valid is trained on.
-        kept: the pass whose weights are kept, from 1.
-        accuracy: on train_valid, of the last pass in this run.
+        checkpoint: the file with the weights that are kept.
+        epochs: epochs done, including those of earlier runs.
+        losses: mean loss of a transition in each epoch, in nats.
+        validation: MRR@20 on train_valid after each epoch; empty if train_valid is in the training data.
+        kept: the epoch whose weights are kept, counted from 1.
+        accuracy: accuracy on train_valid after the last epoch of this run; None if it was not measured.
         events: transitions trained on in this run.
-        seconds: of that, without validation.
-        events_per_second: the quotient.
-        resumed: whether it went on from a checkpoint.
+        seconds: time for these, without validation.
+        events_per_second: events / seconds.
+        resumed: whether it continued from a checkpoint.
     """
 
     checkpoint: Path
@@ -83,49 +84,38 @@ def train(
     tensorboard: Path | None = None,
     progress: Progress = SILENT,
 ) -> TrainReport:
-    """Train on the npy batches of a dataset, or go on with a training of the same settings that is not finished.
+    """Train on the npy batches of a dataset, or continue an unfinished training with the same settings.
 
-    After each epoch the model is measured on train_valid, and the best by MRR@20 is kept; where the batches are of
-    train_full, which has train_valid in it, the last is kept.
+    After each epoch the model is measured on train_valid, and the weights with the best MRR@20 are kept. If the batches are
+    made from train_full, which includes train_valid, the last weights are kept.
 
     Args:
-        dataset: a folder that `batches` has filled.
-        settings: of the network, and how it learns.
-        source: a checkpoint of `train`, or what a device has learned, to begin from (fine-tuning): its weights, the
-            optimizer's slots and its count of steps. Its settings hold, but for the batch size, the epochs, and what
-            `settings` has other than the usual `TrainSettings()`.
-        fresh: begin anew even where a checkpoint of the same training is there.
-        tensorboard: a folder for its event files; TensorBoard itself need not be installed.
-        progress: who watches.
+        dataset: a dataset folder in which `batches` was run.
+        settings: the settings of the network and of its training.
+        source: a checkpoint of `train` or a file from a device, to begin from its weights, slots and count of steps
+            (fine-tuning). Its settings are used, except for the batch size, the epochs, and those in which `settings`
+            differs from `TrainSettings()`.
+        fresh: begin anew even if there is a checkpoint of the same training.
+        tensorboard: a folder for TensorBoard's event files; TensorBoard itself need not be installed.
+        progress: is told about the transitions trained on.
 
     Raises:
         DatasetError: the batches are missing or damaged.
-        SettingsError: a setting that no model can have, or one that the weights of `source` do not allow.
+        SettingsError: a setting does not fit the weights of `source`.
         ModelError: the loss is NaN or infinite; or the source cannot be read, or is made for other items.
         MissingExtraError: TensorFlow is not installed.
-        BusyError, SpaceError, FolderError: the dataset folder cannot be written.
+        BusyError, SpaceError, FolderError: the dataset folder is in use, full, or cannot be written.
     """
     require("train a model", "tensorflow")
     where = Dataset(Path(dataset))
-    with hold(dataset, "train"), room(where.model, "train"), ExitStack() as stack:
+    with hold(dataset, "train"), room(where.model, "train"):
         job = _Job(where, settings, None if source is None else Path(source))
-        log = stack.enter_context(_tensorboard(tensorboard))
-        return job.run(settings.epochs, fresh, log, progress)
-
-
-class _Block(NamedTuple):
-    """Steps of an epoch from `first` to before `last`; the model's count of steps before them; and what draws their
-    items.
-    """
-
-    first: int
-    last: int
-    done: int
-    sampler: Sampler
+        with _tensorboard(tensorboard) as log:
+            return job.run(settings.epochs, fresh, log, progress)
 
 
 class _Job:
-    """A training: what it is made of, and how far it is."""
+    """A training: its inputs, its model, and how far it is."""
 
     def __init__(self, where: Dataset, settings: TrainSettings, source: Path | None) -> None:
         lanes = settings.batch_size
@@ -145,20 +135,22 @@ class _Job:
 
     def run(self, epochs: int, fresh: bool, log: Callable[..., None], progress: Progress) -> TrainReport:
         with native_stderr_closed():
-            from pocketrec.gru4rec.tf.sparse_model import InPlaceGru4Rec, use_threads
+            from pocketrec.gru4rec.tf.sparse_model import SparseGru4Rec, use_threads
 
             use_threads(self.settings.batch_size)
-            self.model = InPlaceGru4Rec(self.settings, support=self.items.support)
-        resumed = not fresh and self._resume()
-        if not resumed and self.origin:
-            self.model.load(self.origin.tensors)
+            self.model = SparseGru4Rec(self.settings, support=self.items.support)
+        found = read_checkpoint(self.last) if self.last.is_file() and not fresh else None
+        resumed = found is not None and found.continues(self.now)
+        if found and resumed:
+            self.now = found
+        if begin := found if resumed else self.origin:
+            self.model.load(begin.tensors)
         self.steps_before = 0 if self.origin is None else int(self.origin.tensors[STEP])
         for epoch in range(self.now.position.epoch, epochs):
             self._epoch(epoch, progress)
             self._finish_epoch(log)
         position = self.now.position
         kept = 1 + int(np.argmax(position.validation)) if self.judged else position.epoch
-        speed = self.events / self.seconds if self.seconds else 0.0
         return TrainReport(
             checkpoint=self.kept,
             epochs=position.epoch,
@@ -168,29 +160,20 @@ class _Job:
             accuracy=self.accuracy,
             events=self.events,
             seconds=self.seconds,
-            events_per_second=speed,
+            events_per_second=self.events / self.seconds if self.seconds else 0.0,
             resumed=resumed,
         )
 
-    def _resume(self) -> bool:
-        if not self.last.is_file():
-            return False
-        found = read_checkpoint(self.last)
-        if not found.continues(self.now):
-            return False
-        self.now = found
-        self.model.load(found.tensors)
-        return True
-
     def _epoch(self, epoch: int, progress: Progress) -> None:
-        """The rest of one pass."""
+        """Train on the remaining steps of an epoch."""
         began = time.perf_counter()
         saved, position = began, self.now.position
         state = self.now.tensors[STATE] if position.step else self._fresh_state()
         title = f"epoch {epoch + 1}" + (f", loss {position.losses[-1]:.3f} before" if position.losses else "")
         with progress.task(title, self.transitions, "events") as advance:
             advance(int((self.batches.targets[: position.step] >= 0).sum()))
-            for step, steps in ahead(self._read, self._blocks(epoch, position.step), threads=1):
+            firsts = range(position.step, len(self.batches), STEPS_PER_BLOCK)
+            for step, steps in ahead(self._reader(epoch, position.step), firsts, threads=1):
                 losses, state = self.model.train_block(steps, state)
                 total = float(losses.sum(dtype=np.float64))
                 if not np.isfinite(total):
@@ -210,12 +193,15 @@ class _Job:
         self.seconds += time.perf_counter() - began
 
     def _finish_epoch(self, log: Callable[..., None]) -> None:
-        """Measure, keep the best, and go to the next pass."""
+        """Measure the model, keep the best weights, and count the epoch as done."""
         position = self.now.position
         loss = position.loss * self.settings.batch_size / self.transitions
         measured: tuple[float, ...] = ()
         if self.judged:
-            self.accuracy = self._validate()
+            from pocketrec.gru4rec.tf.scorer import ModelScorer
+
+            ranking = rank(ModelScorer(self.model, "valid"), self.where, "train_valid", Ranking((JUDGED_AT,)))
+            self.accuracy = ranking.accuracy("valid")
             measured = (self.accuracy.mrr[JUDGED_AT],)
         validation = (*position.validation, *measured)
         self.now = replace(
@@ -226,11 +212,6 @@ class _Job:
         self._save(self.last, self._fresh_state())
         log(position.epoch + 1, loss=loss, **({"mrr": measured[0]} if measured else {}))
 
-    def _validate(self) -> Accuracy:
-        from pocketrec.gru4rec.tf.scorer import ModelScorer
-
-        return rank(ModelScorer(self.model, "valid"), self.where, "train_valid", Ranking((JUDGED_AT,))).accuracy("valid")
-
     def _save(self, path: Path, state: Any) -> None:
         self.now = replace(self.now, tensors={**self.model.tensors(), STATE: state})
         write_checkpoint(path, self.now)
@@ -238,53 +219,50 @@ class _Job:
     def _fresh_state(self) -> Any:
         return np.zeros((self.settings.batch_size, self.settings.hidden_size), np.float32)
 
-    def _blocks(self, epoch: int, begin: int) -> Iterator[_Block]:
-        """What is left of an epoch; there is one stream of drawn items an epoch."""
-        sampler = Sampler(self.items.support, self.settings.sample_alpha, [self.settings.seed, epoch])
-        sampler.skip(begin * self.settings.negatives)
-        for first in range(begin, len(self.batches), STEPS_PER_BLOCK):
-            last = min(first + STEPS_PER_BLOCK, len(self.batches))
-            yield _Block(first, last, self.steps_before + epoch * len(self.batches) + first, sampler)
+    def _reader(self, epoch: int, begin: int) -> Callable[[int], tuple[int, Steps]]:
+        """A function that reads the block of steps from a given one on, and says where it ends.
 
-    def _read(self, block: _Block) -> tuple[int, Steps]:
-        """The last step of a block, and it in memory; in another thread, while the one before it is trained on."""
-        first, last = block.first, block.last
-        feats, targets, masks = (
-            np.array(rows[first:last]) for rows in (self.batches.feats, self.batches.targets, self.batches.masks)
-        )
-        if first == 0:
-            masks[0] = 1  # the state is fresh
-        drawn = block.sampler.draw((last - first) * self.settings.negatives).reshape(last - first, self.settings.negatives)
-        return last, self.model.prepare(feats, targets, masks, drawn, done=block.done)
+        It draws the items of the steps, from a stream of their own in each epoch, so it must be called for one block after
+        the other, from step `begin` on. It runs in another thread while the model trains on the block before.
+        """
+        drawn_per_step, done = self.settings.negatives, self.steps_before + epoch * len(self.batches)
+        sampler = Sampler(self.items.support, self.settings.sample_alpha, [self.settings.seed, epoch])
+        sampler.skip(begin * drawn_per_step)
+
+        def read(first: int) -> tuple[int, Steps]:
+            last = min(first + STEPS_PER_BLOCK, len(self.batches))
+            arrays = (self.batches.feats, self.batches.targets, self.batches.masks)
+            feats, targets, masks = (np.array(rows[first:last]) for rows in arrays)
+            if first == 0:
+                masks[0] = 1  # the states are those of new sessions
+            drawn = sampler.draw((last - first) * drawn_per_step).reshape(last - first, drawn_per_step)
+            return last, self.model.prepare(feats, targets, masks, drawn, done=done + first)
+
+        return read
 
 
 def fine_tuning(asked: TrainSettings, of_file: ModelSpec) -> Gru4RecSettings:
     """The settings of a training that begins from a file.
 
     Args:
-        asked: what is wanted; a setting that is as in `TrainSettings()` is not taken for a wish, but for the batch size.
-        of_file: what the weights were made with.
+        asked: the settings that the user gave; except for the batch size, a default value means the value of the file.
+        of_file: the settings that the weights in the file were made with.
 
     Raises:
-        SettingsError: another network or another optimizer is wanted than the one in the file.
+        SettingsError: another network or another optimizer is asked for than the one in the file.
     """
-    usual, kept = TrainSettings(), Gru4RecSettings.part_of(of_file)
-    wanted = {
-        name: getattr(asked, name) for name in rules_of(Gru4RecSettings) if getattr(asked, name) != getattr(usual, name)
-    }
-    found = replace(kept, **{**wanted, "batch_size": asked.batch_size})
-    for name in ("hidden_size", "embedding", "optimizer"):
-        if getattr(found, name) != getattr(kept, name):
+    default, kept = TrainSettings(), Gru4RecSettings.part_of(of_file)
+    chosen = {name: getattr(asked, name) for name in rules_of(Gru4RecSettings)}
+    chosen = {name: value for name, value in chosen.items() if value != getattr(default, name)}
+    found = replace(kept, **{**chosen, "batch_size": asked.batch_size})
+    for name in ("hidden_size", "embedding", "optimizer", "momentum"):
+        new, old = getattr(found, name), getattr(kept, name)
+        if new != old and not (name == "momentum" and new and old):  # both have the slot of the momentum
             raise SettingsError(
-                f"{name} is {getattr(found, name)!r}, but the weights were made with {getattr(kept, name)!r}.",
-                expected=f"{name} {getattr(kept, name)}",
+                f"{name} is {new!r}, but the weights were made with {old!r}.",
+                expected=f"{name} {old}",
                 do=f"leave {option_of(name, rules_of(Gru4RecSettings)[name])} out, or train without --from",
             )
-    if bool(found.momentum) != bool(kept.momentum):
-        raise SettingsError(
-            f"momentum is {found.momentum:g}, but the weights were made with {kept.momentum:g}.",
-            expected="momentum in both or in neither, since it is kept beside each weight",
-        )
     return found
 
 

@@ -1,5 +1,5 @@
 """A model on the device, with LiteRT and numpy alone: its file, its items, the calls an app makes.
 
-`runtime` runs a GRU4Rec; `frozen` the models of `ncf` and `dnn`, which answer and do not learn. `lite/judge/` verifies
-models. Nothing here knows what makes them. README.md describes the signatures for apps.
+`runtime` runs a GRU4Rec; `frozen` runs the models of `ncf` and `dnn`, which answer but cannot learn. `judge/` verifies
+models. Nothing here imports the code that makes models. README.md describes the signatures for app developers.
 """

@@ -1,8 +1,8 @@
-"""The items a model knows, inside its file: LiteRT model metadata's associated files, `items.txt` and `support.txt`.
+"""The items that a model knows, as two text files inside the model file: `items.txt` and `support.txt`.
 
-Associated files are a ZIP archive behind the flatbuffer, uncompressed, so that Android's MetadataExtractor, `unzip` and
-Python's zipfile all read them (LiteRT model metadata, "Associated files"). Line i of items.txt is the id of the item with
-code i, line i of support.txt how often it was clicked in training.
+Line i of items.txt is the id of the item with code i; line i of support.txt is the number of its clicks in training. The
+two files are an uncompressed ZIP archive behind the flatbuffer ("Associated files" of LiteRT model metadata), so that
+Android's MetadataExtractor, `unzip` and Python's zipfile can read them.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import xxhash
 
 from pocketrec.errors import DatasetError, ModelError
+from pocketrec.schema import Float32, Int64
 
 ITEMS, SUPPORT = "items.txt", "support.txt"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The date of the archive's members: the same model has the same bytes."""
+"""The date of the files in the archive; it never changes, so that the same model has the same bytes."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Item ids and supports in the order of the codes.
+    """Item ids and numbers of clicks, both in the order of the item codes.
 
     Attributes:
-        ids: as text, whatever they were in the log.
-        support: clicks in training; int64 (n_items,).
+        ids: the ids as text, also where they are numbers in the log.
+        support: clicks of each item in training, int64 (n_items,).
     """
 
     ids: tuple[str, ...]
-    support: npt.NDArray[np.int64]
+    support: Int64
 
     @classmethod
-    def of(cls, ids: Iterable[object], support: npt.NDArray[np.int64]) -> Catalogue:
-        """Take numbers or strings as ids.
+    def of(cls, ids: Iterable[object], support: Int64) -> Catalogue:
+        """Make a catalogue from ids that are numbers or strings.
 
         Raises:
-            DatasetError: an id that is no line of text, or there twice.
+            DatasetError: an id is empty, has more than one line, or is there twice.
         """
         texts = tuple(map(str, ids))
         broken = next((text for text in texts if len(text.splitlines()) != 1), None)
@@ -53,21 +53,21 @@ class Catalogue:
 
     @cached_property
     def hash(self) -> str:
-        """XXH3-128 of items.txt: equal for the same ids in the same order."""
+        """XXH3-128 of items.txt, in hexadecimal: the same ids in the same order have the same hash."""
         return xxhash.xxh3_128(_lines(self.ids)).hexdigest()
 
     @cached_property
     def codes(self) -> dict[str, int]:
-        """The code of each id."""
+        """Item id -> code."""
         return {text: code for code, text in enumerate(self.ids)}
 
     @property
-    def log_support(self) -> npt.NDArray[np.float32]:
-        """Of the logQ correction: log(support), of 1 where it is 0."""
+    def log_support(self) -> Float32:
+        """log(support) for the logQ correction, (n_items,); a support of 0 counts as 1."""
         return np.log(np.maximum(self.support, 1)).astype(np.float32)
 
     def append_to(self, flatbuffer: bytes) -> bytes:
-        """A model file with these items behind it."""
+        """The bytes of a model file: the flatbuffer and, behind it, the archive with these items."""
         whole = io.BytesIO(flatbuffer)
         with zipfile.ZipFile(whole, "a", zipfile.ZIP_STORED) as archive:
             for name, lines in ((ITEMS, self.ids), (SUPPORT, map(str, self.support))):
@@ -76,14 +76,17 @@ class Catalogue:
 
 
 def read_catalogue(path: Path) -> Catalogue:
-    """The items of a model file.
+    """Read the items of a model file.
 
     Raises:
-        ModelError: it has none, or they are damaged.
+        ModelError: the file has no items, or they are damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            ids, support = (_content(archive, name).split("\n")[:-1] for name in (ITEMS, SUPPORT))
+            members = [archive.getinfo(name) for name in (ITEMS, SUPPORT)]
+            if any(one.compress_type != zipfile.ZIP_STORED for one in members):
+                raise ValueError("they are compressed")  # a small file must not unpack to a huge one
+            ids, support = (archive.read(one).decode("utf-8").split("\n")[:-1] for one in members)
         if len(ids) != len(support):
             raise ValueError(f"{len(ids)} ids and {len(support)} supports")
         return Catalogue(tuple(ids), np.array(support, np.int64))
@@ -93,13 +96,6 @@ def read_catalogue(path: Path) -> Catalogue:
             expected=f"{ITEMS} and {SUPPORT} behind the model",
             do="pocketrec export",
         ) from error
-
-
-def _content(archive: zipfile.ZipFile, name: str) -> str:
-    member = archive.getinfo(name)
-    if member.compress_type != zipfile.ZIP_STORED:  # nothing may unpack to more than is there
-        raise ValueError(f"{name} is compressed")
-    return archive.read(member).decode("utf-8")
 
 
 def _lines(texts: Iterable[str]) -> bytes:

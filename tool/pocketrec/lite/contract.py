@@ -1,11 +1,10 @@
-"""What export and verify agree on: names, shapes and dtypes of a GRU4Rec .tflite, and the settings it carries in itself.
+"""What export and verify agree on: names, shapes and dtypes in a GRU4Rec .tflite, and the settings stored in it.
 
-This is the interface, not the arithmetic: the maker (`gru4rec/tf/model.py`) and the judge (`judge/reference.py`) each
-write down the arithmetic for themselves and share nothing but this page.
+This is the interface, not the arithmetic: the maker (`gru4rec/tf/model.py`) and the judge (`judge/reference.py`) each have
+their own implementation of the arithmetic. They share only this module and `options.py`.
 
-The settings travel inside the file as the metadata entry `pocketrec`, a JSON object, together with a digest of each initial
-weight. A .tflite therefore says which optimizer its train signature claims to apply, and whether its weights are still the
-ones that were written, wherever it was copied to.
+The settings are stored in the file as the metadata entry `pocketrec`, a JSON object, together with a hash of each initial
+weight. So a copy of the file still says which optimizer it applies, and whether its weights were changed.
 """
 
 from __future__ import annotations
@@ -14,35 +13,33 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import xxhash
 
 from pocketrec.errors import ModelError, SettingsError
 from pocketrec.lite.options import Gru4RecSettings, ModelSettings
+from pocketrec.schema import Float32
 from pocketrec.settings import Rule
 
 METADATA = "pocketrec"
 """Name of the metadata entry in the flatbuffer."""
 
 FORMAT = 3
-"""Raised when an older file can no longer be judged by the rules below."""
-
+"""Format of the card. It gets a higher number when the rules below no longer fit older files."""
 
 STEP = "step"
-"""int32 scalar beside the weights: optimizer steps done. It also numbers the dropout masks."""
+"""Name of an int32 scalar beside the weights: optimizer steps done so far. The dropout masks depend on it, too."""
 
 SALTS = {"input": 0x1B873593, "hidden": 0x2545F491}
-"""Tells the two dropout masks of a step apart."""
+"""Go into the hash that makes dropout masks, so that the two layers of a step have different masks."""
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor of a signature: its shape and numpy dtype name."""
+    """Shape and dtype (its numpy name) of a tensor."""
 
     shape: Shape
     dtype: str = "float32"
@@ -51,48 +48,48 @@ class TensorSpec:
         return f"{self.dtype}{list(self.shape)}"
 
 
+class Signature(NamedTuple):
+    """A function of a model that an app can call: its input and output tensors by name."""
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+
 @dataclass(frozen=True)
 class ModelSpec(ModelSettings):
-    """A model's settings and the number of its items: together they fix every tensor and every signature.
+    """A model's settings and its number of items, which together determine all tensors and signatures."""
 
-    Attributes:
-        n_items: items of the index, and so classes of the softmax.
-
-    Raises:
-        SettingsError: a setting that no model can have.
-    """
-
-    n_items: int = field(kw_only=True, metadata={"rule": Rule("Items of the index.", least=1)})
+    n_items: int = field(kw_only=True, metadata={"rule": Rule("Number of items in the item index.", least=1)})
 
     @classmethod
     def of(cls, settings: Gru4RecSettings, n_items: int) -> ModelSpec:
-        """Settings for so many items; what they do not say of a file is as usual."""
+        """Settings for `n_items` items. `top_k` and `storage` have their defaults if `settings` does not have them."""
         return cls(n_items=n_items, **asdict(ModelSettings.part_of(settings)))
 
     @property
     def k(self) -> int:
-        """Items that recommend returns: `top_k`, or all there are."""
+        """Number of items that `recommend` returns: `top_k`, or all items if there are fewer."""
         return min(self.top_k, self.n_items)
 
     @property
     def trainable(self) -> bool:
-        """Whether the file has the signatures that learn and restore."""
+        """Whether the file has the signatures train, train_sampled, train_one and restore."""
         return self.storage != "int8"
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """The weights with a row an item that the GRU's input is looked up in."""
+        """Names of the weights in which the GRU's input is looked up; each has one row for each item."""
         inputs = {"none": ("kernel_z", "kernel_r", "kernel_h"), "separate": ("embedding",), "shared": ("output",)}
         return inputs[self.embedding]
 
     @property
     def weights(self) -> dict[str, Shape]:
-        """The trained tensors by name; the gates' columns stand in the order z, r, h."""
+        """Shapes of the trained tensors by name. Columns of gates are in the order z, r, h."""
         n, h = self.n_items, self.hidden_size
         tables = {name: (n, h) for name in self.tables if name != "output"}
         inner = {} if self.embedding == "none" else {"input": (h, 3 * h)}
         return {
-            **tables,  # kernel_*: row i is item i's share of a gate; embedding: row i is item i's vector
+            **tables,  # kernel_*: row i is what item i adds to a gate; embedding: row i is item i's vector
             **inner,
             "recurrent": (h, 3 * h),
             "bias": (2, 3 * h),  # row 0: input side; row 1: recurrent side (reset_after, as in Keras)
@@ -101,7 +98,7 @@ class ModelSpec(ModelSettings):
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """What the optimizer keeps beside each weight; the slot `m` of the weight `output` is the tensor `output_m`."""
+        """What the optimizer stores for each weight, by name. Slot `m` of the weight `output` is the tensor `output_m`."""
         adagrad = ("acc", "mom") if self.momentum else ("acc",)
         if not self.trainable:
             return ()
@@ -109,49 +106,42 @@ class ModelSpec(ModelSettings):
 
     @property
     def parameters(self) -> int:
-        """Trained numbers."""
+        """How many numbers are trained."""
         return sum(math.prod(shape) for shape in self.weights.values())
 
     @property
     def state(self) -> dict[str, TensorSpec]:
-        """Everything training changes, by name: weights, slots, step. What save returns and restore takes."""
+        """Everything that training changes, by name: weights, slots and step. `save` returns it, `restore` takes it."""
         weights = {name: TensorSpec(shape) for name, shape in self.weights.items()}
         slots = {f"{name}_{slot}": spec for name, spec in weights.items() for slot in self.slots}
         return {**weights, **slots, STEP: TensorSpec((), "int32")}
 
     @property
-    def signatures(self) -> dict[str, tuple[dict[str, TensorSpec], dict[str, TensorSpec]]]:
-        """Signature name -> (inputs, outputs) by name."""
+    def signatures(self) -> dict[str, Signature]:
+        """The signatures by name."""
         scalar, integer = TensorSpec(()), TensorSpec((), "int32")
-        b, one = self._lanes(self.batch_size), self._lanes(1)
-        taught = {"loss": scalar, "state": b["initstate"]}
+        codes, state = TensorSpec((self.batch_size,), "int32"), TensorSpec((self.batch_size, self.hidden_size))
+        code, one_state = TensorSpec((1,), "int32"), TensorSpec((1, self.hidden_size))
+        step = {"feat": codes, "target": codes, "initstate": state}
+        learned = {"loss": scalar, "state": state}
         scores = TensorSpec((self.batch_size, self.n_items))
+        best = {"items": TensorSpec((self.k,), "int32"), "scores": TensorSpec((self.k,)), "state": one_state}
         answers = {
-            "infer": (_only(b, "feat", "initstate"), {"output": scores, "state": b["initstate"]}),
-            "eval": ({**b, "top_k": integer}, {"loss": scalar, "recall": scalar, "mrr": scalar}),
-            "recommend": (
-                _only(one, "feat", "initstate"),
-                {"items": TensorSpec((self.k,), "int32"), "scores": TensorSpec((self.k,)), "state": one["initstate"]},
-            ),
-            "save": ({}, self.state),
+            "infer": Signature({"feat": codes, "initstate": state}, {"output": scores, "state": state}),
+            "eval": Signature({**step, "top_k": integer}, {"loss": scalar, "recall": scalar, "mrr": scalar}),
+            "recommend": Signature({"feat": code, "initstate": one_state}, best),
+            "save": Signature({}, self.state),
         }
         if not self.trainable:
             return answers
+        one_step = {"feat": code, "target": code, "initstate": one_state}
         return {
-            "train": (b, taught),
+            "train": Signature(step, learned),
             **answers,
-            "train_sampled": ({**b, "negatives": TensorSpec((self.negatives,), "int32")}, taught),
-            "train_one": (one, {"loss": scalar, "state": one["initstate"]}),
-            "restore": (self.state, {STEP: integer}),
+            "train_sampled": Signature({**step, "negatives": TensorSpec((self.negatives,), "int32")}, learned),
+            "train_one": Signature(one_step, {"loss": scalar, "state": one_state}),
+            "restore": Signature(self.state, {STEP: integer}),
         }
-
-    def _lanes(self, count: int) -> dict[str, TensorSpec]:
-        codes = TensorSpec((count,), "int32")
-        return {"feat": codes, "target": codes, "initstate": TensorSpec((count, self.hidden_size))}
-
-
-def _only(specs: Mapping[str, TensorSpec], *names: str) -> dict[str, TensorSpec]:
-    return {name: specs[name] for name in names}
 
 
 @dataclass(frozen=True)
@@ -159,11 +149,11 @@ class Card:
     """The metadata entry of a model file.
 
     Attributes:
-        settings: what it was made with.
-        digests: XXH3-64 of the bytes of every initial weight.
-        items: XXH3-128 of its item ids, `Catalogue.hash`.
-        protocol: how the data was prepared: the settings of `split` and `batches`, as far as they are known.
-        version: of the pocketrec that wrote it.
+        settings: the settings that the model was made with.
+        digests: weight name -> `digest` of its initial value.
+        items: `Catalogue.hash` of its items.
+        protocol: the settings of `split` and `batches` that the data was prepared with; empty where they are not known.
+        version: the version of pocketrec that wrote the file.
     """
 
     settings: ModelSpec
@@ -173,16 +163,15 @@ class Card:
     version: str
 
     def to_json(self) -> str:
-        """Text that is equal for equal content."""
-        document = {"format": FORMAT, **asdict(self)}
-        return json.dumps(document, sort_keys=True)
+        """The card as JSON text; equal cards have equal text."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: bytes | str) -> Card:
         """Read what `to_json` wrote.
 
         Raises:
-            ModelError: it is something else.
+            ModelError: the text is something else.
         """
         try:
             document: dict[str, Any] = json.loads(text)
@@ -190,8 +179,8 @@ class Card:
                 raise ValueError(f"format {document['format']}, not {FORMAT}")
             settings = ModelSpec(**document["settings"])
             digests = {name: str(document["digests"][name]) for name in settings.weights}
-            protocol, texts = dict(document["protocol"]), (str(document[name]) for name in ("items", "version"))
-            return cls(settings, digests, next(texts), protocol, next(texts))
+            items, version = str(document["items"]), str(document["version"])
+            return cls(settings, digests, items, dict(document["protocol"]), version)
         except (ValueError, KeyError, TypeError, AttributeError, SettingsError) as error:
             raise ModelError(
                 f"The metadata entry {METADATA!r} cannot be read ({error.__class__.__name__}: {error}).",
@@ -200,6 +189,6 @@ class Card:
             ) from error
 
 
-def digest(weight: npt.NDArray[np.float32]) -> str:
-    """XXH3-64 of a tensor's bytes, row by row, little-endian."""
+def digest(weight: Float32) -> str:
+    """XXH3-64, in hexadecimal, of a tensor's bytes: row by row, little-endian."""
     return xxhash.xxh3_64(weight.astype("<f4", copy=False).tobytes()).hexdigest()

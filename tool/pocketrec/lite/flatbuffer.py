@@ -1,11 +1,12 @@
-"""Reads a .tflite without LiteRT, and without trusting it: every offset is checked before it is followed.
+"""Reads a .tflite without LiteRT and without trusting it: every offset is checked before it is followed.
 
-A model that LiteRT refuses to load (Select TF ops), or would crash on (a file cut short), can still be described and its
-fault named. Only what the judge needs is read: operators, tensors, signatures, metadata, and where the weights lie.
+So a model that LiteRT refuses to load (one with Select TF ops), or that would crash it (a file cut short), can still be
+described, and its fault can be named. Only what the judge needs is read: operators, tensors, signatures, metadata, and the
+sizes of the weights.
 
-Field numbers and types are those of `tensorflow/lite/schema/schema.fbs`, the layout that of FlatBuffers' binary format
-(https://flatbuffers.dev/internals/): a table begins with the distance back to its vtable, which holds the place of each
-field in the table or 0.
+Field numbers and types are those of `tensorflow/lite/schema/schema.fbs`. The layout is FlatBuffers' binary format
+(https://flatbuffers.dev/internals/): a table begins with the distance back to its vtable, which holds for each field its
+offset in the table, or 0.
 """
 
 from __future__ import annotations
@@ -13,38 +14,34 @@ from __future__ import annotations
 import math
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
 
 from pocketrec.errors import ModelError
+from pocketrec.lite.contract import Signature, TensorSpec
+
+Thing = TypeVar("Thing")
 
 IDENTIFIER = b"TFL3"
 CUSTOM = 32
-"""BuiltinOperator.CUSTOM: the operator is named by its custom code; Select TF ops are called Flex..."""
+"""BuiltinOperator.CUSTOM: the operator has a name, its custom code. Names of Select TF ops begin with Flex."""
 
 DTYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 5: "string", 6: "bool", 7: "int16", 9: "int8",
           10: "float64", 13: "resource"}  # fmt: skip
-ITEM_BYTES = {
-    "float32": 4,
-    "float16": 2,
-    "int32": 4,
-    "uint8": 1,
-    "int64": 8,
-    "bool": 1,
-    "int16": 2,
-    "int8": 1,
-    "float64": 8,
-}
+ITEM_BYTES = {name: np.dtype(name).itemsize for name in DTYPES.values() if name not in ("string", "resource")}
 
 
 class DamagedError(Exception):
-    """An offset leads out of the file, or a number cannot be right."""
+    """An offset points outside the file, or a number cannot be right."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One FlatBuffers table: fields by number."""
+    """One FlatBuffers table, at byte `place` of the file; its fields have numbers."""
 
     data: memoryview
     place: int
@@ -55,19 +52,19 @@ class Table:
         return int(struct.unpack_from("<" + code, self.data, place)[0])
 
     def _field(self, number: int) -> int:
-        """Where field `number` lies; 0 if it has its default value."""
+        """The byte at which field `number` begins; 0 if the field is left out and so has its default value."""
         vtable = self.place - self._number("i", self.place)
         size = self._number("H", vtable)
         slot = 4 + 2 * number
         return self.place + offset if slot + 2 <= size and (offset := self._number("H", vtable + slot)) else 0
 
     def scalar(self, number: int, code: str = "I", default: int = 0) -> int:
-        """A number; `code` as in `struct`."""
+        """A field that is an integer; `code` is its type as in `struct`."""
         place = self._field(number)
         return self._number(code, place) if place else default
 
     def vector(self, number: int, item_bytes: int) -> tuple[int, int]:
-        """First byte and length in items; (0, 0) if the field is not there."""
+        """First byte and number of items of a vector; (0, 0) if the field is left out."""
         place = self._field(number)
         if not place:
             return 0, 0
@@ -78,12 +75,12 @@ class Table:
         return start + 4, count
 
     def content(self, number: int) -> memoryview:
-        """A vector of bytes, or a string."""
+        """The bytes of a vector or of a string."""
         start, count = self.vector(number, 1)
         return self.data[start : start + count]
 
     def text(self, number: int) -> str:
-        """A string."""
+        """A string; bytes that are not UTF-8 become U+FFFD."""
         return bytes(self.content(number)).decode("utf-8", "replace")
 
     def integers(self, number: int) -> tuple[int, ...]:
@@ -92,7 +89,7 @@ class Table:
         return struct.unpack_from(f"<{count}i", self.data, start) if count else ()
 
     def table(self, number: int) -> Table | None:
-        """A table inside this one."""
+        """A table that this one points to; None if the field is left out."""
         place = self._field(number)
         return self.child(place) if place else None
 
@@ -102,68 +99,47 @@ class Table:
         return (self.child(start + 4 * index) for index in range(count))
 
     def child(self, place: int) -> Table:
-        """The table whose distance is written at `place`."""
+        """The table that the offset at byte `place` points to."""
         inner = Table(self.data, place + self._number("I", place))
-        inner._field(0)  # follows the vtable, which may be the part that is missing
+        inner._field(0)  # raises DamagedError if the vtable is outside the file
         return inner
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """A tensor's declaration."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    buffer: int
-
-    def __str__(self) -> str:
-        return f"{self.dtype}{list(self.shape)}"
-
-
-@dataclass(frozen=True)
-class Signature:
-    """A signature: tensors by name."""
-
-    inputs: dict[str, Tensor]
-    outputs: dict[str, Tensor]
-
-
-@dataclass(frozen=True)
 class ModelFile:
-    """What a .tflite says about itself.
+    """What a .tflite contains.
 
     Attributes:
         size: bytes of the file.
-        operators: names of custom operators and builtin codes ("builtin 94"), each once, in the file's order.
-        tensors: a subgraph's tensors, subgraph by subgraph.
-        signatures: by name.
-        metadata: entries by name.
+        operators: names of custom operators, and codes of builtin ones ("builtin 94"), each once, in the file's order.
+        tensors: the tensors of each graph.
+        signatures: the signatures by name.
+        metadata: the metadata entries by name.
     """
 
     size: int
     operators: tuple[str, ...]
-    tensors: tuple[tuple[Tensor, ...], ...]
+    tensors: tuple[tuple[TensorSpec, ...], ...]
     signatures: dict[str, Signature]
     metadata: dict[str, bytes]
 
     @property
     def foreign_operators(self) -> tuple[str, ...]:
-        """Operators that are no TensorFlow Lite builtins."""
+        """Operators that are not TensorFlow Lite builtins."""
         return tuple(name for name in self.operators if not name.startswith("builtin "))
 
 
 def read_model(path: Path) -> ModelFile:
-    """Read and check a .tflite; the weights are not read.
+    """Read and check a .tflite; the values of the weights are not read.
 
     Raises:
-        ModelError: the file cannot be opened, is no .tflite, or is damaged.
+        ModelError: the file cannot be opened, is not a .tflite, or is damaged.
     """
     try:
         with path.open("rb") as file:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # unmapped with its last reader
         if view[4:8] != IDENTIFIER:
-            raise DamagedError(f"it does not bear the mark {IDENTIFIER.decode()} in bytes 4 to 7")
+            raise DamagedError(f"bytes 4 to 7 are not {IDENTIFIER.decode()}, the mark of a .tflite")
         return _model(Table(view, 0).child(0))
     except (DamagedError, struct.error, OverflowError, OSError, ValueError) as error:
         raise ModelError(
@@ -176,74 +152,60 @@ def _model(root: Table) -> ModelFile:
     graphs = list(root.tables(2))
     if not graphs:
         raise DamagedError("it holds no graph")
-    operators = tuple(dict.fromkeys(_operator_name(code) for code in root.tables(1)))
-    codes = sum(1 for _ in root.tables(1))
-    tensors = tuple(_tensors(graph, sizes) for graph in graphs)
+    operators = [_operator_name(code) for code in root.tables(1)]
+    tensors = tuple(tuple(_tensor(entry, sizes) for entry in graph.tables(0)) for graph in graphs)
     for graph, declared in zip(graphs, tensors, strict=True):
-        _check_operators(graph, codes, len(declared))
+        _check_operators(graph, operators, declared)
     signatures = {entry.text(2): _signature(entry, tensors) for entry in root.tables(7)}
-    return ModelFile(len(root.data), operators, tensors, signatures, _metadata(root, len(sizes)))
+    return ModelFile(len(root.data), tuple(dict.fromkeys(operators)), tensors, signatures, _metadata(root))
 
 
 def _operator_name(code: Table) -> str:
-    builtin = max(code.scalar(0, "b"), code.scalar(3, "i"))  # codes below 127 stand in the old field
+    builtin = max(code.scalar(0, "b"), code.scalar(3, "i"))  # codes below 127 are in the older field 0
     return code.text(1) or "unnamed custom operator" if builtin == CUSTOM else f"builtin {builtin}"
 
 
 def _buffer_size(buffer: Table) -> int:
-    """Bytes of constant data; large models keep it behind the flatbuffer, at (offset, size)."""
+    """Bytes of a buffer's constant data. Large models have it behind the flatbuffer, at (offset, size)."""
     offset, size = buffer.scalar(1, "Q"), buffer.scalar(2, "Q")
     if offset > 1 and offset + size > len(buffer.data):
         raise DamagedError(f"{size:,} bytes of weights at byte {offset:,} go beyond the end, byte {len(buffer.data):,}")
     return size if offset > 1 else len(buffer.content(0))
 
 
-def _tensors(graph: Table, sizes: list[int]) -> tuple[Tensor, ...]:
-    return tuple(_tensor(entry, sizes) for entry in graph.tables(0))
-
-
-def _tensor(entry: Table, sizes: list[int]) -> Tensor:
-    code = entry.scalar(1, "b")
-    tensor = Tensor(entry.text(3), entry.integers(0), DTYPES.get(code, f"type {code}"), entry.scalar(2))
-    if tensor.buffer >= len(sizes):
-        raise DamagedError(f"tensor {tensor.name!r} lies in buffer {tensor.buffer} of {len(sizes)}")
-    stored, item = sizes[tensor.buffer], ITEM_BYTES.get(tensor.dtype)
+def _tensor(entry: Table, sizes: list[int]) -> TensorSpec:
+    code, name = entry.scalar(1, "b"), entry.text(3)
+    tensor = TensorSpec(entry.integers(0), DTYPES.get(code, f"type {code}"))
+    stored, item = _at(sizes, entry.scalar(2), f"the buffer of tensor {name!r}"), ITEM_BYTES.get(tensor.dtype)
     if stored and item and stored != (needed := item * math.prod(tensor.shape)):
-        raise DamagedError(f"tensor {tensor.name!r} has {stored:,} bytes where {tensor} takes {needed:,}")
+        raise DamagedError(f"tensor {name!r} has {stored:,} bytes, but {tensor} needs {needed:,}")
     return tensor
 
 
-def _check_operators(graph: Table, codes: int, tensors: int) -> None:
+def _check_operators(graph: Table, codes: list[str], tensors: tuple[TensorSpec, ...]) -> None:
     for operator in graph.tables(3):
-        if operator.scalar(0) >= codes:
-            raise DamagedError(f"an operator has the code {operator.scalar(0)} of {codes}")
+        _at(codes, operator.scalar(0), "the code of an operator")
         used = operator.integers(1) + operator.integers(2)
-        if any(not -1 <= index < tensors for index in used):
-            raise DamagedError(f"an operator uses the tensors {used} of {tensors}")
+        if any(not -1 <= index < len(tensors) for index in used):
+            raise DamagedError(f"an operator uses the tensors {used}, but there are {len(tensors)}")
         operator.table(4)
         operator.content(5)
 
 
-def _signature(entry: Table, tensors: tuple[tuple[Tensor, ...], ...]) -> Signature:
-    graph = entry.scalar(4)
-    if graph >= len(tensors):
-        raise DamagedError(f"the signature {entry.text(2)!r} points to graph {graph} of {len(tensors)}")
-    return Signature(*({m.text(0): _pick(m, tensors[graph]) for m in entry.tables(side)} for side in (0, 1)))
+def _signature(entry: Table, tensors: tuple[tuple[TensorSpec, ...], ...]) -> Signature:
+    graph = _at(tensors, entry.scalar(4), f"the graph of the signature {entry.text(2)!r}")
+    sides = (entry.tables(side) for side in (0, 1))
+    return Signature(
+        *({m.text(0): _at(graph, m.scalar(1), f"the tensor of {m.text(0)!r}") for m in side} for side in sides)
+    )
 
 
-def _pick(entry: Table, tensors: tuple[Tensor, ...]) -> Tensor:
-    index = entry.scalar(1)
-    if index >= len(tensors):
-        raise DamagedError(f"the argument {entry.text(0)!r} points to tensor {index} of {len(tensors)}")
-    return tensors[index]
+def _metadata(root: Table) -> dict[str, bytes]:
+    buffers, entries = list(root.tables(4)), [(entry.text(0), entry.scalar(1)) for entry in root.tables(6)]
+    return {name: bytes(_at(buffers, at, f"the buffer of the metadata {name!r}").content(0)) for name, at in entries}
 
 
-def _metadata(root: Table, buffers: int) -> dict[str, bytes]:
-    contents = list(root.tables(4))
-    found = {}
-    for entry in root.tables(6):
-        index = entry.scalar(1)
-        if index >= buffers:
-            raise DamagedError(f"the metadata {entry.text(0)!r} lies in buffer {index} of {buffers}")
-        found[entry.text(0)] = bytes(contents[index].content(0))
-    return found
+def _at(things: Sequence[Thing], index: int, what: str) -> Thing:
+    if index >= len(things):
+        raise DamagedError(f"{what} has the number {index}, but there are {len(things)}")
+    return things[index]

@@ -1,6 +1,6 @@
-"""What export and verify read from a dataset: the item index and the batches.
+"""The item index and the train batches of a dataset, as training, export and verify read them.
 
-A file that is missing or does not fit is an error that names the command which makes it.
+A file that is missing or does not fit is an error; its message names the command that makes the file.
 """
 
 from __future__ import annotations
@@ -8,22 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from pocketrec.errors import DatasetError
 from pocketrec.lite.catalogue import Catalogue
+from pocketrec.schema import Int32
 from pocketrec.storage.item_index import read_items
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.npy import open_array
 
-Lanes = npt.NDArray[np.int32]
-
 
 def read_item_list(dataset: Dataset) -> Catalogue:
-    """The item index: ids and supports in the order of the codes.
+    """Read the item index, DIR/final/items.parquet.
 
     Raises:
-        DatasetError: items.parquet is missing, is something else, or is empty.
+        DatasetError: the file is missing, is something else, or is empty.
     """
     path = dataset.items
     do = f"pocketrec batches --dataset {dataset.root}"
@@ -35,25 +33,25 @@ def read_item_list(dataset: Dataset) -> Catalogue:
 
 @dataclass(frozen=True)
 class Batches:
-    """The train batches, mapped, not loaded: int32 (steps, B) each."""
+    """The batches of train_tr, int32 (steps, B) each. The files are mapped, not read into memory."""
 
-    feats: Lanes
-    targets: Lanes
-    masks: Lanes
+    feats: Int32
+    targets: Int32
+    masks: Int32
 
     def __len__(self) -> int:
         return len(self.feats)
 
     def head(self, steps: int) -> Batches:
-        """The first steps, in memory."""
+        """Copies of the first `steps` steps, in memory."""
         return Batches(*(np.array(rows[:steps]) for rows in (self.feats, self.targets, self.masks)))
 
 
 def open_batches(dataset: Dataset, batch_size: int) -> Batches:
-    """Open feats, targets and masks of the train set.
+    """Open feats, targets and masks of train_tr.
 
     Raises:
-        DatasetError: one is missing, damaged, of another shape than the others, or empty.
+        DatasetError: a file is missing, damaged or empty, or its shape is not that of the others.
     """
     do = _make_batches(dataset, batch_size)
     arrays = [
@@ -66,15 +64,15 @@ def open_batches(dataset: Dataset, batch_size: int) -> Batches:
             f"feats, targets and masks in {dataset.final} have the shapes {shapes}.", expected="one shape", do=do
         )
     if not len(arrays[0]):
-        raise DatasetError(f"The batches in {dataset.final} hold no step.", expected="1 step or more", do=do)
+        raise DatasetError(f"The batches in {dataset.final} have no steps.", expected="1 step or more", do=do)
     return Batches(*arrays)
 
 
 def check_codes(batches: Batches, n_items: int, dataset: Dataset) -> None:
-    """Refuse batches that name items beyond the index: they belong to another one.
+    """Check that every item code is in the item index; batches with other codes belong to another index.
 
     Raises:
-        DatasetError: an item code is not in 0 .. n_items - 1 (a target may also be -1).
+        DatasetError: a code is outside 0 .. n_items - 1 (a target may also be -1).
     """
     for name, rows, lowest in (("feats", batches.feats, 0), ("targets", batches.targets, -1)):
         low, high = int(rows.min()), int(rows.max())

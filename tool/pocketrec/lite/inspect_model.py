@@ -1,4 +1,4 @@
-"""What a model file says about itself: `pocketrec inspect MODEL`."""
+"""`pocketrec inspect MODEL`: the settings, items and signatures of a model file."""
 
 from __future__ import annotations
 
@@ -13,17 +13,13 @@ from pocketrec.lite.runtime import read_bundle
 
 @dataclass(frozen=True)
 class ModelReport:
-    """A model file: what it says about itself.
+    """What is in a model file; `version`, `settings`, `protocol` and `items` as in `Card`.
 
     Attributes:
         model: the file.
         bytes: its size.
-        version: of the pocketrec that wrote it.
-        settings: what it was made with.
-        protocol: how the data was prepared: settings of `split` and `batches`.
-        items: XXH3-128 of its item ids.
-        first_items: the ids of codes 0, 1, 2, ...
-        signatures: by name: inputs and outputs with their dtypes and shapes.
+        first_items: the ids of the items with codes 0, 1 and 2.
+        signatures: signature name -> "inputs -> outputs" with dtypes and shapes.
     """
 
     model: Path
@@ -37,10 +33,10 @@ class ModelReport:
 
 
 def inspect_model(model: Path | str) -> ModelReport:
-    """Look at a model file; LiteRT is not needed.
+    """Read what a model file says about itself; LiteRT is not needed.
 
     Raises:
-        ModelError: the model is damaged, or is not pocketrec's.
+        ModelError: the file is damaged, or was not made by pocketrec.
     """
     path = Path(model)
     card, items = read_bundle(path)
@@ -48,6 +44,5 @@ def inspect_model(model: Path | str) -> ModelReport:
         name: " -> ".join(", ".join(f"{key} {spec}" for key, spec in side.items()) or "nothing" for side in sides)
         for name, sides in card.settings.signatures.items()
     }
-    return ModelReport(
-        path, path.stat().st_size, card.version, card.settings, card.protocol, items.hash, items.ids[:3], signatures
-    )
+    known = (card.version, card.settings, card.protocol, card.items)
+    return ModelReport(path, path.stat().st_size, *known, items.ids[:3], signatures)

@@ -1,4 +1,4 @@
-"""The one way a model gets into LiteRT, which is imported here and nowhere else."""
+"""Opens a model in LiteRT. LiteRT is imported only here."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pocketrec.lite.quiet import native_stderr_closed
 
 
 def open_interpreter(path: Path, threads: int, *, do: str) -> Any:
-    """A LiteRT interpreter with a model in it.
+    """Load a .tflite into a LiteRT interpreter.
 
     Args:
         path: the .tflite.
-        threads: of the interpreter.
-        do: the command that makes such a file.
+        threads: how many threads the interpreter uses.
+        do: the command that makes such a file, for the message.
 
     Raises:
         MissingExtraError: LiteRT is not installed.
-        ModelError: LiteRT does not load the file.
+        ModelError: LiteRT cannot load the file.
     """
     require("run a .tflite", "ai_edge_litert")
     from ai_edge_litert.interpreter import Interpreter
@@ -28,6 +28,4 @@ def open_interpreter(path: Path, threads: int, *, do: str) -> Any:
         with native_stderr_closed():
             return Interpreter(str(path), num_threads=threads)
     except (RuntimeError, ValueError) as error:
-        raise ModelError(
-            f"LiteRT does not load {path}: {error}", expected="a .tflite of builtin operators", do=do
-        ) from error
+        raise ModelError(f"LiteRT cannot load {path}: {error}", expected="a .tflite of builtin operators", do=do) from error

@@ -1,4 +1,4 @@
-"""Keeps what C++ libraries write to stderr off the user's terminal."""
+"""Hides what C++ libraries write to stderr."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def native_stderr_closed() -> Iterator[None]:
-    """Send file descriptor 2 nowhere while the body runs; Python's own exceptions still tell what failed.
+    """Redirect file descriptor 2 to nowhere while the body runs; Python exceptions still say what failed.
 
-    TensorFlow and LiteRT log from C++, where no Python setting reaches. With TF_CPP_MIN_LOG_LEVEL set, whoever set it wants
-    to see the log, and nothing is done.
+    TensorFlow and LiteRT write their log from C++, which no Python setting can stop. Where TF_CPP_MIN_LOG_LEVEL is set, the
+    user wants to see the log, and nothing is redirected.
     """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         yield

@@ -1,4 +1,4 @@
-"""What comes next in a session, by a model file: `OnDeviceModel.recommend` as a command."""
+"""`pocketrec recommend`: the items that a model file expects next in a session."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pocketrec.lite.runtime import OnDeviceModel, Recommendation
 
 @dataclass(frozen=True)
 class RecommendReport:
-    """An answer.
+    """Recommended items.
 
     Attributes:
-        model: the file asked.
+        model: the model file.
         unknown: item ids of the session that the model does not know.
-        items: best first.
+        items: the recommended items, best first.
     """
 
     model: Path
@@ -32,17 +32,17 @@ def recommend(
     weights: Path | str | None = None,
     threads: int = 1,
 ) -> RecommendReport:
-    """The items that may come next.
+    """Recommend next items for a session.
 
     Args:
-        model: a .tflite of `export`.
-        session: item ids so far, in order.
-        top: how many; the model's own number if not given, and at most that.
-        weights: what was learned since, a file of `OnDeviceModel.save_to`.
-        threads: of the interpreter.
+        model: a .tflite that `export` made.
+        session: the item ids of the session so far, in order.
+        top: how many items; at most the number fixed at export, which is also the default.
+        weights: a file that `OnDeviceModel.save_to` wrote: recommend with what this model has learned.
+        threads: how many threads the interpreter uses.
 
     Raises:
-        ModelError: the model is damaged or knows none of the items, or the weights are another model's.
+        ModelError: the model is damaged or knows none of the items, or the weights belong to another model.
         MissingExtraError: LiteRT is not installed.
     """
     device = OnDeviceModel(model, threads)

@@ -1,43 +1,42 @@
-"""A GRU4Rec .tflite at work, with LiteRT and numpy alone: the calls an app makes, in Python.
+"""Runs a GRU4Rec .tflite with LiteRT and numpy only: the calls that an app makes, in Python.
 
-model = OnDeviceModel(Path("gru4rec_bs512.tflite"))
+model = OnDeviceModel("gru4rec_bs512.tflite")
 state = model.fresh_state()
 for feat, target, mask in zip(feats, targets, masks):
-loss, state = model.train(feat, target, mask[:, None] * state)
+    loss, state = model.train(feat, target, mask[:, None] * state)
 model.save_to("weights.safetensors")
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pocketrec.errors import ModelError
 from pocketrec.lite.catalogue import Catalogue, read_catalogue
-from pocketrec.lite.contract import METADATA, Card
+from pocketrec.lite.contract import METADATA, Card, TensorSpec
 from pocketrec.lite.flatbuffer import ModelFile, read_model
 from pocketrec.lite.interpreter import open_interpreter
 from pocketrec.lite.quiet import native_stderr_closed
+from pocketrec.schema import Float32, Int32
 from pocketrec.storage.space import room
 from pocketrec.storage.tensors import Tensors, read_tensors, write_tensors
-
-Floats = npt.NDArray[np.float32]
-Codes = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Means over the lanes that have a target; 0 where none has.
+    """Means over the lanes that have a target; 0 if no lane has one.
 
     Attributes:
         loss: cross-entropy, in nats.
-        recall: share of lanes whose target is among the first k.
-        mrr: mean of 1 / rank, 0 beyond k. Ties are conservative: rank = items that score at least the target's score.
+        recall: share of lanes whose target has rank k or better.
+        mrr: mean of 1 / rank, where ranks beyond k count as 0. Rank = number of items that score at least as high as the
+            target, itself included.
     """
 
     loss: float
@@ -47,26 +46,28 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """An item to show: its id as text, and its score (a logit: higher is better)."""
+    """A recommended item: its id as text, and its score (a logit: higher is better)."""
 
     item: str
     score: float
 
 
 class OnDeviceModel:
-    """A model file, loaded. It keeps learning until it is thrown away; `save` and `restore` carry it over.
+    """A loaded model file. What it learns is in memory only: `save_to` writes it to a file, `restore_from` reads it again.
+
+    A lane is one of B sessions that are computed side by side; a state is the GRU's memory of a session, H numbers.
 
     Args:
         path: a .tflite that `pocketrec export` made.
-        threads: of the interpreter.
+        threads: how many threads the interpreter uses.
 
     Attributes:
-        card: what the file says about itself.
-        items: the ids of its items.
+        card: the settings in the file.
+        items: the items of the model.
 
     Raises:
         MissingExtraError: LiteRT is not installed.
-        ModelError: the file is damaged, is not pocketrec's, or LiteRT cannot run it.
+        ModelError: the file is damaged, was not made by pocketrec, or LiteRT cannot run it.
     """
 
     def __init__(self, path: Path | str, threads: int = 2) -> None:
@@ -77,42 +78,33 @@ class OnDeviceModel:
         self._runners: dict[str, Any] = {}
 
     def recommend(self, session: Sequence[object], top: int | None = None) -> list[Recommendation]:
-        """What may come next, best first.
+        """Recommend next items for a session, best first.
 
         Args:
-            session: the item ids of a session so far, in order, as in the log; ids the model does not know are left out.
-            top: how many; at most the number fixed at export, which is taken if not given.
+            session: the item ids so far, in order; ids that the model does not know are skipped.
+            top: how many items; at most the number fixed at export, which is also the default.
 
         Raises:
-            ModelError: the model knows none of the items, or returns fewer than asked for.
+            ModelError: the model knows none of the items, or cannot return so many.
         """
         if top is not None and not 1 <= top <= self.settings.k:
             raise ModelError(f"{top} items are asked for.", expected=f"1 to {self.settings.k}, fixed when it was exported")
-        items, scores = self.follow(self.codes_of(session))
-        return [
-            Recommendation(self.items.ids[item], float(score))
-            for item, score in zip(items[:top], scores[:top], strict=True)
-        ]
-
-    def follow(self, codes: Codes) -> tuple[Codes, Floats]:
-        """The signature `recommend` for one item of a session after the other: the last one's items and scores, (k,)."""
         state = self.fresh_state(1)
-        for code in codes:
+        for code in self.codes_of(session):
             items, scores, state = self.recommend_next(code, state)
-        return items, scores
+        best = zip(items[:top], scores[:top], strict=True)
+        return [Recommendation(self.items.ids[item], float(score)) for item, score in best]
 
-    def recommend_next(self, code: int, state: Floats) -> tuple[Codes, Floats, Floats]:
-        """One more item of one session: the best next items and their scores, (k,), and the state, (1, H)."""
-        feat = np.array([code], np.int32)
-        self._check_codes(feat=feat)
-        found = self._run("recommend", feat=feat, initstate=state)
+    def recommend_next(self, code: int, state: Float32) -> tuple[Int32, Float32, Float32]:
+        """Go one item further in one session: the best next items and their scores, (k,), and the new state, (1, H)."""
+        found = self._run("recommend", feat=np.array([code], np.int32), initstate=state)
         return found["items"], found["scores"], found["state"]
 
-    def codes_of(self, session: Sequence[object]) -> Codes:
-        """The codes of item ids; unknown ones are left out.
+    def codes_of(self, session: Sequence[object]) -> Int32:
+        """The codes of item ids; ids that the model does not know are skipped.
 
         Raises:
-            ModelError: none is known.
+            ModelError: the model knows none of them.
         """
         codes = [self.items.codes[text] for text in map(str, session) if text in self.items.codes]
         if not codes:
@@ -124,7 +116,7 @@ class OnDeviceModel:
         return np.array(codes, np.int32)
 
     def learn(self, session: Sequence[object]) -> list[float]:
-        """Learn from one session: a step of `train_one` a click that has a next one; the losses before each, in nats."""
+        """Learn from one session, one step of `train_one` for each click but the last; the loss of each step, in nats."""
         codes, state, losses = self.codes_of(session), self.fresh_state(1), []
         for feat, target in zip(codes[:-1, None], codes[1:, None], strict=True):
             loss, state = self.train_one(feat, target, state)
@@ -132,84 +124,80 @@ class OnDeviceModel:
         return losses
 
     def check_items(self, item_hash: str, what: object) -> None:
-        """Refuse what was made for other items.
+        """Check that `what` is made for the items of this model.
 
         Raises:
-            ModelError: `item_hash` (a `Catalogue.hash`) is not the model's.
+            ModelError: `item_hash`, a `Catalogue.hash`, is not that of the model.
         """
         if item_hash != self.card.items:
             raise ModelError(
                 f"{what} is made for other items than {self.path}.",
                 expected=f"item hash {self.card.items}; it has {item_hash}",
-                do="pocketrec export, with the dataset that the batches are from",
+                do="pocketrec export, with the dataset that the batches come from",
             )
 
-    def fresh_state(self, lanes: int | None = None) -> Floats:
-        """The state before the first item of a session: zeros, (lanes, H); B lanes if not given."""
+    def fresh_state(self, lanes: int | None = None) -> Float32:
+        """The state before the first item of a session: zeros, (lanes, H). There are B lanes if `lanes` is not given."""
         return np.zeros((lanes or self.settings.batch_size, self.settings.hidden_size), np.float32)
 
-    def train(self, feat: Codes, target: Codes, state: Floats) -> tuple[float, Floats]:
+    def train(self, feat: Int32, target: Int32, state: Float32) -> tuple[float, Float32]:
         """Learn from one step of B lanes.
 
         Args:
-            feat: the current item of each lane, int32 (B,).
-            target: the next one; -1 where there is none.
-            state: float32 (B, H), rows of lanes that begin a session already zero.
+            feat: code of the current item of each lane, (B,).
+            target: code of the next item of each lane, (B,); -1 where there is none.
+            state: state of each lane, (B, H); zeros for a lane that begins a session.
 
         Returns:
-            The loss before the update, its sum over the lanes divided by B, and the state after the items.
+            The loss before the update (sum over the lanes divided by B, in nats), and the new state, (B, H).
         """
         return self._learn("train", feat=feat, target=target, initstate=state)
 
-    def train_one(self, feat: Codes, target: Codes, state: Floats) -> tuple[float, Floats]:
-        """`train` for one session: (1,), (1,) and (1, H)."""
+    def train_one(self, feat: Int32, target: Int32, state: Float32) -> tuple[float, Float32]:
+        """`train` for one session: the shapes are (1,), (1,) and (1, H)."""
         return self._learn("train_one", feat=feat, target=target, initstate=state)
 
-    def train_sampled(self, feat: Codes, target: Codes, state: Floats, negatives: Codes) -> tuple[float, Floats]:
-        """`train` with the batch's targets and `negatives`, int32 (S,), as the only candidates; see `Sampler`."""
+    def train_sampled(self, feat: Int32, target: Int32, state: Float32, negatives: Int32) -> tuple[float, Float32]:
+        """`train` with fewer items to score: the targets of the batch, and `negatives`, (S,), drawn by a `Sampler`."""
         return self._learn("train_sampled", feat=feat, target=target, initstate=state, negatives=negatives)
 
-    def _learn(self, signature: str, **inputs: Any) -> tuple[float, Floats]:
-        self._check_codes(**{name: codes for name, codes in inputs.items() if name != "initstate"})
+    def _learn(self, signature: str, **inputs: Any) -> tuple[float, Float32]:
         found = self._run(signature, **inputs)
         return float(found["loss"]), found["state"]
 
-    def infer(self, feat: Codes, state: Floats) -> tuple[Floats, Floats]:
-        """Probabilities of the next item, (B, n_items), and the state after the items."""
-        self._check_codes(feat=feat)
+    def infer(self, feat: Int32, state: Float32) -> tuple[Float32, Float32]:
+        """Probabilities of the next item, (B, n_items), and the new state, (B, H)."""
         found = self._run("infer", feat=feat, initstate=state)
         return found["output"], found["state"]
 
-    def evaluate(self, feat: Codes, target: Codes, state: Floats, top_k: int = 20) -> Metrics:
-        """Loss, Recall@k and MRR@k of one step; nothing is learned."""
-        self._check_codes(feat=feat, target=target)
+    def evaluate(self, feat: Int32, target: Int32, state: Float32, top_k: int = 20) -> Metrics:
+        """Loss, Recall@k and MRR@k of one step, k = `top_k`; nothing is learned. Arguments as in `train`."""
         found = self._run("eval", feat=feat, target=target, initstate=state, top_k=np.int32(top_k))
         return Metrics(float(found["loss"]), float(found["recall"]), float(found["mrr"]))
 
     def save(self) -> Tensors:
-        """Weights, optimizer slots and step by name, as copies."""
+        """Copies of the weights, the optimizer's slots and the step, by name."""
         return self._run("save")
 
-    def restore(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Continue from what `save` returned, bit for bit.
+    def restore(self, tensors: Tensors) -> None:
+        """Go back to what `save` returned, bit for bit.
 
         Raises:
-            ModelError: a tensor is missing, or has another shape or dtype.
+            ModelError: a tensor is missing, or has the wrong shape or dtype.
         """
         for name, spec in self.settings.state.items():
-            found = tensors.get(name)
-            if found is None or found.shape != spec.shape or found.dtype != spec.dtype:
-                what = "missing" if found is None else f"{found.dtype}{list(found.shape)}"
+            found = TensorSpec(tensors[name].shape, str(tensors[name].dtype)) if name in tensors else "missing"
+            if found != spec:
                 raise ModelError(
-                    f"The tensor {name!r} to restore is {what}.", expected=str(spec), do="use what save() returned"
+                    f"The tensor {name!r} to restore is {found}.", expected=str(spec), do="use what save() returned"
                 )
         self._run("restore", **{name: tensors[name] for name in self.settings.state})
 
     def save_to(self, path: Path | str) -> None:
-        """Write what `save` returns to one file (see `storage.tensors`); it comes into being whole or not at all.
+        """Write what `save` returns to a file (see `storage.tensors`), completely or not at all.
 
         Raises:
-            FolderError: it cannot be written.
+            FolderError: the file cannot be written.
             SpaceError: the disk is full.
         """
         about = {"items": self.card.items, "settings": asdict(self.settings)}
@@ -217,7 +205,7 @@ class OnDeviceModel:
             write_tensors(Path(path), "learned", about, self.save())
 
     def restore_from(self, path: Path | str) -> None:
-        """`restore` from a file of `save_to`.
+        """Restore from a file that `save_to` wrote.
 
         Raises:
             ModelError: the file is missing or damaged, or belongs to a model with other items or settings.
@@ -238,28 +226,30 @@ class OnDeviceModel:
         if signature not in self.settings.signatures:
             raise ModelError(
                 f"{self.path} has no signature {signature!r}: its weights are stored as {self.settings.storage}.",
-                expected="a model that can be trained",
+                expected="a model that can learn",
                 do="pocketrec export --weights float32 (or float16)",
             )
+        self._check_codes(inputs)
+        first = signature not in self._runners
         try:
-            if signature in self._runners:
-                found: Tensors = self._runners[signature](**inputs)
-            else:
-                with native_stderr_closed():  # the delegate announces itself when memory is first allocated
+            # Memory is allocated in the first call, and LiteRT's delegate then writes to stderr.
+            with native_stderr_closed() if first else nullcontext():
+                if first:
                     self._runners[signature] = self._interpreter.get_signature_runner(signature)
-                    found = self._runners[signature](**inputs)
+                found: Tensors = self._runners[signature](**inputs)
+                return found
         except (RuntimeError, ValueError) as error:
             raise ModelError(
                 f"{self.path}: the signature {signature!r} failed: {error}",
                 expected="a model and inputs that fit each other",
                 do=f"pocketrec verify --model {self.path}",
             ) from error
-        return found
 
-    def _check_codes(self, **lanes: Codes) -> None:
-        for name, codes in lanes.items():
-            lowest = -1 if name == "target" else 0
-            if codes.size and not (lowest <= codes.min() and codes.max() < self.settings.n_items):
+    def _check_codes(self, inputs: Mapping[str, Any]) -> None:
+        """Refuse item codes outside the tables: LiteRT would read whatever is in memory there."""
+        for name, lowest in (("feat", 0), ("target", -1), ("negatives", 0)):
+            codes = inputs.get(name)
+            if codes is not None and codes.size and not (lowest <= codes.min() and codes.max() < self.settings.n_items):
                 raise ModelError(
                     f"{name} holds item codes from {codes.min()} to {codes.max()}.",
                     expected=f"{lowest} to {self.settings.n_items - 1}",
@@ -268,27 +258,23 @@ class OnDeviceModel:
 
 
 class LiteScorer:
-    """A model's `infer` on lanes of sessions, for `evaluation`: scores are probabilities.
-
-    Args:
-        model: at the beginning of all lanes' sessions.
-    """
+    """Scores next items by a model's `infer`, for `evaluate`: a score is a probability. It begins with fresh states."""
 
     def __init__(self, model: OnDeviceModel) -> None:
         self.name, self.lanes = f"{model.path.name} (LiteRT)", model.settings.batch_size
         self._model, self._state = model, model.fresh_state()
 
-    def scores(self, feat: Codes, mask: Codes) -> Floats:
-        """Of all items after one more item of each lane, (lanes, n_items)."""
+    def scores(self, feat: Int32, mask: Int32) -> Float32:
+        """Scores of all items after one more item in each lane, (lanes, n_items); see `gru4rec.scoring.Scorer`."""
         found, self._state = self._model.infer(feat, mask[:, None].astype(np.float32) * self._state)
         return found
 
 
 def read_bundle(path: Path) -> tuple[Card, Catalogue]:
-    """What a model file says about itself, and its items; without LiteRT.
+    """The card and the items of a model file; LiteRT is not needed.
 
     Raises:
-        ModelError: the file is damaged, is not pocketrec's, or its card belongs to other items.
+        ModelError: the file is damaged, was not made by pocketrec, or its card belongs to other items.
     """
     card, items = read_card(read_model(path), path), read_catalogue(path)
     if items.hash != card.items or len(items.ids) != card.settings.n_items:
@@ -301,15 +287,15 @@ def read_bundle(path: Path) -> tuple[Card, Catalogue]:
 
 
 def read_card(model: ModelFile, path: Path) -> Card:
-    """The settings a model file carries.
+    """The card of a model file.
 
     Raises:
-        ModelError: it carries none, or ones that cannot be read.
+        ModelError: there is none, or it cannot be read.
     """
     if METADATA not in model.metadata:
         raise ModelError(
             f"{path} has no metadata entry {METADATA!r}.",
-            expected="a model of pocketrec, which carries its settings",
+            expected="a model of pocketrec, which has its settings in the file",
             do="pocketrec export",
         )
     return Card.from_json(model.metadata[METADATA])

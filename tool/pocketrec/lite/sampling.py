@@ -1,29 +1,32 @@
-"""Items drawn with a probability proportional to support ** alpha: the extra negatives of a sampled loss.
+"""Draws items with a probability proportional to support ** alpha: the extra negatives of a sampled loss.
 
-The official GRU4Rec draws them so, with replacement, the same for all lanes of a batch (Hidasi and Karatzoglou 2018).
+As in the official GRU4Rec, they are drawn with replacement and are the same for all lanes of a step (Hidasi and Karatzoglou
+2018).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from pocketrec.errors import SettingsError
+from pocketrec.schema import Int32
 
 BLOCK = 1 << 16
-"""Numbers drawn at a time."""
+"""Numbers drawn from the generator at a time."""
 GUIDES_PER_ITEM = 4
+"""Entries of the table that shortens the search, for each item."""
 
 
 class Sampler:
     """An endless stream of item codes.
 
     Args:
-        support: how often each item was clicked; (n_items,), 0 or more, not all 0 unless alpha is 0.
-        alpha: 0: all items alike; 1: as often as they are clicked.
-        seed: the same seed gives the same stream, however it is cut into draws.
+        support: clicks of each item, (n_items,), 0 or more; not all 0 unless alpha is 0.
+        alpha: 0 draws all items equally often, 1 draws them as often as they are clicked.
+        seed: the same seed gives the same stream, whatever the sizes of the draws.
 
     Raises:
         SettingsError: no item can be drawn.
@@ -40,17 +43,17 @@ class Sampler:
             )
         self.probabilities = weights / total
         self._bounds = np.cumsum(self.probabilities)
-        self._bounds[-1] = 1.0  # a sum of floats may end below what is drawn
+        self._bounds[-1] = 1.0  # rounding may leave the sum below a number that is drawn
         self._bounds[np.flatnonzero(weights)[-1] :] = 1.0
-        # Where the search for j / guides ends: that for a number of the same cell ends there or a little further (Chen and
-        # Asau 1974). A power of two, so that number * guides is exact.
+        # Entry j is where the search for j / guides ends; the search for a number up to (j + 1) / guides ends there or a
+        # little further (Chen and Asau 1974). A power of two, so that number * guides is exact.
         guides = 1 << max(GUIDES_PER_ITEM * len(counts), 1).bit_length()
         self._guide = np.searchsorted(self._bounds, np.arange(guides) / guides, side="right").astype(np.int32)
         self._rng = np.random.default_rng(seed)
         self._left = np.empty(0, np.int32)
 
-    def draw(self, count: int) -> npt.NDArray[np.int32]:
-        """The next `count` codes of the stream, int32."""
+    def draw(self, count: int) -> Int32:
+        """The next `count` codes of the stream, (count,)."""
         parts, missing = [], count
         while missing:
             if not len(self._left):
@@ -61,18 +64,13 @@ class Sampler:
         return np.concatenate(parts) if parts else np.empty(0, np.int32)
 
     def skip(self, count: int) -> None:
-        """Go on as if `count` codes had been drawn, of a stream that nothing was drawn from yet; takes no time."""
+        """Skip `count` codes without drawing them; only for a stream from which nothing has been drawn yet."""
         blocks, rest = divmod(count, BLOCK)
         self._rng.bit_generator.advance(blocks * BLOCK)  # type: ignore[attr-defined]
         self._left = np.empty(0, np.int32)
         self.draw(rest)
 
-    def batches(self, count: int) -> Iterator[npt.NDArray[np.int32]]:
-        """`draw(count)` for ever."""
-        while True:
-            yield self.draw(count)
-
-    def _block(self) -> npt.NDArray[np.int32]:
+    def _block(self) -> Int32:
         drawn = self._rng.random(BLOCK)
         codes = self._guide[(drawn * len(self._guide)).astype(np.int64)]
         further = np.flatnonzero(self._bounds[codes] <= drawn)

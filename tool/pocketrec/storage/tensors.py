@@ -25,15 +25,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import xxhash
 
 from pocketrec.errors import ModelError
+from pocketrec.schema import Array
 from pocketrec.storage.files import staged_file
 from pocketrec.version import __version__
 
 Kind = Literal["training", "learned", "network", "epoch"]
-Tensors = dict[str, npt.NDArray[Any]]
+Tensors = dict[str, Array]
 
 FORMAT = 4
 _EARLIER: dict[int, Kind] = {2: "training", 3: "learned"}
@@ -58,7 +58,7 @@ class TensorFile:
     tensors: Tensors
 
 
-def write_tensors(path: Path, kind: Kind, about: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+def write_tensors(path: Path, kind: Kind, about: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
     """Write tensors of any shape and numeric type, and beside them a JSON object; or leave the earlier file as it was."""
     from safetensors.numpy import save
 

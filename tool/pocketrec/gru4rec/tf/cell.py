@@ -2,8 +2,8 @@
 
     z = sigmoid(xz + yz);  r = sigmoid(xr + yr);  c = tanh(xh + r * yh);  state = z * before + (1 - z) * c
 
-x is the input's share of the gates, y the state's, biases included; columns z, r, h. No gradient flows into `before`: the
-state comes in from outside, as in the original.
+x is what the input adds to the gates, y what the state adds, biases included; columns are in the order z, r, h. No gradient
+flows into `before`, since the state is an input of the model, as in the original.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Tensor = Any
 
 @dataclass(frozen=True)
 class CellStep:
-    """A step and what its gradients need; every tensor (B, H)."""
+    """A step, and what its gradients need; all tensors are (B, H)."""
 
     before: Tensor
     z: Tensor
@@ -29,13 +29,7 @@ class CellStep:
 
 
 def run_cell(x: list[Tensor], y: Tensor, before: Tensor) -> CellStep:
-    """Go one step.
-
-    Args:
-        x: the input's shares of z, r and h, (B, H) each.
-        y: the state's, (B, 3H).
-        before: the state, (B, H).
-    """
+    """Compute one step; x is three tensors (B, H), y is (B, 3H), `before` is the state before the step, (B, H)."""
     yz, yr, yh = tf.split(y, 3, axis=1)
     z, r = tf.sigmoid(x[0] + yz), tf.sigmoid(x[1] + yr)
     candidate = tf.tanh(x[2] + r * yh)
@@ -43,7 +37,7 @@ def run_cell(x: list[Tensor], y: Tensor, before: Tensor) -> CellStep:
 
 
 def cell_gradients(step: CellStep, d_state: Tensor) -> tuple[list[Tensor], Tensor]:
-    """d(loss)/dx as three (B, H), and d(loss)/dy as (B, 3H)."""
+    """d(loss)/dx as three tensors (B, H), and d(loss)/dy as (B, 3H)."""
     d_candidate = d_state * (1 - step.z) * (1 - tf.square(step.candidate))
     d_z = d_state * (step.before - step.candidate) * step.z * (1 - step.z)
     d_r = d_candidate * step.inner * step.r * (1 - step.r)

@@ -1,7 +1,7 @@
-"""Dropout without a random operator: a mask is a hash of (seed, layer, step, lane, unit) in unsigned 32-bit arithmetic.
+"""Dropout without random operators: a mask is a hash of (seed, layer, step, lane, unit) in unsigned 32-bit arithmetic.
 
-LiteRT's random operators keep a state that neither save nor restore can reach. A counter-based hash has none: a step that
-is done again after a restore leaves out the same units, and the judge can compute the mask without the model.
+LiteRT's random operators have a state that save and restore cannot reach. A hash has no state: a step that is repeated
+after a restore drops the same units, and the judge can compute the mask without the model.
 
     mix(x): x ^= x >> 16;  x *= 0x85EBCA6B;  x ^= x >> 13;  x *= 0xC2B2AE35;  x ^= x >> 16      (modulo 2**32)
     mask = mix(mix(mix(mix(seed ^ salt) ^ step) ^ lane * 0x9E3779B1) ^ unit * 0x85EBCA77) >> 8  >=  rate * 2**24
@@ -16,20 +16,20 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from pocketrec.lite.contract import SALTS, ModelSpec
+from pocketrec.schema import Float32
 
 Tensor = Any
 Shape = tuple[int, int]
 
 STEPS_AT_A_TIME = 16
-"""Of 32 lanes: as many numbers as a core's cache has room for."""
+"""Steps whose masks are computed together; with 32 lanes their numbers fit into a core's cache."""
 
 
 def layers_of(settings: ModelSpec, lanes: int) -> dict[str, tuple[Shape, float]]:
-    """Lanes and units, and the rate, of each layer that has dropout."""
+    """Layer -> ((lanes, units), rate), for each layer that has dropout."""
     layers = {
         "input": ((lanes, settings.hidden_size * len(settings.tables)), settings.dropout_embedding),
         "hidden": ((lanes, settings.hidden_size), settings.dropout_hidden),
@@ -38,12 +38,9 @@ def layers_of(settings: ModelSpec, lanes: int) -> dict[str, tuple[Shape, float]]
 
 
 def keep_shares(step: Tensor, settings: ModelSpec, lanes: int) -> dict[str, Tensor]:
-    """What to multiply a layer's activations with: 0 with probability `rate`, else 1 / (1 - rate); float32 (lanes, units).
+    """Layer -> factors of its activations: 0 with probability `rate`, else 1 / (1 - rate); float32 (lanes, units).
 
-    Args:
-        step: int32 scalar, the steps done before this one.
-        settings: seed and rates.
-        lanes: B.
+    `step` is the number of steps done before this one, an int32 scalar.
     """
 
     def word(value: Any) -> Tensor:
@@ -56,15 +53,8 @@ def keep_shares(step: Tensor, settings: ModelSpec, lanes: int) -> dict[str, Tens
     return found
 
 
-def keep_shares_of(begin: int, steps: int, settings: ModelSpec, lanes: int) -> dict[str, npt.NDArray[np.float32]]:
-    """`keep_shares` of some steps one after the other, in numpy; (steps, lanes, units).
-
-    Args:
-        begin: the steps done before the first of them.
-        steps: how many.
-        settings: seed and rates.
-        lanes: B.
-    """
+def keep_shares_of(begin: int, steps: int, settings: ModelSpec, lanes: int) -> dict[str, Float32]:
+    """`keep_shares` of several steps, computed in numpy, (steps, lanes, units); `begin` steps were done before them."""
     found = {}
     for layer, (shape, rate) in layers_of(settings, lanes).items():
         shares = found[layer] = np.empty((steps, *shape), np.float32)
@@ -77,33 +67,25 @@ def keep_shares_of(begin: int, steps: int, settings: ModelSpec, lanes: int) -> d
 
 
 def _begin(settings: ModelSpec, layer: str) -> int:
-    return _mix_number((settings.seed ^ settings.seed >> 32 ^ SALTS[layer]) & 0xFFFFFFFF)
+    """The hash of seed and layer."""
+    word = (settings.seed ^ settings.seed >> 32 ^ SALTS[layer]) & 0xFFFFFFFF
+    return int(_mix(np.array([word], np.uint32), np, np.uint32)[0])
 
 
 def _levels(step: Any, shape: Shape, begin: int, bits: Any, word: Callable[[Any], Any]) -> Any:
-    """24 random bits a lane and unit, as unsigned words.
+    """24 random bits for each lane and unit of a step, or of n steps whose numbers are (n, 1, 1), as unsigned words.
 
-    Args:
-        step: one, or (n, 1, 1).
-        shape: lanes and units.
-        begin: of the layer.
-        bits: tf.bitwise or numpy.
-        word: makes a constant for it.
+    `begin` is the hash of seed and layer. `bits` is the library to compute with, tf.bitwise or numpy, and `word` makes an
+    unsigned constant for it.
     """
     lanes, units = (np.arange(count, dtype=np.uint32) for count in shape)
-
-    def mix(x: Any) -> Any:
-        x = bits.bitwise_xor(x, bits.right_shift(x, word(16))) * word(0x85EBCA6B)
-        x = bits.bitwise_xor(x, bits.right_shift(x, word(13))) * word(0xC2B2AE35)
-        return bits.bitwise_xor(x, bits.right_shift(x, word(16)))
-
-    at_step = mix(bits.bitwise_xor(step, word(begin)))
-    at_lane = mix(bits.bitwise_xor(at_step, word(lanes * np.uint32(0x9E3779B1))[:, None]))  # (lanes, 1)
-    hashed = mix(bits.bitwise_xor(at_lane, word(units * np.uint32(0x85EBCA77))[None]))  # (lanes, units)
+    at_step = _mix(bits.bitwise_xor(step, word(begin)), bits, word)
+    at_lane = _mix(bits.bitwise_xor(at_step, word(lanes * np.uint32(0x9E3779B1))[:, None]), bits, word)  # (lanes, 1)
+    hashed = _mix(bits.bitwise_xor(at_lane, word(units * np.uint32(0x85EBCA77))[None]), bits, word)  # (lanes, units)
     return bits.right_shift(hashed, word(8))
 
 
-def _mix_number(x: int) -> int:
-    x = ((x ^ x >> 16) * 0x85EBCA6B) & 0xFFFFFFFF
-    x = ((x ^ x >> 13) * 0xC2B2AE35) & 0xFFFFFFFF
-    return x ^ x >> 16
+def _mix(x: Any, bits: Any, word: Callable[[Any], Any]) -> Any:
+    x = bits.bitwise_xor(x, bits.right_shift(x, word(16))) * word(0x85EBCA6B)
+    x = bits.bitwise_xor(x, bits.right_shift(x, word(13))) * word(0xC2B2AE35)
+    return bits.bitwise_xor(x, bits.right_shift(x, word(16)))

@@ -1,12 +1,12 @@
-"""Losses with their gradients: the softmax over all items, and the sampled ones of the official GRU4Rec.
+"""Losses and their gradients: the cross-entropy over all items, and the sampled losses of the official GRU4Rec.
 
-A loss is the sum over the lanes divided by B. A target of -1 is no target: its lane adds nothing, so that a transition
-weighs in a padded tail what it weighs anywhere, as in the official GRU4Rec. Where no lane has a target, the loss is 0.
+A loss is the sum over the lanes divided by B. A lane with the target -1 has no target and adds nothing, so that a
+transition has the same weight in a padded tail as anywhere else, as in the official GRU4Rec. If no lane has a target, the
+loss is 0.
 
-LiteRT has few operators that fold a softmax into what follows, and a product with all items at once runs far from the
-processor's speed, as neither side of it stays in the cache. The full softmax therefore goes through the items chunk by
-chunk (the idea is that of FlashAttention, Dao et al. 2022): each chunk has a softmax of its own, and a softmax over the
-chunks' log-sums weighs them.
+On LiteRT a matrix product with all items at once is slow, since neither side fits into the cache. So the full softmax is
+computed in chunks of items (as in FlashAttention, Dao et al. 2022): each chunk has its own softmax, and a softmax over the
+chunks' log-sums gives the weights of the chunks.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import tensorflow as tf
 Tensor = Any
 
 CHUNK = 1024
-"""Items at a time: probabilities of 512 lanes then take the 2 MB that a core's cache has."""
+"""Items of a chunk: the probabilities of 512 lanes then need 2 MB, the size of a core's cache."""
 MOST_CHUNKS = 64
-"""More would make the file's graph long."""
+"""Most chunks; more would make the graph in the file long."""
 
 
 @dataclass(frozen=True)
 class Lanes:
-    """Which lanes count, and for how much.
+    """The targets of the lanes of a step.
 
     Attributes:
-        counted: 1 with a target, else 0; (B,).
-        share: the lane's weight in the loss, 1 / B or 0; (B,).
-        item: the target, 0 where there is none; int32 (B,).
+        counted: 1 for a lane with a target, else 0; (B,).
+        share: weight of the lane in the loss, 1 / B or 0; (B,).
+        item: the target, 0 if there is none; int32 (B,).
     """
 
     counted: Tensor
@@ -40,31 +40,31 @@ class Lanes:
 
 
 def lanes_of(target: Tensor) -> Lanes:
-    """Read targets, int32 (B,), -1 for none."""
+    """`Lanes` of targets, int32 (B,); -1 for no target."""
     counted = tf.cast(target >= 0, tf.float32)
     return Lanes(counted, counted / target.shape[0], tf.maximum(target, 0))
 
 
 def with_one(state: Tensor) -> Tensor:
-    """(B, H) -> (B, H + 1): a unit that is always on, for the bias."""
+    """(B, H) -> (B, H + 1): a further column of ones, for the bias."""
     return tf.concat([state, tf.ones((state.shape[0], 1))], axis=1)
 
 
 def scores_of(state: Tensor, rows: Tensor) -> Tensor:
-    """Scores (B, n) of items by their rows (n, H + 1). For one lane FULLY_CONNECTED, which packs nothing, is faster."""
+    """Scores, (B, n), of items, given their rows, (n, H + 1). One lane uses FULLY_CONNECTED, which is faster for it."""
     if state.shape[0] == 1:
         return tf.matmul(with_one(state), rows, transpose_b=True)
     return product(with_one(state), rows, transpose_b=True)
 
 
 def product(a: Tensor, b: Tensor, *, transpose_b: bool = False) -> Tensor:
-    """A matrix product that becomes BATCH_MATMUL: FULLY_CONNECTED with a computed right side takes 4 times as long."""
+    """A matrix product that becomes BATCH_MATMUL; FULLY_CONNECTED takes 4 times as long if the right side is computed."""
     found = tf.matmul(tf.reshape(a, (1, *a.shape)), tf.reshape(b, (1, *b.shape)), transpose_b=transpose_b)
     return tf.reshape(found, found.shape[1:])
 
 
 def log_sum(scores: Tensor, probabilities: Tensor) -> Tensor:
-    """log(sum(exp(scores))) a lane: the largest probability is 1 / sum(exp(scores - max))."""
+    """log(sum(exp(scores))) of each lane, (B,); uses that the largest probability is 1 / sum(exp(scores - max))."""
     return tf.reduce_max(scores, axis=1) - tf.math.log(tf.reduce_max(probabilities, axis=1))
 
 
@@ -72,13 +72,13 @@ def full_softmax(state: Tensor, output: Tensor, lanes: Lanes) -> tuple[Tensor, T
     """Cross-entropy over all items.
 
     Args:
-        state: what the output layer sees, (B, H).
-        output: all items, (n_items, H + 1).
-        lanes: targets.
+        state: input of the output layer, (B, H).
+        output: rows of all items, (n_items, H + 1).
+        lanes: the targets.
 
     Returns:
-        The loss; its gradient by the state, (B, H); by the output layer, without the targets' own part, which
-        `targets_part` gives, (n_items, H + 1).
+        The loss; its gradient by the state, (B, H); its gradient by the output layer, (n_items, H + 1), without the part
+        of the targets, which is `targets_part`.
     """
     known = with_one(state)
     chunks = tf.split(output, _chunk_sizes(output.shape[0]), axis=0)
@@ -87,7 +87,7 @@ def full_softmax(state: Tensor, output: Tensor, lanes: Lanes) -> tuple[Tensor, T
         scores = scores_of(state, chunk)  # (B, chunk)
         shares.append(tf.nn.softmax(scores))
         sums.append(log_sum(scores, shares[-1]))
-        expected.append(product(shares[-1], chunk))  # (B, H + 1), the chunk's mean row
+        expected.append(product(shares[-1], chunk))  # (B, H + 1): mean row of the chunk, weighted by the probabilities
     sums = tf.stack(sums, axis=1)  # (B, chunks)
     weights = tf.nn.softmax(sums)
     own = tf.gather(output, lanes.item)
@@ -101,7 +101,7 @@ def full_softmax(state: Tensor, output: Tensor, lanes: Lanes) -> tuple[Tensor, T
 
 
 def targets_part(state: Tensor, lanes: Lanes) -> Tensor:
-    """What the one-hot targets add to the gradient of their items' rows, (B, H + 1)."""
+    """What the targets add to the gradient of their items' rows, (B, H + 1)."""
     return -with_one(state) * lanes.share[:, None]
 
 
@@ -111,16 +111,16 @@ def _chunk_sizes(items: int) -> list[int]:
 
 
 def sampled_cross_entropy(known: Tensor, rows: Tensor, correction: Tensor, lanes: Lanes) -> tuple[Tensor, Tensor, Tensor]:
-    """Cross-entropy over the candidates, of which lane i's target is number i.
+    """Cross-entropy over the candidates; candidate i is the target of lane i.
 
-    The correction goes in through the rows' biases, and the targets' own parts and the lanes' shares come in outside of
-    the products: each pass over all scores that is left out is a twentieth of a step.
+    The correction is added to the biases of the rows, and the targets and the shares of the lanes are applied after the
+    products, because each further operation on all scores would cost 5 % of a step.
 
     Args:
-        known: what the output layer sees, (B, H).
-        rows: the candidates, (B + S, H + 1).
-        correction: to add to the scores of each, very negative where one is none; (B + S,).
-        lanes: targets.
+        known: input of the output layer, (B, H).
+        rows: rows of the candidates, (B + S, H + 1).
+        correction: is added to the scores of each candidate; -1e9 for a place without a candidate; (B + S,).
+        lanes: the targets.
 
     Returns:
         The loss, and its gradients by `known` with a column for the bias, (B, H + 1), and by `rows`.
@@ -146,12 +146,12 @@ def bpr_max(
         loss = -log(A + 1e-24) + bpreg R
 
     Args:
-        scores: (B, B + S); lane i's target is number i.
-        own: the targets' scores, the diagonal; (B,).
-        absent: 0 for a candidate, very negative for one that is none; (B + S,).
-        lanes: targets.
+        scores: scores of the candidates, (B, B + S); candidate i is the target of lane i.
+        own: scores of the targets, the diagonal of `scores`; (B,).
+        absent: 0 for a candidate, -1e9 for a place without one; (B + S,).
+        lanes: the targets.
         bpreg: weight of R.
-        elu: alpha of elu; 0 takes the scores as they are.
+        elu: alpha of elu; 0 leaves the scores unchanged.
 
     Returns:
         The loss, and its gradient by the scores.
@@ -170,16 +170,16 @@ def bpr_max(
 
 
 _ABSENT = -1e9
-"""Added to a score, it leaves nothing of its probability."""
+"""Added to a score, it makes the probability 0."""
 
 
 def absence(lanes: Lanes, negatives: int) -> Tensor:
-    """What to add to the candidates' scores: a lane without a target puts up no candidate; (B + S,)."""
+    """`absent` of `bpr_max`: the place of a lane without a target has no candidate."""
     return tf.concat([(1 - lanes.counted) * _ABSENT, tf.zeros(negatives)], axis=0)
 
 
 def _elu(scores: Tensor, alpha: float) -> tuple[Tensor, Tensor | None]:
-    """ELU and its slope, without a selection, which LiteRT does one number at a time; None where the slope is 1."""
+    """ELU and its slope, without SELECT, which is slow on LiteRT; the slope is None if it is 1 everywhere."""
     if not alpha:
         return scores, None
     above, falling = tf.nn.relu(scores), alpha * tf.exp(tf.minimum(scores, 0.0))
@@ -187,6 +187,6 @@ def _elu(scores: Tensor, alpha: float) -> tuple[Tensor, Tensor | None]:
 
 
 def _diagonal(values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Zeros with `values` at (i, i). Built when it runs: a constant of this shape would weigh megabytes in the file."""
+    """Zeros with `values` at (i, i), made when the graph runs: as a constant it would add megabytes to the file."""
     places = tf.repeat(tf.range(shape[0])[:, None], 2, axis=1)
     return tf.scatter_nd(places, values, shape)

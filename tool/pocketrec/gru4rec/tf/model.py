@@ -1,27 +1,27 @@
-"""GRU4Rec as a graph of TensorFlow Lite builtins: it trains where there is no TensorFlow.
+"""GRU4Rec as a graph of TensorFlow Lite builtins, so that it can be trained without TensorFlow.
 
-A GRU over items, a softmax over all of them, and the backward pass written out by hand, since the lowering of a derived one
-needs ops that LiteRT does not have. The item comes in one-hot (its rows of three kernels), as a vector of a table of its
-own, or as its row of the output layer (`--embedding none`, `separate`, `shared`):
+A GRU over items, a softmax over all items, and the backward pass written by hand, because an automatic one needs operators
+that LiteRT does not have. The input for an item is a one-hot vector (so its rows of three kernels), its row of an embedding
+table, or its row of the output layer (`--embedding none`, `separate`, `shared`):
 
     x = kernel[feat] + bias[0],  or  x = table[feat] @ input + bias[0]           y = initstate @ recurrent + bias[1]
     state = cell(x, y, initstate);   scores = dropout(state) @ output[:, :H].T + output[:, H]
 
-Training drops looked-up numbers and units of the state out; infer, eval and recommend do not. The state that is handed on
-is whole. `losses`, `cell`, `dropout` and `optimizers` have the formulas.
+Only training has dropout, of the looked-up numbers and of the state that items are scored with; the state that is passed on
+is complete. The formulas are in `losses`, `cell`, `dropout` and `optimizers`.
 
-Shaped by what LiteRT does fast and small: item tables have a row an item, so that rows are gathered and scattered, and the
-kernel is one variable a gate, since variables are read, computed and assigned as whole tensors.
+The layout suits LiteRT: tables have one row for each item, so that rows can be gathered and scattered, and the kernel is
+one variable for each gate, since a variable is read and assigned as a whole and smaller ones need less memory at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from pocketrec.gru4rec.tf import losses
@@ -32,9 +32,9 @@ from pocketrec.gru4rec.tf.losses import Lanes, lanes_of, log_sum, product, score
 from pocketrec.gru4rec.tf.optimizers import rests
 from pocketrec.gru4rec.tf.updates import Gradients, Rows, Trainable
 from pocketrec.lite.contract import STEP, ModelSpec
+from pocketrec.schema import Float32, Int64
 
-Array = npt.NDArray[np.float32]
-Tensor = Any  # TensorFlow has no types to offer
+Tensor = Any  # TensorFlow has no types for them
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Forward:
     """A forward step.
 
     Attributes:
-        feat: the items.
-        vectors: what was looked up, dropped out; (B, H) a table.
-        kept: what they were multiplied with, if they were.
-        cell: the GRU's step.
-        known: what the output layer sees: the state, dropped out.
-        kept_state: what it was multiplied with, if it was.
+        feat: current item of each lane, (B,).
+        vectors: the rows of these items in each input table, after dropout; (B, H) each.
+        kept: dropout factors of `vectors`; None without dropout.
+        cell: the step of the GRU.
+        known: input of the output layer, (B, H): the state after dropout.
+        kept_state: dropout factors of the state; None without dropout.
     """
 
     feat: Tensor
@@ -62,16 +62,13 @@ class Gru4Rec(Trainable):
     """The network, its optimizer and its signatures (see `ModelSpec.signatures`).
 
     Args:
-        settings: sizes, optimizer, seed.
-        weights: initial values in the shapes of `ModelSpec.weights`; drawn from the seed if not given.
-        support: how often each item was clicked, for the logQ correction; all alike if not given.
+        settings: the settings of the model.
+        weights: initial values of `ModelSpec.weights`; random ones from the seed if not given.
+        support: clicks of each item, (n_items,), for the logQ correction; equal for all items if not given.
     """
 
     def __init__(
-        self,
-        settings: ModelSpec,
-        weights: Mapping[str, Array] | None = None,
-        support: npt.NDArray[np.int64] | None = None,
+        self, settings: ModelSpec, weights: Mapping[str, Float32] | None = None, support: Int64 | None = None
     ) -> None:
         self.initial = dict(weights or initial_weights(settings))
         super().__init__(settings, self.initial)
@@ -79,7 +76,7 @@ class Gru4Rec(Trainable):
         self.log_support = np.log(counts).astype(np.float32)
 
     def signatures(self) -> dict[str, Tensor]:
-        """The concrete functions by name."""
+        """The concrete functions of the signatures by name."""
         functions = {
             "train": self.train,
             "train_sampled": self.train_sampled,
@@ -100,27 +97,25 @@ class Gru4Rec(Trainable):
         return concrete
 
     def train(self, feat: Tensor, target: Tensor, initstate: Tensor) -> dict[str, Tensor]:
-        """One step of the optimizer: the loss before it, and the state after the items."""
-        output = self._output()
+        """One training step with all items as candidates: the loss before it, and the new state."""
+        output = self._table("output")
         step, lanes = self._forward(feat, initstate, output, self._kept(feat.shape[0])), lanes_of(target)
         loss, d_known, d_output = losses.full_softmax(step.known, output, lanes)
         gradients = self._inner_gradients(step, d_known)
-        own = Rows(lanes.item, losses.targets_part(step.known, lanes))
-        rows = [own, *self._row_gradients(gradients, "output")]
+        rows = [Rows(lanes.item, losses.targets_part(step.known, lanes)), *input_rows(gradients)]
         gradients["output"] = lambda: d_output + self._scatter("output", rows)
-        held = {"output": output}
-        self._apply(gradients, held, after=[loss, step.cell.state, d_known], sparse=rests(self.settings))
+        self._apply(gradients, {"output": output}, after=[loss, step.cell.state, d_known], sparse=rests(self.settings))
         return {"loss": loss, "state": step.cell.state}
 
     def train_sampled(self, feat: Tensor, target: Tensor, initstate: Tensor, negatives: Tensor) -> dict[str, Tensor]:
-        """One step on the batch's own targets and the extra items as candidates; only rows of items in it change."""
-        output = self._output()
+        """One training step with the targets and the drawn items as candidates; only rows of items in the step change."""
+        output = self._table("output")
         step, lanes = self._forward(feat, initstate, output, self._kept(feat.shape[0])), lanes_of(target)
         candidates = tf.concat([lanes.item, negatives], axis=0)
         rows = tf.gather(output, candidates)  # (B + S, H + 1)
         loss, d_known, d_rows = self._sampled_loss(step.known, rows, lanes, candidates)
         gradients = self._inner_gradients(step, d_known)
-        parts = [Rows(candidates, d_rows), *self._row_gradients(gradients, "output")]
+        parts = [Rows(candidates, d_rows), *input_rows(gradients)]
         gradients["output"] = lambda: Rows(
             tf.concat([part.items for part in parts], axis=0), tf.concat([part.parts for part in parts], axis=0)
         )
@@ -128,18 +123,18 @@ class Gru4Rec(Trainable):
         return {"loss": loss, "state": step.cell.state}
 
     def infer(self, feat: Tensor, initstate: Tensor) -> dict[str, Tensor]:
-        """Probabilities of the next item, and the state."""
+        """Probabilities of the next item, and the new state."""
         scores, state = self._scores(feat, initstate)
         return {"output": tf.nn.softmax(scores), "state": state}
 
     def recommend(self, feat: Tensor, initstate: Tensor) -> dict[str, Tensor]:
-        """The items with the highest scores after one more item of one session, best first, and the state."""
+        """After one more item of one session: the items with the highest scores, best first, and the new state."""
         scores, state = self._scores(feat, initstate)
         best, items = tf.math.top_k(scores[0], self.settings.k)
         return {"items": items, "scores": best, "state": state}
 
     def evaluate(self, feat: Tensor, target: Tensor, initstate: Tensor, top_k: Tensor) -> dict[str, Tensor]:
-        """Loss, Recall@k and MRR@k over the lanes with a target; rank = items that score at least the target's score."""
+        """Loss, Recall@k and MRR@k over the lanes with a target; see `lite.runtime.Metrics`."""
         scores, _ = self._scores(feat, initstate)
         lanes = lanes_of(target)
         share = lanes.counted / tf.maximum(tf.reduce_sum(lanes.counted), 1.0)
@@ -154,7 +149,7 @@ class Gru4Rec(Trainable):
         return {name: variable.read_value() for name, variable in self._state().items()}
 
     def _restore_function(self) -> Tensor:
-        """Takes what `save` returns; LiteRT needs one named argument each, which only a flat list of specs gives."""
+        """Takes what `save` returns, each tensor as an argument with its name, which only a flat list of specs makes."""
         specs, variables = _specs(self.settings.signatures["restore"][0]), self._state()
 
         def restore(*tensors: Tensor) -> dict[str, Tensor]:
@@ -164,22 +159,19 @@ class Gru4Rec(Trainable):
 
         return tf.function(restore, input_signature=list(specs.values())).get_concrete_function()
 
-    def _output(self) -> Tensor:
-        return self.weights["output"].read_value()
-
     def _table(self, name: str) -> Tensor:
         return self.weights[name].read_value()
 
     def _scores(self, feat: Tensor, initstate: Tensor) -> tuple[Tensor, Tensor]:
-        """Of all items, and the state."""
-        output = self._output()
+        """Scores of all items, (B, n_items), and the new state, (B, H)."""
+        output = self._table("output")
         state = self._forward(feat, initstate, output).cell.state
         return scores_of(state, output), state
 
     def _forward(
         self, feat: Tensor, initstate: Tensor, output: Tensor, dropout: Mapping[str, Tensor] | None = None
     ) -> Forward:
-        """One step; `dropout` has what to multiply layers with, by name, in training."""
+        """One step; `dropout` has the dropout factors by layer, in training."""
         dropout = dropout or {}
         hidden = self.settings.hidden_size
         tables = [output if name == "output" else self._table(name) for name in self.settings.tables]
@@ -197,25 +189,25 @@ class Gru4Rec(Trainable):
         return Forward(feat, vectors, shares, cell, known, kept_state)
 
     def _kept(self, lanes: int) -> dict[str, Tensor]:
-        """What dropout multiplies layers with in this step."""
+        """The dropout factors of this step, by layer."""
         return keep_shares(self.step.read_value(), self.settings, lanes)
 
     def _sampled_loss(self, known: Tensor, rows: Tensor, lanes: Lanes, candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss, and its gradients by `known` and by the candidates' rows."""
+        """The loss, and its gradients by `known`, (B, H), and by the candidates' rows, (B + S, H + 1)."""
         settings, batch = self.settings, lanes.item.shape[0]
         absent = losses.absence(lanes, settings.negatives)
         if settings.loss == "bpr-max":
             own, scores = tf.reduce_sum(with_one(known) * rows[:batch], axis=1), scores_of(known, rows)
             loss, d_scores = losses.bpr_max(scores, own, absent, lanes, bpreg=settings.bpreg, elu=settings.elu)
             return loss, product(d_scores, rows)[:, :-1], product(tf.transpose(d_scores), with_one(known))
-        if settings.logq:  # of the batch's targets P ~ support, of the drawn items P ~ support ** alpha
+        if settings.logq:  # targets have P ~ support, drawn items P ~ support ** alpha
             powers = np.repeat([1, settings.sample_alpha], [batch, settings.negatives]) * settings.logq
             absent -= tf.gather(self.log_support, candidates) * powers.astype(np.float32)
         loss, d_state, d_rows = losses.sampled_cross_entropy(known, rows, absent, lanes)
         return loss, d_state[:, :-1], d_rows
 
     def _inner_gradients(self, step: Forward, d_known: Tensor) -> Gradients:
-        """Of everything before the output layer; a table of items gets `Rows`."""
+        """Gradients of all weights before the output layer; those of tables of items are `Rows`."""
         d_state = d_known if step.kept_state is None else d_known * step.kept_state
         d_x, d_y = cell_gradients(step.cell, d_state)
         d_inputs = tf.concat(d_x, axis=1)
@@ -230,19 +222,16 @@ class Gru4Rec(Trainable):
         if step.kept:
             d_vectors = [part * kept for part, kept in zip(d_vectors, step.kept, strict=True)]
         for name, part in zip(self.settings.tables, d_vectors, strict=True):
-            gradients[name] = _rows(step.feat, part)
+            gradients[name] = partial(Rows, step.feat, part)
         return gradients
 
-    def _row_gradients(self, gradients: Gradients, name: str) -> list[Rows]:
-        """What a table that the input is looked up in has of it already, one column wider: nothing for the bias."""
-        if name not in gradients:
-            return []
-        rows = gradients.pop(name)()
-        return [Rows(rows.items, tf.pad(rows.parts, [[0, 0], [0, 1]]))]
 
-
-def _rows(items: Tensor, parts: Tensor) -> Callable[[], Rows]:
-    return lambda: Rows(items, parts)
+def input_rows(gradients: Gradients) -> list[Rows]:
+    """With a shared embedding: take the input's gradient of the output layer out, and add a column of 0 for the bias."""
+    if "output" not in gradients:
+        return []
+    rows = gradients.pop("output")()
+    return [Rows(rows.items, tf.pad(rows.parts, [[0, 0], [0, 1]]))]
 
 
 def _specs(tensors: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Optimizers as rules: what a gradient does to a weight and its slots, for whole tensors and for rows of them alike."""
+"""Optimizers as rules that say how a gradient changes a weight and its slots; for whole tensors and for some rows alike."""
 
 from __future__ import annotations
 
@@ -16,21 +16,16 @@ Rule = Callable[[Tensor, Mapping[str, Tensor]], tuple[Tensor, Slots]]
 
 
 def make_rule(settings: ModelSpec, step: Tensor) -> Rule:
-    """The rule of the model's optimizer at a step.
-
-    Args:
-        settings: optimizer, learning rate, momentum.
-        step: int32 scalar, 1 at the first step.
-    """
+    """The rule of the model's optimizer at step `step`, an int32 scalar that is 1 at the first step."""
     if settings.optimizer == "adam":
         return adam(settings.learning_rate, step)
     if settings.optimizer == "adagrad":
         return adagrad(settings.learning_rate, settings.momentum)
-    return sgd(settings.learning_rate)
+    return lambda gradient, _: (settings.learning_rate * gradient, {})  # sgd
 
 
 def rests(settings: ModelSpec) -> bool:
-    """Whether a gradient of 0 leaves a weight and its slots as they are, so that rows without one need no update."""
+    """Whether a gradient of 0 changes neither weight nor slots, so that rows without a gradient need no update."""
     return settings.optimizer == "sgd" or (settings.optimizer == "adagrad" and not settings.momentum)
 
 
@@ -65,8 +60,3 @@ def adagrad(learning_rate: float, momentum: float) -> Rule:
         return mom, {"acc": acc, "mom": mom}
 
     return rule
-
-
-def sgd(learning_rate: float) -> Rule:
-    """Plain gradient descent: w -= lr g."""
-    return lambda gradient, _: (learning_rate * gradient, {})

@@ -1,8 +1,8 @@
-"""Variables with an optimizer: how gradients, of whole tensors or of some rows, move weights and slots on LiteRT.
+"""Variables and their optimizer: how gradients, of whole tensors or of some rows, change weights and slots on LiteRT.
 
-LiteRT reads and assigns a variable as a whole; there is no operator that writes some of its rows. An update of rows is
-therefore computed on those rows alone and scattered into zeros that are added to the table. Updates are chained one after
-the other, so that what one needs is gone before the next begins: three gates of a kernel at once would be 0.2 GB more.
+LiteRT reads and assigns whole variables; no operator writes only some rows. An update of rows is therefore computed for
+these rows and scattered into zeros that are added to the table. Updates run one after the other, so that the memory of one
+is free before the next begins: three kernels at once would need 0.2 GB more.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Tensor = Any
 
 @dataclass(frozen=True)
 class Rows:
-    """A gradient that only some rows of a table have.
+    """The gradient of some rows of a table.
 
     Attributes:
-        items: int32 (rows,); one that is there twice gets the sum.
-        parts: (rows, columns).
+        items: numbers of the rows, int32 (n,); the gradient of a row that is there twice is the sum.
+        parts: the gradients, (n, columns).
     """
 
     items: Tensor
@@ -35,16 +35,11 @@ class Rows:
 
 
 Gradients = dict[str, Callable[[], Tensor | Rows]]
-"""Of each weight; called when its turn comes, so that not all of them are there at once."""
+"""Weight name -> function that computes its gradient; called one after the other, so that they share memory."""
 
 
 class Trainable(tf.Module):  # type: ignore[misc]
-    """Weights, the optimizer's slots and the count of its steps.
-
-    Args:
-        settings: optimizer and shapes.
-        weights: their initial values.
-    """
+    """Variables for the weights, the optimizer's slots and the count of steps; `weights` are the initial values."""
 
     def __init__(self, settings: ModelSpec, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
         super().__init__(name="model")
@@ -58,7 +53,7 @@ class Trainable(tf.Module):  # type: ignore[misc]
         self.step = tf.Variable(np.int32(0), name=STEP)
 
     def load(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Continue from weights, slots and step by name."""
+        """Set the weights, slots and step from tensors by name."""
         for name, variable in self._state().items():
             variable.assign(tensors[name])
 
@@ -70,13 +65,13 @@ class Trainable(tf.Module):  # type: ignore[misc]
         return tf.scatter_nd(items[:, None], tf.concat([part.parts for part in rows], axis=0), self.weights[name].shape)
 
     def _apply(self, gradients: Gradients, held: Mapping[str, Tensor], after: list[Tensor], *, sparse: bool) -> None:
-        """Update every weight, one after the other: what one needs is gone before the next begins.
+        """Update all weights, one after the other.
 
         Args:
-            gradients: by weight.
-            held: weights that were read already.
-            after: what must have been computed from the weights as they are.
-            sparse: leave rows without a gradient as they are, whatever the optimizer would do to them.
+            gradients: the gradients.
+            held: weights that were read already, by name.
+            after: tensors that must be computed before any weight changes.
+            sparse: do not change rows without a gradient, even if the optimizer would.
         """
         step = self.step.read_value() + 1
         rule = make_rule(self.settings, step)
@@ -93,10 +88,10 @@ class Trainable(tf.Module):  # type: ignore[misc]
                     done = self._assign(name, weight - change, slots)
 
     def _update_rows(self, name: str, weight: Tensor, rows: Rows, rule: Rule) -> list[Tensor]:
-        """Apply the rule to the rows of the items alone.
+        """Apply the rule to some rows only.
 
-        An item that is there n times is computed n times, from the sum of its parts, and each adds an nth: SCATTER_ND adds
-        what it finds twice, and LiteRT has no other way to write into a table.
+        SCATTER_ND adds up the values of a row that is there n times, and LiteRT has no other way to write into a table. So
+        the change of such a row is computed n times from the sum of its gradients, and each time an nth of it is added.
         """
         slots, items = self._slots_of(name), rows.items
         counts = tf.scatter_nd(items[:, None], tf.ones_like(items, tf.float32), (self.settings.n_items,))

@@ -1,81 +1,81 @@
-"""What a verification works on, and what its rungs hand on to each other."""
+"""What a verification works on, and what its rungs pass on to each other."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy.typing as npt
 
 from pocketrec.lite.catalogue import Catalogue
-from pocketrec.lite.contract import ModelSpec
+from pocketrec.lite.contract import Card
 from pocketrec.lite.flatbuffer import ModelFile
 from pocketrec.lite.inputs import Batches
-from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.lite.judge.ladder import Fault
+from pocketrec.lite.options import VerifySettings
+from pocketrec.lite.runtime import OnDeviceModel, read_card
 from pocketrec.progress import Progress
 from pocketrec.storage.layout import Dataset
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a process of its own found when it trained with the model.
+    """What was measured when a separate process ran the model; `judge/worker.py` makes it.
 
     Attributes:
-        losses: before each step, in nats.
-        rounds: mean losses of further signatures on the same steps, in the first round and in the last.
-        seconds: of each step.
-        peak_bytes: most memory that process held, Python and numpy included, before it called anything but train.
+        losses: the loss of each training step, in nats; empty for a model that cannot learn.
+        rounds: train_sampled and train_one -> mean loss of the same steps in the first round and in the last.
+        seconds: wall time of each training step.
+        peak_bytes: peak memory of that process, Python and numpy included, when it had called only train (or infer).
     """
 
-    losses: tuple[float, ...]
-    rounds: Mapping[str, tuple[float, float]]
-    seconds: tuple[float, ...]
+    losses: Sequence[float]
+    rounds: Mapping[str, Sequence[float]]
+    seconds: Sequence[float]
     peak_bytes: int
 
 
 @dataclass
 class Case:
-    """One model on trial.
+    """One model and the dataset that it should fit.
 
     Attributes:
-        path: the file.
-        dataset: the folder it should fit.
-        batches: the first real steps.
-        items: the item index.
-        batch_size: B asked for.
-        steps: to train for the loss.
-        threads: of the interpreter.
-        folder: for passing files between processes.
-        progress: who watches.
-        file: what the flatbuffer says; set by the rung `file`.
-        settings: what the model says it was made with; set by `signatures`.
-        trial: set by `load`; none for a model that cannot learn.
+        path: the model file.
+        dataset: the dataset folder.
+        batches: the batches of train_tr.
+        items: the item index of the dataset.
+        settings: the batch size asked for, the training steps, the threads.
+        folder: a temporary folder, to pass files between processes.
+        progress: is told about each training step.
+        file: what the model file contains; set by the rung `file`.
+        trial: set by the rung `load`.
     """
 
     path: Path
     dataset: Dataset
     batches: Batches
     items: Catalogue
-    batch_size: int
-    steps: int
-    threads: int
+    settings: VerifySettings
     folder: Path
     progress: Progress
     file: ModelFile | None = None
-    settings: ModelSpec | None = None
     trial: Trial | None = None
 
     @property
     def n_items(self) -> int:
-        """Items of the index."""
+        """Number of items in the item index."""
         return len(self.items.ids)
 
-    def tensors(self) -> dict[str, npt.NDArray[Any]]:
-        """What a fresh model holds."""
-        return self.device().save()
+    def read(self) -> ModelFile:
+        """What the model file contains; the rung `file` must have read it."""
+        if self.file is None:
+            raise Fault("the file was not read")
+        return self.file
+
+    @property
+    def card(self) -> Card:
+        """The settings that the model file says it was made with."""
+        return read_card(self.read(), self.path)
 
     def device(self) -> OnDeviceModel:
-        """The model, loaded afresh: no rung sees what another did to it, or holds the memory another used."""
-        return OnDeviceModel(self.path, self.threads)
+        """The model, newly loaded, so that a rung does not see what another one did to it or hold its memory."""
+        return OnDeviceModel(self.path, self.settings.threads)

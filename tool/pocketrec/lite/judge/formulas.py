@@ -1,8 +1,8 @@
-"""The formulas of GRU4Rec in numpy, as the textbook has them: what `Reference` computes with.
+"""The formulas of GRU4Rec in numpy, in their textbook form: `Reference` computes with them.
 
-Written from the formulas, not from `models/`: the target really is subtracted as a one-hot row, each gate really has its
-columns, items are really added one by one, BPR-max goes lane by lane. It is meant to be read and to be right; float64 in
-gives float64 out, which is how the tests hold its gradients against finite differences.
+Written from the formulas, not from `gru4rec/tf/`, to be easy to read and correct rather than fast: the target is subtracted
+as a one-hot row, items are added one by one, BPR-max goes lane by lane. float64 inputs give float64 results, so that tests
+can compare the gradients with finite differences.
 
 Sources: Keras' GRUCell with reset_after (keras/src/layers/rnn/gru.py), Keras' Adam (keras/src/optimizers/adam.py), the
 official GRU4Rec's losses, logQ correction and Adagrad (hidasib/GRU4Rec), MurmurHash3's finaliser (Appleby).
@@ -18,14 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrec.lite.contract import SALTS, ModelSpec
+from pocketrec.schema import Int32
 
 Floats = npt.NDArray[np.floating[Any]]
-Codes = npt.NDArray[np.int32]
+"""float32 or float64."""
 
 
 @dataclass(frozen=True)
 class Forward:
-    """Everything the backward pass needs; arrays (B, H), `vectors` (B, H) or with three kernels (B, 3H)."""
+    """Everything that the backward pass needs: (B, H) each; `vectors` and `kept` are (B, 3H) with embedding "none"."""
 
     vectors: Floats
     kept: Floats
@@ -39,26 +40,26 @@ class Forward:
 
     @property
     def known(self) -> Floats:
-        """What the output layer sees."""
+        """The input of the output layer, (B, H)."""
         return self.state * self.kept_state
 
 
 @dataclass(frozen=True)
 class Masks:
-    """What the looked-up numbers and the state are multiplied with; 1 without dropout."""
+    """Dropout: the factors of the looked-up numbers and of the state; all 1 without dropout."""
 
     vectors: Floats
     state: Floats
 
 
 def no_masks(settings: ModelSpec, lanes: int) -> Masks:
-    """Nothing is left out."""
+    """Factors of 1: no dropout."""
     width = settings.hidden_size * len(settings.tables)
     return Masks(np.ones((lanes, width), np.float32), np.ones((lanes, settings.hidden_size), np.float32))
 
 
 def dropout_masks(settings: ModelSpec, lanes: int, step: int) -> Masks:
-    """Those of the training step after `step` others."""
+    """The factors of the training step that comes after `step` others."""
     ones = no_masks(settings, lanes)
     return Masks(
         _mask(settings.seed, "input", step, ones.vectors.shape, settings.dropout_embedding),
@@ -81,8 +82,8 @@ def _mix(x: int) -> int:
     return x ^ x >> 16
 
 
-def forward(tensors: Mapping[str, Floats], feat: Codes, state: Floats, masks: Masks, settings: ModelSpec) -> Forward:
-    """One GRU step."""
+def forward(tensors: Mapping[str, Floats], feat: Int32, state: Floats, masks: Masks, settings: ModelSpec) -> Forward:
+    """One GRU step; feat is (B,), state (B, H)."""
     h = state.shape[1]
     vectors = np.concatenate([tensors[name][feat, :h] for name in settings.tables], axis=1) * masks.vectors
     x = (vectors if settings.embedding == "none" else vectors @ tensors["input"]) + tensors["bias"][0]  # (B, 3H): z, r, h
@@ -95,20 +96,20 @@ def forward(tensors: Mapping[str, Floats], feat: Codes, state: Floats, masks: Ma
 
 
 def scores_of(known: Floats, rows: Floats) -> Floats:
-    """The scores (logits) of items by their rows of the output layer."""
+    """Scores (logits), (B, n), of n items, given their rows of the output layer, (n, H + 1)."""
     scores: Floats = known @ rows[:, :-1].T + rows[:, -1]
     return scores
 
 
 def softmax(scores: Floats) -> Floats:
-    """Probabilities, row by row."""
+    """Softmax of each row."""
     shares: Floats = scores - scores.max(axis=1, keepdims=True)
     np.exp(shares, out=shares)
     shares /= shares.sum(axis=1, keepdims=True)
     return shares
 
 
-def loss_of(scores: Floats, target: Codes) -> float:
+def loss_of(scores: Floats, target: Int32) -> float:
     """Mean cross-entropy over the lanes with a target, in nats; 0 without any."""
     losses = [_cross_entropy(row.astype(np.float64), item) for row, item in zip(scores, target, strict=True) if item >= 0]
     return float(np.mean(losses)) if losses else 0.0
@@ -119,8 +120,8 @@ def _cross_entropy(scores: Floats, item: int) -> float:
     return float(top + np.log(np.exp(scores - top).sum()) - scores[item])
 
 
-def cross_entropy(scores: Floats, target: Codes) -> tuple[float, Floats]:
-    """The sum over the lanes with a target (a column of `scores`) divided by B, and its gradient by the scores."""
+def cross_entropy(scores: Floats, target: Int32) -> tuple[float, Floats]:
+    """Cross-entropy: its sum over the lanes with a target (a column of `scores`) divided by B; its gradient by `scores`."""
     errors = softmax(scores)
     lanes = np.flatnonzero(target >= 0)
     errors[lanes, target[lanes]] -= 1
@@ -128,8 +129,8 @@ def cross_entropy(scores: Floats, target: Codes) -> tuple[float, Floats]:
     return loss_of(scores, target) * len(lanes) / len(target), errors
 
 
-def bpr_max(scores: Floats, target: Codes, bpreg: float, elu: float) -> tuple[float, Floats]:
-    """BPR-max over the candidates, a lane at a time; -inf where a candidate is none. As `cross_entropy`."""
+def bpr_max(scores: Floats, target: Int32, bpreg: float, elu: float) -> tuple[float, Floats]:
+    """BPR-max, arguments and results as in `cross_entropy`; a score of -inf stands for an item that is no candidate."""
     gradient, losses = np.zeros_like(scores), []
     lanes = np.flatnonzero(target >= 0)
     present = np.isfinite(scores[0])
@@ -153,11 +154,11 @@ def bpr_max(scores: Floats, target: Codes, bpreg: float, elu: float) -> tuple[fl
 
 
 def inner_gradients(
-    tensors: Mapping[str, Floats], step: Forward, feat: Codes, d_known: Floats, settings: ModelSpec
+    tensors: Mapping[str, Floats], step: Forward, feat: Int32, d_known: Floats, settings: ModelSpec
 ) -> dict[str, Floats]:
-    """d(loss)/d(weight) of all but the output layer, in its shape; of a shared table the input's part.
+    """d(loss)/d(weight) for all weights but the output layer; if that is also the input table, its part from the input.
 
-    No gradient flows into the state that came in.
+    No gradient flows into the state before the step.
     """
     d_state = d_known * step.kept_state
     d_candidate = d_state * (1 - step.z) * (1 - step.candidate**2)
@@ -178,7 +179,7 @@ def inner_gradients(
 
 
 def output_gradient(known: Floats, errors: Floats) -> Floats:
-    """d(loss)/d(rows of the output layer), from d(loss)/d(scores): (candidates, H + 1)."""
+    """d(loss)/d(rows of the output layer), (n, H + 1), from `errors` = d(loss)/d(scores), (B, n)."""
     return np.concatenate([errors.T @ known, errors.sum(axis=0)[:, None]], axis=1)
 
 
@@ -187,7 +188,7 @@ def sigmoid(x: Floats) -> Floats:
 
 
 def adam(weight: Floats, gradient: Floats, rate: float, step: int, *, m: Floats, v: Floats) -> None:
-    """In place: Kingma and Ba with the bias corrections in the rate, epsilon 1e-7 beside the root."""
+    """Adam (Kingma and Ba), in place; bias corrections are in the rate, epsilon 1e-7 is added to the root."""
     m += 0.1 * (gradient - m)
     v += 0.001 * (gradient**2 - v)
     weight -= rate * (1 - 0.999**step) ** 0.5 / (1 - 0.9**step) * m / (np.sqrt(v) + 1e-7)
@@ -196,7 +197,7 @@ def adam(weight: Floats, gradient: Floats, rate: float, step: int, *, m: Floats,
 def adagrad(
     weight: Floats, gradient: Floats, rate: float, momentum: float, *, acc: Floats, mom: Floats | None = None
 ) -> None:
-    """In place: the official GRU4Rec's, with classical momentum."""
+    """Adagrad of the official GRU4Rec, with classical momentum, in place."""
     acc += gradient**2
     change = rate * gradient / np.sqrt(acc + 1e-6)
     if mom is not None:

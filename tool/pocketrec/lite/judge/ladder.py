@@ -1,4 +1,4 @@
-"""A verdict as a ladder: one rung a question, each failure told, and a rung that cannot be tried says why."""
+"""A verdict as a ladder: a list of checks, the rungs. Each reports all that fails; one that cannot run says why."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ CaseT = TypeVar("CaseT")
 
 @dataclass(frozen=True)
 class Rung:
-    """One answered question.
+    """The result of one check.
 
     Attributes:
-        name: which.
+        name: the name of the check.
         verdict: passed, failed, or skipped.
-        detail: what was found; for a failure every fault, a line each; for a skipped rung the reason.
-        seconds: how long it took.
+        detail: what was found; if it failed, one line for each fault; if it was skipped, the reason.
+        seconds: wall time.
     """
 
     name: str
@@ -33,21 +33,27 @@ class Rung:
 
 
 class Fault(Exception):  # noqa: N818
-    """A rung does not hold; the message has a line for each thing that is wrong."""
+    """A check failed; the message has one line for each fault."""
 
 
 class NotAsked(Exception):  # noqa: N818
-    """The question does not arise for this case; the message says why."""
+    """A check does not apply to this case; the message says why."""
+
+
+def settle(faults: Sequence[str]) -> None:
+    """Raise `Fault` if there are any faults."""
+    if faults:
+        raise Fault("\n".join(faults))
 
 
 @dataclass(frozen=True)
 class Check(Generic[CaseT]):
-    """A question.
+    """One check.
 
     Attributes:
-        name: of the rung.
-        run: answers with what was found, or raises `Fault`, `NotAsked` or a `PocketrecError`.
-        needs: names of rungs without which it cannot be asked.
+        name: of the check and of its rung.
+        run: returns what was found, in words, or raises `Fault`, `NotAsked` or a `PocketrecError`.
+        needs: names of earlier checks; if one of them fails, this one is skipped.
     """
 
     name: str
@@ -56,28 +62,25 @@ class Check(Generic[CaseT]):
 
 
 def climb(checks: Sequence[Check[CaseT]], case: CaseT) -> Iterator[Rung]:
-    """Ask every question in order. A file may be made to break its reader in any way: whatever a check raises is a failure.
+    """Run all checks in order. Any exception is a failure, since a bad file may break a check in any way.
 
     Raises:
-        MissingExtraError: a package is missing; that says nothing about the case.
+        MissingExtraError: a package is missing, which says nothing about the case.
     """
     failed: set[str] = set()
     for check in checks:
         missing = [name for name in check.needs if name in failed]
         began = time.perf_counter()
-        verdict, detail = _skip(missing) if missing else _ask(check, case)
+        skipped: tuple[Verdict, str] = ("skipped", f"needs {', '.join(missing)}")
+        verdict, detail = skipped if missing else _ask(check, case)
         if verdict == "failed" or missing:
             failed.add(check.name)
         yield Rung(check.name, verdict, detail, time.perf_counter() - began)
 
 
-def _skip(missing: list[str]) -> tuple[Verdict, str]:
-    return "skipped", f"needs {', '.join(missing)}"
-
-
 def _ask(check: Check[CaseT], case: CaseT) -> tuple[Verdict, str]:
     try:
-        with np.errstate(all="ignore"):  # a model that computes nonsense is a failure, not a warning
+        with np.errstate(all="ignore"):  # NaN and overflow make a check fail, not warn
             return "passed", check.run(case)
     except MissingExtraError:
         raise

@@ -1,4 +1,4 @@
-"""How much memory this process has held at most."""
+"""The peak memory of this process."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def peak_memory() -> int:
-    """Peak resident bytes of this process since it began.
+    """Peak resident memory of this process since it began, in bytes.
 
-    Linux's VmHWM where there is one: `getrusage` there also counts what the parent held when it forked.
+    On Linux this is VmHWM, because `getrusage` there also counts the memory of the parent when it forked.
     """
     status = Path("/proc/self/status")
     if status.exists():

@@ -1,60 +1,72 @@
-"""The rungs that compare numbers: the model against `reference.py`, which shares no line with it."""
+"""The rungs that compare numbers: the model's against those of `reference.py`, which shares no code with it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.lite.contract import STEP, digest
-from pocketrec.lite.inputs import Batches
+from pocketrec.lite.contract import STEP, ModelSpec, digest
 from pocketrec.lite.judge.case import Case
-from pocketrec.lite.judge.ladder import Fault, NotAsked
+from pocketrec.lite.judge.ladder import Fault, NotAsked, settle
 from pocketrec.lite.judge.reference import Reference
-from pocketrec.lite.runtime import OnDeviceModel, read_card
+from pocketrec.lite.runtime import OnDeviceModel
 from pocketrec.lite.sampling import Sampler
+from pocketrec.schema import Float32, Int32
 
 STEPS = 6
+"""Steps over which the model and the reference are compared."""
 LOSS = 2e-5
-"""Allowed difference of a loss, as a share of it (or of 1)."""
+"""Allowed difference of a loss, as a share of the loss, or absolute if the loss is below 1."""
 STATE = 1e-5
 """Allowed difference of a state or a probability; both are at most 1."""
 WEIGHT = 1e-5
-"""Allowed difference of a weight, as a share of the tensor's largest; measured: 4e-7 at 40 items, 3e-6 at 37,484."""
+"""Allowed difference of a weight, as a share of the tensor's largest number. Measured: 4e-7 at 40 items, 3e-6 at 37,484."""
 RATE = 1e-2
-"""What a weight may differ beyond that, as a share of the learning rate: Adam and Adagrad turn a small error of a small
-gradient into a share of a whole step. Measured: 1.2e-3 (the real sample, bias); a wrong formula is off by 1."""
+"""What a weight may differ in addition, as a share of the learning rate: Adam and Adagrad divide by the size of the
+gradient, so a rounding error of a small gradient becomes a visible share of a step. Measured: 1.2e-3 (the real sample,
+bias); with a wrong formula it is about 1."""
 CLOSE = 1e-5
-"""Scores closer than this share of the largest (or of 1) may stand in either order."""
+"""Scores that differ by less than this share of the largest score (or of 1) may be in either order."""
 SLOT = 2e-4
-"""Allowed difference of a slot, as a share of the tensor's largest; measured: 2e-5."""
+"""Allowed difference of a slot, as a share of the tensor's largest number. Measured: 2e-5."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far two tensors are apart.
+    """How much two tensors differ.
 
     Attributes:
-        name: of the tensor.
-        largest: difference of any element; infinity where one of them is not finite.
-        allowed: how much that may be.
+        name: the name of the tensor.
+        largest: the largest difference of two elements; infinity if one of them is NaN or infinite.
+        allowed: the limit of `largest`.
     """
 
     name: str
     largest: float
     allowed: float
 
+    @classmethod
+    def of(cls, name: str, found: Any, expected: Any, allowed: float) -> Difference:
+        """Compare two arrays or numbers."""
+        largest = float(np.max(np.abs(np.asarray(found) - np.asarray(expected))))
+        return cls(name, largest if np.isfinite(largest) else np.inf, allowed)
+
+    @property
+    def too_large(self) -> bool:
+        """Whether it is above the limit, or the limit is NaN."""
+        return not self.largest <= self.allowed
+
     def __str__(self) -> str:
         return f"{self.name} {self.largest:.2g} (allowed {self.allowed:.2g})"
 
 
 def check_weights(case: Case) -> str:
-    """A fresh model holds the weights that export drew, slots of zeros, and has done no step."""
-    assert case.file is not None
-    card, tensors = read_card(case.file, case.path), case.tensors()
+    """A newly loaded model has the weights that export wrote; its slots and its count of steps are 0."""
+    card, tensors = case.card, case.device().save()
     faults = [
         f"{name} is not what export wrote (XXH3-64 {digest(tensors[name])}, written {written})"
         for name, written in card.digests.items()
@@ -62,116 +74,106 @@ def check_weights(case: Case) -> str:
     ]
     slots = [name for name in tensors if name not in card.digests]
     faults += [f"{name} does not begin at 0" for name in slots if np.any(tensors[name])]
-    if faults:
-        raise Fault("\n".join(faults))
-    return f"{len(card.digests)} weights as export drew them, {len(slots)} other tensors at 0"
+    settle(faults)
+    return f"{len(card.digests)} weights as export wrote them, {len(slots)} other tensors at 0"
 
 
 def learner(case: Case) -> OnDeviceModel:
-    """The model, if it can learn.
+    """The model, newly loaded.
 
     Raises:
-        NotAsked: it is for answers alone.
+        NotAsked: it cannot learn.
     """
     model = case.device()
     if not model.settings.trainable:
-        raise NotAsked(f"weights stored as {model.settings.storage} are for answers alone")
+        raise NotAsked(f"a model with weights stored as {model.settings.storage} cannot learn")
     return model
 
 
-def hard_steps(batches: Batches, count: int = STEPS) -> Batches:
-    """Real steps, made to contain what goes wrong: an item twice in a step, again in a later one, no target, a reset."""
-    rows = batches.head(count)
-    feats, targets, masks = (np.resize(part, (count, part.shape[1])) for part in (rows.feats, rows.targets, rows.masks))
+def _hard_steps(case: Case) -> list[tuple[Int32, Int32, Int32]]:
+    """(feat, target, mask) of real steps, changed to have an item twice in a step and again later, no target, a reset."""
+    rows = case.batches.head(STEPS)
+    feats, targets, masks = (np.resize(part, (STEPS, part.shape[1])) for part in (rows.feats, rows.targets, rows.masks))
     feats[1, :2], targets[1, :2] = feats[1, 0], targets[1, 0]
     targets[2, -1] = -1
     masks[3, 0], masks[3, 1:] = 0, 1
     feats[4], targets[4] = feats[0], targets[0]
-    return Batches(feats, targets, masks)
+    return list(zip(feats, targets, masks, strict=True))
 
 
 def check_arithmetic(case: Case) -> str:
-    """train: loss, state, every weight and every slot equal the reference's after each of a few steps."""
-    rows = hard_steps(case.batches)
-    return _compare(learner(case), ((feat, target, mask, {}) for feat, target, mask in _steps(rows)), "train")
+    """train: after each of a few steps the loss, the state, all weights and all slots equal the reference's."""
+    return _compare(learner(case), _hard_steps(case), "train")
 
 
 def check_sampled(case: Case) -> str:
-    """train_sampled: the same, with extra items of which one is a target and one is there twice."""
-    model, rows = learner(case), hard_steps(case.batches)
+    """train_sampled: the same with drawn items, of which one is also a target and is there twice."""
+    model, steps = learner(case), []
     sampler = Sampler(model.items.support, model.settings.sample_alpha, seed=1)
-    drawn_steps: list[Step] = []
-    for feat, target, mask in _steps(rows):
+    for feat, target, mask in _hard_steps(case):
         drawn = sampler.draw(model.settings.negatives)
         drawn[: 1 + len(drawn) // 2 : max(1, len(drawn) // 2)] = max(0, int(target[0]))
-        drawn_steps.append((feat, target, mask, {"negatives": drawn}))
-    return _compare(model, iter(drawn_steps), "train_sampled")
+        steps.append((feat, target, mask, drawn))
+    return _compare(model, steps, "train_sampled")
 
 
 def check_one(case: Case) -> str:
-    """train_one: the same for one session, clicks of the first lane."""
-    rows = hard_steps(case.batches)
-    steps: Iterator[Step] = ((feat[:1], target[:1], mask[:1], {}) for feat, target, mask in _steps(rows))
-    return _compare(learner(case), steps, "train_one", lanes=1)
+    """train_one: the same for one session, that of the first lane."""
+    return _compare(learner(case), [tuple(part[:1] for part in step) for step in _hard_steps(case)], "train_one", lanes=1)
 
 
-Codes = npt.NDArray[np.int32]
-Step = tuple[Codes, Codes, Codes, dict[str, Codes]]
-
-
-def _steps(rows: Batches) -> Iterator[tuple[Codes, Codes, Codes]]:
-    return zip(rows.feats, rows.targets, rows.masks, strict=True)
-
-
-def _compare(model: OnDeviceModel, steps: Iterator[Step], signature: str, lanes: int | None = None) -> str:
+def _compare(model: OnDeviceModel, steps: Iterable[Any], signature: str, lanes: int | None = None) -> str:
+    """Do the steps (feat, target, mask, and drawn items if the signature needs them) with the model and the reference."""
     reference = Reference(model.settings, model.save(), model.items.log_support)
     ours: Callable[..., Any] = getattr(model, signature)
     expect: Callable[..., Any] = getattr(reference, "train" if signature == "train_one" else signature)
     mine = theirs = model.fresh_state(lanes)
     worst: dict[str, Difference] = {}
-    done = 0
-    for feat, target, mask, more in steps:
+    for step, (feat, target, mask, *drawn) in enumerate(steps):
         keep = mask[:, None].astype(np.float32)
-        loss, mine = ours(feat, target, keep * mine, **more)
-        expected, theirs = expect(feat, target, keep * theirs, **more)
-        found = [
-            _difference("loss", loss, expected, LOSS * max(1, abs(expected))),
-            _difference("state", mine, theirs, STATE),
-        ]
-        found += _tensor_differences(model, reference)
-        faults = [f"step {done}: {difference}" for difference in found if not difference.largest <= difference.allowed]
+        loss, mine = ours(feat, target, keep * mine, *drawn)
+        expected, theirs = expect(feat, target, keep * theirs, *drawn)
+        found = step_differences((loss, mine, model.save()), (expected, theirs, reference.save()), model.settings)
+        faults = [f"step {step}: {difference}" for difference in found if difference.too_large]
         if faults:
             raise Fault("differs from numpy by more than allowed\n" + "\n".join(faults))
         worst |= {d.name: d for d in found if d.name not in worst or d.largest > worst[d.name].largest}
-        done += 1
     closest = max(worst.values(), key=lambda d: d.largest / d.allowed if d.allowed else 0)
-    return f"{done} steps, {len(worst)} tensors; nearest to its limit: {closest}"
+    return f"{STEPS} steps, {len(worst)} tensors; nearest to its limit: {closest}"
 
 
-def _tensor_differences(model: OnDeviceModel, reference: Reference) -> list[Difference]:
-    found = model.save()
-    differences = [_difference(STEP, found[STEP], reference.step, 0.5)]
-    for name, expected in reference.tensors.items():
-        scale = float(np.abs(expected).max())
-        moves = name in model.settings.weights or name.endswith("_mom")  # a momentum is made of steps, as a weight is
-        allowed = WEIGHT * scale + RATE * model.settings.learning_rate if moves else SLOT * scale
-        differences.append(_difference(name, found[name], expected, allowed))
+After = tuple[float, Float32, Mapping[str, npt.NDArray[Any]]]
+"""What a training step leaves: its loss, the state, and all tensors by name."""
+
+
+def step_differences(found: After, expected: After, settings: ModelSpec) -> list[Difference]:
+    """Compare two computations of the same training step: the loss, the state, and each tensor of the expected one."""
+    (loss, state, tensors), (wanted, wanted_state, wanted_tensors) = found, expected
+    differences = [
+        Difference.of("loss", loss, wanted, LOSS * max(1, abs(wanted))),
+        Difference.of("state", state, wanted_state, STATE),
+    ]
+    for name, tensor in wanted_tensors.items():
+        scale = float(np.abs(tensor).max())
+        moves = name in settings.weights or name.endswith("_mom")  # a momentum is a sum of steps, as a weight is
+        allowed = WEIGHT * scale + RATE * settings.learning_rate if moves else SLOT * scale
+        differences.append(Difference.of(name, tensors[name], tensor, 0.5 if name == STEP else allowed))
     return differences
 
 
-def _difference(name: str, found: Any, expected: Any, allowed: float) -> Difference:
-    largest = float(np.max(np.abs(np.asarray(found) - np.asarray(expected))))
-    return Difference(name, largest if np.isfinite(largest) else np.inf, allowed)
-
-
 def check_answers(case: Case) -> str:
-    """Infer and eval equal the reference's; with every score tied, ranks are the conservative ones."""
+    """Infer and eval equal the reference's; where all scores are equal, each target has the last rank."""
     model, rng = case.device(), np.random.default_rng(0)
-    rows, tensors = hard_steps(case.batches), case.tensors()
+    tensors = model.save()
     reference = Reference(model.settings, tensors, model.items.log_support)
-    feat, target = rows.feats[2], rows.targets[2]  # the step with a lane without a target
+    feat, target, _ = _hard_steps(case)[2]  # the step with a lane without a target
     state = np.tanh(rng.standard_normal(model.fresh_state().shape, dtype=np.float32))
-    differences = _infer_differences(model, reference, feat, state)
+    (output, after), (probabilities, expected) = model.infer(feat, state), reference.infer(feat, state)
+    allowed = min(STATE, 1e-4 * float(probabilities.max()))
+    differences = [
+        Difference.of("output", output, probabilities, allowed),
+        Difference.of("state", after, expected, STATE),
+    ]
     depths = sorted({1, min(20, case.n_items), max(1, case.n_items // 2), case.n_items})
     faults = [fault for k in depths for fault in _eval_faults(model, reference, feat, target, state, k, CLOSE)]
     if model.settings.trainable:
@@ -179,57 +181,37 @@ def check_answers(case: Case) -> str:
         model.restore(tied)
         same = Reference(model.settings, tied, model.items.log_support)
         faults += [f"all scores tied: {f}" for k in depths for f in _eval_faults(model, same, feat, target, state, k, 0)]
-    faults += [f"infer: {difference}" for difference in differences if not difference.largest <= difference.allowed]
-    if faults:
-        raise Fault("\n".join(faults))
+    faults += [f"infer: {difference}" for difference in differences if difference.too_large]
+    settle(faults)
     ties = ", also with every score tied" if model.settings.trainable else ""
     return f"{', '.join(map(str, differences))}; recall and mrr at {', '.join(map(str, depths))}{ties}"
 
 
 def check_recommend(case: Case) -> str:
-    """recommend: the items with the highest scores of the reference, in order, and their scores, along a session."""
+    """recommend: along a session, the items with the reference's highest scores, in order, and these scores."""
     model = case.device()
-    reference = Reference(model.settings, case.tensors(), model.items.log_support)
+    reference = Reference(model.settings, model.save(), model.items.log_support)
     mine = theirs = model.fresh_state(1)
     faults, worst = [], 0.0
-    for step, feat in enumerate(hard_steps(case.batches).feats[:, 0]):
-        items, scores, mine = model.recommend_next(int(feat), mine)
-        expected, theirs = reference.recommend(np.array([feat], np.int32), theirs)
+    for step, (feat, _, _) in enumerate(_hard_steps(case)):
+        items, scores, mine = model.recommend_next(int(feat[0]), mine)
+        expected, theirs = reference.recommend(feat[:1], theirs)
         allowed = CLOSE * max(1.0, float(np.abs(expected).max()))
         best = np.sort(expected)[::-1][: len(scores)]
-        off = {
-            "scores": np.abs(scores - best).max(),
-            "items": np.abs(expected[items] - best).max(),
-            "state": np.abs(mine - theirs).max(),
-        }
-        worst = max(worst, *map(float, off.values()))
-        faults += [f"step {step}: {name} are off by {value:.2g}" for name, value in off.items() if not value <= allowed]
+        pairs = (("scores", scores, best), ("items", expected[items], best), ("state", mine, theirs))
+        found = [Difference.of(name, ours, wanted, allowed) for name, ours, wanted in pairs]
+        worst = max(worst, *(one.largest for one in found))
+        faults += [f"step {step}: {one}" for one in found if one.too_large]
         if len(set(items.tolist())) != len(items):
             faults.append(f"step {step}: an item is there twice")
-    if faults:
-        raise Fault("\n".join(faults))
+    settle(faults)
     return f"the best {model.settings.k} along a session; off by {worst:.2g} at most"
 
 
-def _infer_differences(
-    model: OnDeviceModel, reference: Reference, feat: npt.NDArray[np.int32], state: npt.NDArray[np.float32]
-) -> list[Difference]:
-    output, after = model.infer(feat, state)
-    probabilities, expected = reference.infer(feat, state)
-    allowed = min(STATE, 1e-4 * float(probabilities.max()))
-    return [_difference("output", output, probabilities, allowed), _difference("state", after, expected, STATE)]
-
-
 def _eval_faults(
-    model: OnDeviceModel,
-    reference: Reference,
-    feat: npt.NDArray[np.int32],
-    target: npt.NDArray[np.int32],
-    state: npt.NDArray[np.float32],
-    top_k: int,
-    slack: float,
+    model: OnDeviceModel, reference: Reference, feat: Int32, target: Int32, state: Float32, top_k: int, slack: float
 ) -> list[str]:
-    """A rank may be off by the items whose score is as good as tied; between those bounds the metrics must lie."""
+    """Scores that are nearly equal may be in either order, so a metric must be between the two that are possible."""
     found = model.evaluate(feat, target, state, top_k)
     low, high, loss = reference.ranks(feat, target, state, slack)
     faults = [] if abs(found.loss - loss) <= LOSS * max(1, loss) else [f"loss {found.loss:.6f}, not {loss:.6f}"]

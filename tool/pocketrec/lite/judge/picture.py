@@ -1,14 +1,18 @@
-"""verify.png: the loss of a verification, and what became of each rung."""
+"""verify.png: the loss curve of a verification, and the verdict of each rung."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pocketrec.lite.judge.ladder import Rung
 from pocketrec.storage.files import staged_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLOURS = {"passed": "#2b8a3e", "failed": "#c92a2a", "skipped": "#868e96"}
 MARKS = {"passed": "✓", "failed": "✗", "skipped": "–"}
@@ -16,15 +20,7 @@ INK, LINE = "#343a40", "#1c7ed6"
 
 
 def draw(path: Path, title: str, losses: Sequence[float], rows: int, rungs: Sequence[Rung]) -> None:
-    """Write the picture.
-
-    Args:
-        path: the png.
-        title: its heading.
-        losses: a step each, in nats.
-        rows: steps a round; the same steps come again in the next.
-        rungs: the ladder, drawn beside the curve.
-    """
+    """Write the PNG file `path`: the loss of each step, in nats, the mean of each round of `rows` steps, and the rungs."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -38,10 +34,7 @@ def draw(path: Path, title: str, losses: Sequence[float], rows: int, rungs: Sequ
         figure.savefig(staged, format="png")
 
 
-def _curve(axes: object, losses: np.ndarray[tuple[int], np.dtype[np.float64]], rows: int) -> None:
-    from matplotlib.axes import Axes
-
-    assert isinstance(axes, Axes)
+def _curve(axes: Axes, losses: np.ndarray[tuple[int], np.dtype[np.float64]], rows: int) -> None:
     steps = np.arange(len(losses))
     for begin in range(rows, len(losses), rows):
         axes.axvline(begin - 0.5, color="#dee2e6", linewidth=1, zorder=0)
@@ -59,10 +52,7 @@ def _curve(axes: object, losses: np.ndarray[tuple[int], np.dtype[np.float64]], r
     axes.legend(frameon=False, fontsize=9, labelcolor=INK)
 
 
-def _ladder(axes: object, rungs: Sequence[Rung]) -> None:
-    from matplotlib.axes import Axes
-
-    assert isinstance(axes, Axes)
+def _ladder(axes: Axes, rungs: Sequence[Rung]) -> None:
     axes.set_axis_off()
     axes.set(xlim=(0, 1), ylim=(len(rungs) - 0.5, -0.5))
     for place, rung in enumerate(rungs):

@@ -1,4 +1,4 @@
-"""The rungs that run the model in another process: does it load, does it learn, does it go on where it was."""
+"""The rungs that run the model in another process: it loads, it learns, and `restore` brings back what it learned."""
 
 from __future__ import annotations
 
@@ -9,53 +9,53 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pocketrec import version
 from pocketrec.lite.judge.case import Case, Trial
-from pocketrec.lite.judge.ladder import Fault, NotAsked
+from pocketrec.lite.judge.ladder import Fault, NotAsked, settle
 from pocketrec.lite.judge.number_checks import learner
-from pocketrec.lite.judge.worker import fingerprints, step_fingerprints
+from pocketrec.lite.judge.worker import fingerprints, next_step
+from pocketrec.progress import Advance
+from pocketrec.storage.tensors import Tensors
 
 ROWS = 10
-"""Real steps that are trained on round after round."""
+"""Real steps of a round, at most; every round trains on the same ones."""
 
 NOISE = 1.2e-7
-"""A mean loss has fallen if it fell by more than this share of itself, what float32 can tell. It need not be more: the same
-steps with the same weights give the very same losses, so a model that does not learn shows a difference of 0."""
+"""A mean loss has fallen if it fell by more than this share of itself, the precision of float32. More is not needed: a
+model that does not learn gives exactly the same losses on the same steps."""
 
 SECONDS_PER_STEP = 60.0
-"""A worker that takes longer than this for a step, on average, is stopped."""
+"""A worker that needs longer than this for a step, on average, is stopped."""
 
 
 def check_load(case: Case) -> str:
-    """LiteRT loads the file in a process of its own, trains, and answers every other signature."""
+    """In a separate process LiteRT loads the file, trains (or only infers), and can call every other signature."""
     rows = case.batches.head(training_rows(case))
     arrays = {"feats": rows.feats, "targets": rows.targets, "masks": rows.masks}
-    task, steps = ("train", case.steps) if case.settings and case.settings.trainable else ("answer", len(rows))
+    trainable = case.card.settings.trainable
+    steps = case.settings.steps if trainable else len(rows)
     with case.progress.task("verify", steps, "steps") as advance:
-        found = _worker(case, task, arrays, lambda: advance(1), steps=steps)
-    if task == "answer":
-        return f"{steps} steps of infer with {case.threads} threads, {found['peak_bytes'] / 1e6:,.0f} MB at most"
-    rounds = {name: (first, last) for name, (first, last) in found["rounds"].items()}
-    case.trial = Trial(tuple(found["losses"]), rounds, tuple(found["seconds"]), int(found["peak_bytes"]))
-    return f"{case.steps} steps with {case.threads} threads, {case.trial.peak_bytes / 1e6:,.0f} MB at most"
+        found = _worker(case, "run", arrays, steps, advance)
+    if trainable:
+        case.trial = Trial(**found)
+    what = "steps" if trainable else "steps of infer"
+    return f"{steps} {what} with {case.settings.threads} threads, {found['peak_bytes'] / 1e6:,.0f} MB at most"
 
 
 def training_rows(case: Case) -> int:
-    """How many real steps a round of training has: few enough for four rounds, or two at the least."""
-    return max(1, min(ROWS, len(case.batches), case.steps // 4))
+    """Number of steps of a round: `ROWS` at most, and few enough for four rounds."""
+    return max(1, min(ROWS, len(case.batches), case.settings.steps // 4))
 
 
 def check_learning(case: Case) -> str:
-    """The loss is finite, and lower on the same steps in the last round than in the first.
+    """All losses are finite, and the mean loss of a round is lower in the last round than in the first.
 
-    Comparing the same steps leaves out how hard they are: a model that does not learn shows the very same losses again.
+    Rounds have the same steps, so it does not matter how hard these are.
     """
     if case.trial is None:
         raise NotAsked("the model cannot learn")
@@ -71,53 +71,52 @@ def check_learning(case: Case) -> str:
         for name, (first, last) in means.items()
         if not last < first - NOISE * abs(first)
     ]
-    if faults:
-        raise Fault("\n".join(faults))
+    settle(faults)
     return "; ".join(f"{name}: {first:.4f} to {last:.4f}" for name, (first, last) in means.items())
 
 
 def check_restore(case: Case) -> str:
-    """What save hands out, restore takes in a fresh process; all tensors and the next step are the same, bit for bit."""
+    """After save here and restore in a new process, all tensors and the next training step are the same, bit for bit."""
     model, rows = learner(case), case.batches.head(1)
     feat, target = rows.feats[0], rows.targets[0]
-    model.train(feat, target, model.fresh_state())  # so that the slots hold something
+    model.train(feat, target, model.fresh_state())  # so that the slots are not 0
     tensors = model.save()
     arrays = {**tensors, "feat": feat, "target": target, "state": model.fresh_state()}
     theirs = _worker(case, "resume", arrays, steps=1)
-    loss, state = model.train(feat, target, model.fresh_state())
-    ours = {"restored": fingerprints(tensors), "next": step_fingerprints(model, loss, state)}
+    ours = {"restored": fingerprints(tensors), "next": next_step(model, feat, target, model.fresh_state())}
     faults = [
         f"{name} is not the same {when}"
         for part, when in (("restored", "after restore"), ("next", "after the next step"))
         for name, value in ours[part].items()
         if theirs[part].get(name) != value
     ]
-    if faults:
-        raise Fault("\n".join(faults))
-    return f"{len(tensors)} tensors and the next step are the same, bit for bit, in a fresh process"
+    settle(faults)
+    return f"{len(tensors)} tensors and the next step are the same, bit for bit, in a new process"
 
 
-def _worker(
-    case: Case, task: str, arrays: dict[str, npt.NDArray[Any]], each_step: Callable[[], None] = lambda: None, *, steps: int
-) -> dict[str, Any]:
-    """Run `pocketrec.lite.judge.worker`; its death is a fault of the model."""
+def _worker(case: Case, task: str, arrays: Tensors, steps: int, advance: Advance = lambda _: None) -> dict[str, Any]:
+    """Run a task of `judge/worker.py` and return its result; if the process dies, that is a fault of the model."""
     stored, arguments, result = (case.folder / f"{task}{end}" for end in (".npz", ".json", ".out.json"))
     np.savez(stored, **arrays)  # type: ignore[arg-type]
-    given = {"arrays": stored, "model": case.path.absolute(), "result": result, "threads": case.threads, "steps": steps}
-    arguments.write_text(json.dumps(given, default=str))
+    given = {"arrays": stored, "model": case.path.absolute(), "result": result, "threads": case.settings.threads}
+    arguments.write_text(json.dumps({**given, "steps": steps}, default=str))
     log = case.folder / f"{task}.log"
-    code = _run([sys.executable, "-m", "pocketrec.lite.judge.worker", task, str(arguments)], log, each_step, steps)
+    code = _run([sys.executable, "-m", "pocketrec.lite.judge.worker", task, str(arguments)], log, steps, advance)
     stored.unlink()
     if code or not result.exists():
-        raise Fault(f"the process that ran the model {_ending(code)}: {_last_line(log)}")
+        ending = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        last = next((line for line in reversed(lines) if not line.startswith("INFO:")), "it said nothing")
+        raise Fault(f"the process that ran the model {ending}: {last}")
     found: dict[str, Any] = json.loads(result.read_text())
     return found
 
 
-def _run(command: list[str], log: Path, each_step: Callable[[], None], steps: int) -> int:
-    # `-m` must find this very pocketrec, however the parent came by it.
+def _run(command: list[str], log: Path, steps: int, advance: Advance) -> int:
+    # `-m` must import the same pocketrec as this process, wherever that was found.
     paths = [str(Path(version.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    added = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "TF_CPP_MIN_LOG_LEVEL": "1"}  # its last words are wanted
+    # Log level 1 shows the error that ended the process.
+    added = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "TF_CPP_MIN_LOG_LEVEL": "1"}
     with log.open("wb") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, **added})
         timer = threading.Timer(SECONDS_PER_STEP * (steps + 1), process.kill)
@@ -125,16 +124,7 @@ def _run(command: list[str], log: Path, each_step: Callable[[], None], steps: in
         try:
             with process:
                 for _ in process.stdout or ():
-                    each_step()
+                    advance(1)
         finally:
             timer.cancel()
     return process.returncode
-
-
-def _ending(code: int) -> str:
-    return f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-
-
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip() and not line.startswith("INFO:")]
-    return lines[-1] if lines else "it said nothing"

@@ -1,24 +1,26 @@
-"""Judge a .tflite on plain LiteRT, without TensorFlow: a ladder of rungs, verify.json and verify.png.
+"""`pocketrec verify`: judge a .tflite on plain LiteRT, without TensorFlow; the verdict is verify.json and verify.png.
 
-| rung | what holds |
+The verdict is a ladder of rungs, each a check that passes, fails or is skipped:
+
+| rung | what must be true |
 |---|---|
-| file | the flatbuffer is whole: every offset leads to something that is there |
-| record | it is the file that the manifest beside it describes, for the items that are there now |
-| operators | TensorFlow Lite builtins only, no Select TF (Flex) and no custom operator |
-| signatures | all that its settings ask for, with names, shapes and dtypes |
-| load | LiteRT runs it, in a process of its own, which survives |
-| items | the item ids in the file are those of the item index, in its order |
-| weights | they are those that export drew, the optimizer begins at zero |
-| arithmetic | train: loss, state, weights, slots equal numpy's over steps with repeated items, resets, a missing target |
+| file | the flatbuffer is undamaged: every offset is inside the file |
+| record | it is the file that the manifest in its folder describes, made for the current item index |
+| operators | only TensorFlow Lite builtins, no Select TF (Flex) and no custom operators |
+| signatures | all signatures that its settings require are there, with the right names, shapes and dtypes |
+| load | LiteRT runs the file in a separate process without a crash |
+| items | the item ids in the file are those of the item index, in the same order |
+| weights | the weights are those that export wrote, and the optimizer begins at zero |
+| arithmetic | train: loss, state, weights and slots equal numpy's, also with repeated items, resets and a missing target |
 | sampled | train_sampled: the same, with drawn items that are also targets |
 | one | train_one: the same for one session |
 | learning | the loss of each signature that learns is finite and falls |
-| answers | infer and eval equal numpy's, ties included |
-| recommend | the best items, in order, and their scores |
-| restore | save, fresh process, restore: the same bit for bit, and so is the next step |
+| answers | infer and eval equal numpy's, also where scores are equal |
+| recommend | the best items, in order, and their scores equal numpy's |
+| restore | after save, and restore in a new process, all tensors and the next step are the same, bit for bit |
 
-A model from elsewhere can fail, not crash the judge: the file is read with every offset checked, and its first run is in a
-process of its own.
+A model from an unknown source cannot crash the judge: the file is read with every offset checked, and LiteRT first runs it
+in a separate process.
 """
 
 from __future__ import annotations
@@ -32,19 +34,10 @@ from pathlib import Path
 
 from pocketrec.errors import DatasetError, require
 from pocketrec.lite.inputs import check_codes, open_batches, read_item_list
-from pocketrec.lite.judge.case import Case
-from pocketrec.lite.judge.file_checks import check_file, check_items, check_operators, check_record, check_signatures
+from pocketrec.lite.judge import file_checks, number_checks, process_checks
+from pocketrec.lite.judge.case import Case, Trial
 from pocketrec.lite.judge.ladder import Check, Rung, climb
-from pocketrec.lite.judge.number_checks import (
-    check_answers,
-    check_arithmetic,
-    check_one,
-    check_recommend,
-    check_sampled,
-    check_weights,
-)
 from pocketrec.lite.judge.picture import draw
-from pocketrec.lite.judge.process_checks import check_learning, check_load, check_restore, training_rows
 from pocketrec.lite.options import VerifySettings
 from pocketrec.progress import SILENT, Progress
 from pocketrec.storage.files import content_hash, write_text
@@ -53,40 +46,40 @@ from pocketrec.storage.lock import hold
 from pocketrec.storage.space import room
 
 LADDER: tuple[Check[Case], ...] = (
-    Check("file", check_file),
-    Check("record", check_record),
-    Check("operators", check_operators, needs=("file",)),
-    Check("signatures", check_signatures, needs=("file",)),
-    Check("load", check_load, needs=("operators", "signatures")),
-    Check("items", check_items, needs=("signatures",)),
-    Check("weights", check_weights, needs=("load",)),
-    Check("arithmetic", check_arithmetic, needs=("load",)),
-    Check("sampled", check_sampled, needs=("load",)),
-    Check("one", check_one, needs=("load",)),
-    Check("learning", check_learning, needs=("load",)),
-    Check("answers", check_answers, needs=("load",)),
-    Check("recommend", check_recommend, needs=("load",)),
-    Check("restore", check_restore, needs=("load",)),
+    Check("file", file_checks.check_file),
+    Check("record", file_checks.check_record),
+    Check("operators", file_checks.check_operators, needs=("file",)),
+    Check("signatures", file_checks.check_signatures, needs=("file",)),
+    Check("load", process_checks.check_load, needs=("operators", "signatures")),
+    Check("items", file_checks.check_items, needs=("signatures",)),
+    Check("weights", number_checks.check_weights, needs=("load",)),
+    Check("arithmetic", number_checks.check_arithmetic, needs=("load",)),
+    Check("sampled", number_checks.check_sampled, needs=("load",)),
+    Check("one", number_checks.check_one, needs=("load",)),
+    Check("learning", process_checks.check_learning, needs=("load",)),
+    Check("answers", number_checks.check_answers, needs=("load",)),
+    Check("recommend", number_checks.check_recommend, needs=("load",)),
+    Check("restore", process_checks.check_restore, needs=("load",)),
 )
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """A finished verification.
+    """The result of a verification; also the content of verify.json.
 
     Attributes:
-        model: the file judged.
+        model: the model file.
         xxh3: XXH3-128 of its bytes.
-        n_items: of the dataset's item index.
+        n_items: number of items in the dataset's item index.
         batch_size: B.
-        threads: of the interpreter.
-        rungs: the ladder, in order.
-        losses: of the training steps, in nats; empty if it came to none.
-        step_seconds: median time of a train step; 0 if it came to none.
-        peak_bytes: most memory of the process that trained; 0 if it came to none.
-        seconds: wall time of the whole.
-        json: where this report is.
-        picture: where the loss curve is, if there is one.
+        threads: threads of the interpreter.
+        rungs: the results of the checks, in order.
+        losses: the loss of each training step, in nats; empty if there was no training.
+        step_seconds: median time of a training step; 0 if there was no training.
+        peak_bytes: peak memory of the process that trained; 0 if there was no training.
+        seconds: wall time of the verification.
+        json: path of verify.json.
+        picture: path of the loss curve; None if there was no training.
     """
 
     model: Path
@@ -109,7 +102,7 @@ class VerifyReport:
 
     @property
     def failed(self) -> tuple[Rung, ...]:
-        """The rungs that failed."""
+        """The rungs that failed, in order."""
         return tuple(rung for rung in self.rungs if rung.verdict == "failed")
 
 
@@ -120,20 +113,18 @@ def verify(
     model: Path | str | None = None,
     progress: Progress = SILENT,
 ) -> VerifyReport:
-    """Judge a dataset's model on its real batches.
+    """Judge a model on the real batches of its dataset.
 
     Args:
-        dataset: the dataset folder; final/ must hold items.parquet and the batches.
-        settings: of the batches, and how long is trained for the loss.
-        model: another file than DIR/model/gru4rec_bs{B}.tflite.
-        progress: who watches.
+        dataset: the dataset folder; final/ must have items.parquet and npy batches.
+        settings: the batch size, the number of training steps, and the threads.
+        model: the model file; DIR/model/gru4rec_bs{B}.tflite if not given.
+        progress: is told about each training step.
 
     Raises:
         DatasetError: the model, the item index or the batches are missing or do not fit each other.
         MissingExtraError: LiteRT or matplotlib is not installed.
-        BusyError: another process is at work in the dataset folder.
-        SpaceError: the disk is full.
-        FolderError: the dataset folder cannot be written.
+        BusyError, SpaceError, FolderError: the dataset folder is in use, full, or cannot be written.
     """
     began, place = time.perf_counter(), Dataset(Path(dataset))
     require("verify a model", "ai_edge_litert", "matplotlib")
@@ -144,33 +135,33 @@ def verify(
         raise DatasetError(f"{path} is missing.", expected="a model file", do=do)
     items, batches = read_item_list(place), open_batches(place, batch_size)
     check_codes(batches, len(items.ids), place)
-    with hold(dataset, "verify"):  # nobody replaces what is judged
+    with hold(dataset, "verify"):  # so that no other command replaces the model meanwhile
         with tempfile.TemporaryDirectory(prefix="pocketrec-") as folder:
-            case = Case(path, place, batches, items, batch_size, settings.steps, settings.threads, Path(folder), progress)
+            case = Case(path, place, batches, items, settings, Path(folder), progress)
             rungs = tuple(climb(LADDER, case))
         with room(place.model, "verify"):
             return _write(case, rungs, time.perf_counter() - began)
 
 
 def _write(case: Case, rungs: tuple[Rung, ...], seconds: float) -> VerifyReport:
-    trial, folder = case.trial, case.dataset.model
-    picture = folder / "verify.png" if trial else None
+    trial, folder = case.trial or Trial((), {}, (0.0,), 0), case.dataset.model
+    picture = folder / "verify.png" if case.trial else None
     report = VerifyReport(
         model=case.path,
         xxh3=content_hash(case.path),
         n_items=case.n_items,
-        batch_size=case.batch_size,
-        threads=case.threads,
+        batch_size=case.settings.batch_size,
+        threads=case.settings.threads,
         rungs=rungs,
-        losses=trial.losses if trial else (),
-        step_seconds=statistics.median(trial.seconds) if trial else 0.0,
-        peak_bytes=trial.peak_bytes if trial else 0,
+        losses=tuple(trial.losses),
+        step_seconds=statistics.median(trial.seconds),
+        peak_bytes=trial.peak_bytes,
         seconds=seconds,
         json=folder / "verify.json",
         picture=picture,
     )
     if picture:
-        draw(picture, _title(report), report.losses, training_rows(case), rungs)
+        draw(picture, _title(report), report.losses, process_checks.training_rows(case), rungs)
     else:
         (folder / "verify.png").unlink(missing_ok=True)
     document = {"passed": report.passed, **asdict(report)}
