@@ -90,7 +90,7 @@ def test_the_member_that_was_taken_is_said(tmp_path: Path, data: bytes) -> None:
     assert f"{log}:yoochoose-clicks.dat, line 3001: 1 field instead of 4: 'x'" in err
     code, out, err = call("ingest", log, "--dataset", tmp_path / "d", "--bad-rows", "set-aside")
     assert code == 0
-    assert f"1 of 3,001 lines are no clicks (0.033%); they are in {tmp_path / 'd/rejects.csv'}\n" in err
+    assert f"1 of 3,001 lines are not clicks (0.033%); they are in {tmp_path / 'd/rejects.csv'}\n" in err
     assert "1 lines set aside" in call("inspect", "--dataset", tmp_path / "d")[1]
 
 

@@ -90,7 +90,7 @@ def _(result: IngestReport) -> Iterable[str]:
     if result.text_ids:
         yield f"  {' and '.join(result.text_ids)} ids are not all whole numbers; the parts have codes beside them"
     if result.rejects:
-        share = f"{result.set_aside:,} of {result.lines:,} lines are no clicks ({result.set_aside / result.lines:.3%})"
+        share = f"{result.set_aside:,} of {result.lines:,} lines are not clicks ({result.set_aside / result.lines:.3%})"
         yield f"  {share}; they are in {result.rejects}"
 
 
