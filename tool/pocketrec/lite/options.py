@@ -33,24 +33,28 @@ class Gru4RecSettings(Settings):
         "Input of the GRU for an item: none, a one-hot vector; separate, H numbers from a table of its own; shared, H "
         "numbers from the output layer, which makes the smallest file and is usually the most accurate.",
     )
-    optimizer: Optimizer = setting("adam", "Rule that changes the weights by their gradients: adam, adagrad or sgd.")
+    optimizer: Optimizer = setting(
+        "adam",
+        "Rule that changes the weights by their gradients: adam; adagrad, as in the official GRU4Rec; sgd, which needs the "
+        "least memory.",
+    )
     learning_rate: float = setting(
         0.001, "Size of the optimizer's steps. Lower it if the loss jumps or becomes NaN; adagrad needs about 0.1.", above=0
     )
     momentum: float = setting(
-        0.0, "Share of the previous step that is added to the next one, 0 to below 1; only for adagrad.", least=0, below=1
+        0.0, "Share of the previous step that is added to the next one, below 1; only for adagrad.", least=0, below=1
     )
     dropout_embedding: float = setting(
         0.0,
-        "Share of the GRU's input that each training step sets to 0, 0 to below 1. Raise it if the loss falls but the "
-        "accuracy on train_valid does not rise.",
+        "Share of the GRU's input that each training step sets to 0 (from 0 to below 1). Raise it if the loss falls but "
+        "the accuracy on train_valid does not rise.",
         least=0,
         below=1,
     )
     dropout_hidden: float = setting(
         0.0,
-        "Share of the state that each training step sets to 0 before items are scored, 0 to below 1. The state that is "
-        "passed on is complete.",
+        "Share of the state that each training step sets to 0 before it scores items (from 0 to below 1). The state that "
+        "is passed on is complete.",
         least=0,
         below=1,
     )

@@ -246,7 +246,7 @@ class OnDeviceModel:
             ) from error
 
     def _check_codes(self, inputs: Mapping[str, Any]) -> None:
-        """Refuse item codes outside the tables: LiteRT would read whatever is in memory there."""
+        """Refuse item codes outside the tables: LiteRT would read memory that is not theirs."""
         for name, lowest in (("feat", 0), ("target", -1), ("negatives", 0)):
             codes = inputs.get(name)
             if codes is not None and codes.size and not (lowest <= codes.min() and codes.max() < self.settings.n_items):

@@ -1,4 +1,4 @@
-"""Optimizers as rules that say how a gradient changes a weight and its slots; for whole tensors and for some rows alike."""
+"""Optimizers as rules that say how a gradient changes a weight and its slots, as whole tensors or some of their rows."""
 
 from __future__ import annotations
 

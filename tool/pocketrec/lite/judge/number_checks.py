@@ -79,11 +79,7 @@ def check_weights(case: Case) -> str:
 
 
 def learner(case: Case) -> OnDeviceModel:
-    """The model, newly loaded.
-
-    Raises:
-        NotAsked: it cannot learn.
-    """
+    """The model, newly loaded; raises `NotAsked` if it cannot learn."""
     model = case.device()
     if not model.settings.trainable:
         raise NotAsked(f"a model with weights stored as {model.settings.storage} cannot learn")

@@ -14,7 +14,7 @@ from pocketrec.storage.tensors import Tensors
 
 
 class Reference:
-    """Computes what an `OnDeviceModel` should compute; the methods are named alike.
+    """Computes what an `OnDeviceModel` should compute; the methods have the same names.
 
     Args:
         settings: the settings of the model.

@@ -28,11 +28,7 @@ ROUNDS, CLICKS = 4, 5
 
 
 def run(model: OnDeviceModel, arrays: Tensors, steps: int) -> dict[str, Any]:
-    """Train on the given rows, round after round, then call all other signatures; a model that cannot learn only infers.
-
-    Returns:
-        The attributes of a `Trial`.
-    """
+    """Train on the rows, round after round (or only infer), then call all other signatures; returns a `Trial` as a dict."""
     learns, losses, seconds = model.settings.trainable, [], []
     feats, targets, masks = (arrays[name] for name in ("feats", "targets", "masks"))
     state = model.fresh_state()
