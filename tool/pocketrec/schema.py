@@ -9,8 +9,8 @@
 
 Ratings that are wanted with their values have one more, `rating`, float32, as it was given.
 
-A log whose ids are not whole numbers has codes for them, from 0 in the order of the ids' bytes, and beside them the ids that
-came in, `session_id` and `item_id`, String.
+A log whose ids are not whole numbers has codes for them, from 0 in the order of the ids' bytes, and beside them the ids
+that came in, `session_id` and `item_id`, String.
 
 Where every line of a log is a click, `row` is also the line's number; a header and lines set aside are not counted.
 """
