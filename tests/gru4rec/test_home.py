@@ -21,7 +21,8 @@ from pocketrec.gru4rec.scoring import rank
 from pocketrec.gru4rec.train import train
 from pocketrec.lite.inputs import open_batches, read_item_list
 from pocketrec.lite.judge.number_checks import step_differences
-from pocketrec.lite.options import ModelSettings
+from pocketrec.lite.judge.verify import verify
+from pocketrec.lite.options import ModelSettings, VerifySettings
 from pocketrec.lite.runtime import LiteScorer, OnDeviceModel
 from pocketrec.lite.sampling import Sampler
 from pocketrec.sessions.options import BatchSettings, SplitSettings
@@ -237,3 +238,14 @@ def test_files_of_the_first_version_are_still_read(prepared: Path, tmp_path: Pat
     save_file(tensors, old, metadata=header)
     with pytest.raises(ModelError, match=r"is of format 9(.|\n)*Expected: format 4"):
         read_checkpoint(old)
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16"])
+def test_an_export_of_what_was_learned_passes_every_rung(prepared: Path, tmp_path: Path, storage: Any) -> None:
+    """Its slots and its count of steps are not 0; the card says what they are."""
+    shutil.copytree(prepared, tmp_path / "d")
+    source = train(tmp_path / "d", TrainSettings(batch_size=LANES, epochs=1, **NETWORK)).checkpoint
+    export(tmp_path / "d", ModelSettings(batch_size=LANES, storage=storage), source=source)
+    report = verify(tmp_path / "d", VerifySettings(batch_size=LANES, steps=8))
+    assert report.rungs[[rung.name for rung in report.rungs].index("weights")].verdict == "passed"
+    assert {rung.name: rung.detail for rung in report.failed} == {}

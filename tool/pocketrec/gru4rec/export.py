@@ -141,18 +141,27 @@ def model_bytes(
         if tensors:
             model.load(tensors)
         advance(1)
-        content = convert_model(model, items, protocol)
+        content = convert_model(model, items, protocol, tensors)
         advance(1)
     return content
 
 
-def convert_model(model: Gru4Rec, items: Catalogue, protocol: Mapping[str, Any] | None = None) -> bytes:
-    """The bytes of a .tflite from a TensorFlow model; the card has the hashes of the initial weights as they are stored."""
+def convert_model(
+    model: Gru4Rec,
+    items: Catalogue,
+    protocol: Mapping[str, Any] | None = None,
+    tensors: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The bytes of a .tflite from a TensorFlow model.
+
+    The card has the hashes of the initial weights as they are stored, and of the slots and the step of a model that was
+    loaded from `tensors`.
+    """
     from pocketrec.training.tf.convert import as_stored, convert
 
     settings = model.settings
-    weights = {name: as_stored(value, settings.storage, settings.n_items) for name, value in model.initial.items()}
-    digests = {name: digest(weights[name]) for name in settings.weights}
+    begun = model.initial if tensors is None else {name: tensors[name] for name in settings.state}
+    digests = {name: digest(as_stored(value, settings.storage, settings.n_items)) for name, value in begun.items()}
     card = Card(settings, digests, items.hash, dict(protocol or {}), __version__)
     return convert(model, model.signatures(), card, items)
 

@@ -150,7 +150,7 @@ class Card:
 
     Attributes:
         settings: the settings that the model was made with.
-        digests: weight name -> `digest` of its initial value.
+        digests: name of each weight, and for a trained model of each slot and the step -> `digest` of its initial value.
         items: `Catalogue.hash` of its items.
         protocol: the settings of `split` and `batches` that the data was prepared with; empty where they are not known.
         version: the version of pocketrec that wrote the file.
@@ -178,7 +178,9 @@ class Card:
             if document["format"] != FORMAT:
                 raise ValueError(f"format {document['format']}, not {FORMAT}")
             settings = ModelSpec(**document["settings"])
-            digests = {name: str(document["digests"][name]) for name in settings.weights}
+            digests = {name: str(written) for name, written in document["digests"].items() if name in settings.state}
+            if missing := settings.weights.keys() - digests:
+                raise KeyError(min(missing))
             items, version = str(document["items"]), str(document["version"])
             return cls(settings, digests, items, dict(document["protocol"]), version)
         except (ValueError, KeyError, TypeError, AttributeError, SettingsError) as error:

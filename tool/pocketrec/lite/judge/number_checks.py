@@ -65,7 +65,7 @@ class Difference:
 
 
 def check_weights(case: Case) -> str:
-    """A newly loaded model has the weights that export wrote; its slots and its count of steps are 0."""
+    """A newly loaded model has the weights that export wrote; its slots and its step too, or 0 where it was not trained."""
     card, tensors = case.card, case.device().save()
     faults = [
         f"{name} is not what export wrote (XXH3-64 {digest(tensors[name])}, written {written})"
@@ -75,7 +75,8 @@ def check_weights(case: Case) -> str:
     slots = [name for name in tensors if name not in card.digests]
     faults += [f"{name} does not begin at 0" for name in slots if np.any(tensors[name])]
     settle(faults)
-    return f"{len(card.digests)} weights as export wrote them, {len(slots)} other tensors at 0"
+    written = f"{len(card.digests)} weights as export wrote them"
+    return f"{written}, {len(slots)} other tensors at 0" if slots else written.replace("weights", "tensors")
 
 
 def learner(case: Case) -> OnDeviceModel:
