@@ -156,7 +156,7 @@ def top_tags(path: Path, count: int) -> pl.DataFrame:
 
 def _scan(path: Path, name: str) -> pl.LazyFrame:
     try:
-        scan = pl.scan_csv(path, infer_schema=False)
+        scan = pl.scan_csv(path, infer_schema=False, glob=False)
         columns = scan.collect_schema().names()
     except pl.exceptions.PolarsError as error:
         raise _unreadable(path, error) from error

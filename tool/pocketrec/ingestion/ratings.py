@@ -207,7 +207,7 @@ def parquet_columns(ratings: Path, *, rated: bool = False) -> Columns | None:
     """
     if ratings == STDIN or not is_parquet(ratings):
         return None
-    names = list(pl.read_parquet_schema(ratings))
+    names = pl.scan_parquet(ratings, glob=False).collect_schema().names()
     if (found := columns_among(names, rated)) is None:
         wanted, usage = (
             ("a user, an item, a time and a rating", RATED_USAGE) if rated else ("a user, an item and a time", USAGE)

@@ -80,7 +80,7 @@ def export_network(
                 content = made(trained)
                 with staged_file(path) as staged:
                     staged.write_bytes(content)
-                    stage.forget()  # only now: a disk that is full leaves the earlier model usable
+                    stage.claim(path.name)  # only now: a disk that is full leaves the earlier model usable
                 draft.files = {path.name: OutputFile.of(path)}
                 draft.counts = {"parameters": settings.parameters}
         output = (found or draft.record).files[path.name]

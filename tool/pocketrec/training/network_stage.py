@@ -62,7 +62,7 @@ def train_network(
         checkpoints.clear()
     with stage.replacing(needed) as draft:
         learned = learn()
-        stage.forget()
+        stage.claim(place.network.name)
         learned.network.write(place.network)
         place.network.with_suffix(".npz").unlink(missing_ok=True)  # what pocketrec 0.1 wrote in its place
         draft.files = {path.name: OutputFile.of(path) for path in (place.network, *learned.save())}
