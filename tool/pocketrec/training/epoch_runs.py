@@ -123,25 +123,22 @@ class Checkpoints:
             return history
         return History()
 
-    def clear(self) -> None:
-        """Remove them all, those of pocketrec 0.1 (.npz) among them."""
-        self._remove(self.paths("safetensors|npz"))
+    def clear(self, *, own: bool = False) -> None:
+        """Remove them all, those of pocketrec 0.1 (.npz) among them.
 
-    def clear_own(self) -> None:
-        """Remove those of this run: one that was killed right after it had finished could not."""
-        self._remove([path for path in self.paths() if self._is_own(path)])
+        Or with `own` those of this run: one that was killed right after it had finished could not.
+        """
+        for path in self.paths("safetensors|npz"):
+            if not own or self._is_own(path):
+                path.unlink()
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
     def _is_own(self, path: Path) -> bool:
         try:
             return bool(_read(path).about["identity"] == self.identity)
         except (ModelError, KeyError):
             return False
-
-    def _remove(self, paths: list[Path]) -> None:
-        for path in paths:
-            path.unlink()
-        if self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
 
 
 def run_epochs(
