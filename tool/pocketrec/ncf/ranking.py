@@ -6,15 +6,17 @@ Recommendation"), so both are always shown, with popularity beside them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.ncf.interactions import Interactions, Positives, popularity
-from pocketrec.ncf.producer import EvaluationRows
+from pocketrec.ncf.batches import Source
+from pocketrec.ncf.interactions import Interactions
+from pocketrec.ncf.options import NcfMakeSettings
+from pocketrec.ncf.producer import EvaluationRows, evaluation_rows
 from pocketrec.schema import Bool, Int32, Int64
 
 SCORES_PER_BLOCK = 1 << 22
@@ -34,7 +36,7 @@ class Popularity:
     """Scores an item by its train rows, whoever asks."""
 
     def __init__(self, interactions: Interactions) -> None:
-        self.support = popularity(interactions)
+        self.support = np.bincount(interactions.items, minlength=interactions.n_items)
 
     def pairs(self, users: Int32, items: Int32) -> Int64:  # noqa: ARG002
         """(n,) train rows of each item."""
@@ -43,6 +45,20 @@ class Popularity:
     def all_items(self, users: Int32) -> Int64:
         """(n, I) train rows of every item."""
         return np.broadcast_to(self.support, (len(users), len(self.support)))
+
+
+def rows_to_rank(
+    interactions: Interactions, source: Source, name: str, settings: NcfMakeSettings
+) -> Iterator[EvaluationRows]:
+    """The positives of a set, test or valid, with the negatives that a run's settings ask for.
+
+    Those of the test are the original's draws; those of the validation have a stream of random numbers of their own.
+    """
+    if name == "test":
+        yield from source.evaluation()
+        return
+    rng = np.random.RandomState(np.random.MT19937(np.random.SeedSequence((settings.seed, 1))))
+    yield from evaluation_rows(interactions.positives(name), source.negatives, settings.eval_negatives, rng)
 
 
 def sampled(
@@ -87,23 +103,17 @@ def full(
     known = dict(zip(interactions.valid.users.tolist(), interactions.valid.items.tolist(), strict=True))
     block, found = max(1, SCORES_PER_BLOCK // interactions.n_items), []
     for first in range(0, len(positives), block):
-        some = Positives(positives.users[first : first + block], positives.items[first : first + block])
-        found.append(_full_ranks(scorer, interactions, some, known if name == "test" else {}))
-        advance(len(some))
+        users, items = positives.users[first : first + block], positives.items[first : first + block]
+        scores, rows = scorer.all_items(users), np.arange(len(users))
+        better = ~(scores < scores[rows, items][:, None])
+        for row, user in enumerate(users.tolist()):
+            better[row, interactions.of(user)] = False
+            if name == "test" and user in known:
+                better[row, known[user]] = False
+        better[rows, items] = False
+        found.append(better.sum(axis=1))
+        advance(len(users))
     return metrics(np.concatenate(found), top)
-
-
-def _full_ranks(scorer: Scorer, interactions: Interactions, positives: Positives, known: dict[int, int]) -> Int64:
-    scores = scorer.all_items(positives.users)
-    own = scores[np.arange(len(positives)), positives.items]
-    ahead = ~(scores < own[:, None])
-    for row, user in enumerate(positives.users.tolist()):
-        ahead[row, interactions.of(user)] = False
-        if user in known:
-            ahead[row, known[user]] = False
-    ahead[np.arange(len(positives)), positives.items] = False
-    counted: Int64 = ahead.sum(axis=1)
-    return counted
 
 
 @dataclass(frozen=True)

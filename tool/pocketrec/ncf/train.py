@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pocketrec.errors import require
-from pocketrec.ncf.batches import read_shards
+from pocketrec.ncf.batches import Source, read_shards
 from pocketrec.ncf.interactions import read_interactions
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.network import Network, NetworkSettings
 from pocketrec.ncf.options import NcfTrainSettings, NetworkShape
-from pocketrec.ncf.producer import Producer, Source, rows_to_rank
-from pocketrec.ncf.ranking import Metrics, Popularity, Scorer, sampled
+from pocketrec.ncf.producer import Producer
+from pocketrec.ncf.ranking import Metrics, Popularity, Scorer, rows_to_rank, sampled
 from pocketrec.progress import SILENT, Progress
 from pocketrec.storage.lock import hold
 from pocketrec.storage.networks import NetworkFile
@@ -145,9 +145,9 @@ class _Run(NetworkRun):
         self.interactions = read_interactions(NcfDataset(self.place.root))
         self.judged_on = "valid" if len(self.interactions.valid) else "test"
         self.source: Source = (
-            read_shards(self.shards, self.split, self.training)
-            if self.shards
-            else Producer(self.interactions, self.training)
+            Producer(self.interactions, self.training)
+            if self.shards is None
+            else (read_shards(self.shards, self.split, self.training))
         )
         return Trainer(self.settings, self.training), Curves(self.place.model / "summaries")
 
