@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pocketrec.dnn.layout import DnnDataset
-from pocketrec.dnn.network import expected_rating, read_network
+from pocketrec.dnn.network import expected_rating, probabilities, read_network
 from pocketrec.dnn.options import DnnPredictSettings
 from pocketrec.errors import SettingsError
 from pocketrec.ingestion.ratings import code_of
@@ -86,17 +86,11 @@ def predict(
     codes = np.array([0 if row is None else row + 1 for row in rows], np.int32)
     who = 0 if row_of_user is None else row_of_user + 1
     answers = _asked_of_tflite(place, who, codes, threads) if settings.tflite else _asked_of_network(place, who, codes)
-    found = tuple(
-        _prediction(str(item), None if row is None else index.row(row, named=True), float(rating), odds)
-        for item, row, rating, odds in zip(items, rows, *answers, strict=True)
-    )
-    return DnnPredictReport(str(user), row_of_user is not None, found)
-
-
-def _prediction(item: str, row: dict[str, object] | None, rating: float, odds: dict[float, float]) -> Prediction:
-    if row is None:
-        return Prediction(item, "", rating, odds, 0, False)
-    return Prediction(item, str(row["title"] or ""), rating, odds, int(str(row["support"])), True)
+    found = []
+    for item, row, rating, odds in zip(items, rows, *answers, strict=True):
+        title, support = ("", 0) if row is None else (index["title"][row] or "", index["support"][row])
+        found.append(Prediction(str(item), title, rating, odds, support, row is not None))
+    return DnnPredictReport(str(user), row_of_user is not None, tuple(found))
 
 
 Answers = tuple[Sequence[float], Sequence[dict[float, float]]]
@@ -109,8 +103,7 @@ def _asked_of_network(place: DnnDataset, user: int, items: Int32) -> Answers:
     ratings = expected_rating(network.settings, outputs).tolist()
     if network.settings.task == "rate":
         return ratings, [{}] * len(items)
-    odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    return ratings, _named(odds / odds.sum(axis=1, keepdims=True), network.settings.values)
+    return ratings, _named(probabilities(outputs), network.settings.values)
 
 
 def _asked_of_tflite(place: DnnDataset, user: int, items: Int32, threads: int) -> Answers:

@@ -34,7 +34,7 @@ def verify_export(path: Path, trained: NetworkFile[Network]) -> tuple[Rung, ...]
         path: the .tflite.
         trained: the network that it was made from.
     """
-    case = Case(path, trained, signatures_of(trained.network.settings), lambda path: DnnModel(path).card, _RUN)
+    case = Case(path, trained, signatures_of(trained.network.settings), DnnModel, _RUN)
     return tuple(climb(LADDER, case))
 
 

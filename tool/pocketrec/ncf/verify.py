@@ -44,7 +44,7 @@ def verify_export(path: Path, trained: NetworkFile[Network], interactions: Inter
         trained: the network that it was made from.
         interactions: the split that the network was trained on.
     """
-    case = Case(path, trained, SIGNATURES, lambda path: NcfModel(path).card, _RUN, interactions=interactions)
+    case = Case(path, trained, SIGNATURES, NcfModel, _RUN, interactions=interactions)
     return tuple(climb(LADDER, case))
 
 

@@ -7,7 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+import numpy as np
+
 from pocketrec.errors import DatasetError, ModelError, SettingsError
+from pocketrec.schema import Array
 from pocketrec.storage import repair
 from pocketrec.storage.layout import Side
 from pocketrec.storage.manifest import Record
@@ -37,20 +40,22 @@ class NetworkSettings(Protocol):
         """Trained numbers."""
 
 
-class Network(Protocol):
-    """A network in numpy."""
-
-    @property
-    def settings(self) -> Any:
-        """`NetworkSettings`."""
-
-    @property
-    def weights(self) -> Tensors:
-        """By the names of its settings' shapes."""
-
-
 SettingsT = TypeVar("SettingsT", bound=NetworkSettings)
-NetworkT = TypeVar("NetworkT", bound=Network)
+
+
+class Network(Generic[SettingsT]):
+    """A trained network in numpy."""
+
+    def __init__(self, settings: SettingsT, weights: Mapping[str, Array]) -> None:
+        """Args:
+        settings: what it is made of.
+        weights: by the names of `settings.shapes`, in any float type.
+        """
+        self.settings = settings
+        self.weights: Tensors = {name: np.asarray(weights[name], np.float32) for name in settings.shapes}
+
+
+NetworkT = TypeVar("NetworkT", bound=Network[Any])
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import numpy as np
 from pocketrec import version
 from pocketrec.lite.contract import TensorSpec
 from pocketrec.lite.flatbuffer import ModelFile, read_model
-from pocketrec.lite.frozen import ANY, FrozenCard, Signatures
+from pocketrec.lite.frozen import ANY, FrozenModel, Signatures
 from pocketrec.lite.judge.ladder import Check, Fault
 from pocketrec.schema import Float32, Int32
 from pocketrec.storage.networks import NetworkFile, NetworkT
@@ -45,7 +45,7 @@ class FrozenCase(Generic[NetworkT]):
         path: the file.
         trained: what it was exported from.
         signatures: that it must have.
-        card: reads the file's card, with LiteRT at hand.
+        open: opens such a file with LiteRT.
         once: a Python program that runs the file of its first argument once.
         file: what the flatbuffer says; set by the rung `file`.
     """
@@ -53,7 +53,7 @@ class FrozenCase(Generic[NetworkT]):
     path: Path
     trained: NetworkFile[NetworkT]
     signatures: Signatures
-    card: Callable[[Path], FrozenCard[Any]]
+    open: Callable[[Path], FrozenModel[Any]]
     once: str
     file: ModelFile | None = None
 
@@ -65,16 +65,11 @@ class FrozenCase(Generic[NetworkT]):
 
     def users(self) -> list[int]:
         """Codes of some users from all over the table, the first and the last among them."""
-        found: list[int] = self._some(self.trained.network.settings.n_users, USERS).tolist()
-        return found
+        return list(map(int, _some(self.trained.network.settings.n_users, USERS)))
 
     def items(self) -> Int32:
         """Codes of some items from all over the table, the first and the last among them, int32 (n,)."""
-        return self._some(self.trained.network.settings.n_items, ITEMS)
-
-    @staticmethod
-    def _some(codes: int, most: int) -> Int32:
-        return np.unique(np.linspace(0, codes - 1, most).astype(np.int32))
+        return _some(self.trained.network.settings.n_items, ITEMS)
 
     def compare(self, ask: Callable[[int, Int32], Float32], expected: Callable[[Int32, Int32], Float32]) -> str:
         """Compare the model's answers with numpy's for users and items from all over the tables, in any order and number.
@@ -96,6 +91,10 @@ class FrozenCase(Generic[NetworkT]):
                 worst = max(worst, difference(f"user {user}", ask(user, items[part].copy()), wanted[part]))
         compared = f"{len(users)} users with {len(items)} items each"
         return f"{compared}; largest difference {worst:.1e} (allowed {TOLERANCE:.0e})"
+
+
+def _some(codes: int, most: int) -> Int32:
+    return np.unique(np.linspace(0, codes - 1, most).astype(np.int32))
 
 
 def _check_file(case: FrozenCase[Any]) -> str:
@@ -137,7 +136,7 @@ def _fits(spec: TensorSpec, found: str) -> bool:
 
 
 def _check_card(case: FrozenCase[Any]) -> str:
-    card, settings = case.card(case.path), case.trained.network.settings
+    card, settings = case.open(case.path).card, case.trained.network.settings
     if card.settings != settings or card.split != case.trained.split:
         raise Fault(f"it is of {card.settings}, split {card.split}, not of {settings}, {case.trained.split}")
     return f"codes of {settings.n_users:,} users and {settings.n_items:,} items, split {card.split}"
