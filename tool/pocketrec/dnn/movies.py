@@ -170,9 +170,7 @@ def genres_of(table: pl.DataFrame) -> list[str]:
 def item_features(table: pl.DataFrame, tags: pl.DataFrame | None) -> tuple[Float32, list[str]]:
     """The features of items by code, float32 (codes, columns), and the columns' names; row 0, of no item, is zeros.
 
-    Args:
-        table: of the known items, in the order of their codes from 1.
-        tags: of `top_tags`, or None.
+    `table` has the known items in the order of their codes from 1; `tags` are those of `top_tags`.
     """
     genres = genres_of(table)
     words = tags["tag"].unique(maintain_order=True).to_list() if tags is not None else []

@@ -12,7 +12,6 @@ the task `rate` z is the rating; with `classify` it is a logit for each class of
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,12 +34,10 @@ def _given(help: str, least: float | None = None) -> Any:
 
 
 @dataclass(frozen=True)
-class DnnSettings(NetworkShape):
-    """What a network is made of.
+class DnnSettings(networks.NetworkSettings, NetworkShape):
+    """What a network is made of; code 0 of users and items is among their codes.
 
     Attributes:
-        n_users: codes of users, 0 among them.
-        n_items: codes of items, 0 among them.
         user_columns: features of a user.
         item_columns: features of an item.
         lowest: rating of the train set.
@@ -51,8 +48,6 @@ class DnnSettings(NetworkShape):
         SettingsError: a setting no network can have.
     """
 
-    n_users: int = _given("Codes of users.", least=1)
-    n_items: int = _given("Codes of items.", least=1)
     user_columns: int = _given("Features of a user.", least=0)
     item_columns: int = _given("Features of an item.", least=0)
     lowest: float = _given("Lowest rating.")
@@ -78,7 +73,7 @@ class DnnSettings(NetworkShape):
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The weights by name, the features among them, which are not trained."""
+        """The weights by name."""
         size, outputs = self.embedding_size, self.outputs
         shapes: dict[str, tuple[int, ...]] = {
             "user": (self.n_users, size), "item": (self.n_items, size),
@@ -90,11 +85,6 @@ class DnnSettings(NetworkShape):
             shapes |= {f"kernel_{number}": (before, after), f"bias_{number}": (after,)}
             before = after
         return shapes | {"kernel_out": (before, outputs), "bias_out": (outputs,), "product": (size, outputs)}
-
-    @property
-    def parameters(self) -> int:
-        """Trained numbers."""
-        return sum(math.prod(shape) for name, shape in self.shapes.items() if not name.endswith("_features"))
 
 
 class Network(networks.Network[DnnSettings]):

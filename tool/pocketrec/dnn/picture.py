@@ -26,16 +26,9 @@ def draw(
     on: str,
     predict: Callable[[Int32, Int32], Float32],
 ) -> None:
-    """Write the picture.
+    """Write the picture: what each epoch came to, and how the epoch that is `kept` predicts the ratings `rows`.
 
-    Args:
-        path: the png.
-        settings: of the network.
-        epochs: what each came to.
-        kept: the epoch whose weights predict.
-        rows: the ratings of the right side.
-        on: what they are called.
-        predict: ratings of users and items side by side.
+    `on` is what the ratings are called; `predict` rates users and items side by side.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

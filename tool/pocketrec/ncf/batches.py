@@ -201,12 +201,7 @@ Source = Producer | Shards
 
 
 def read_shards(folder: Path, split: str, settings: NcfMakeSettings) -> Shards:
-    """Epochs on the disk, for a run.
-
-    Args:
-        folder: what `batches` wrote.
-        split: content of the split they must be of.
-        settings: what the run asks for.
+    """Epochs in a folder that `batches` wrote, for a run with these settings on the split of that content.
 
     Raises:
         DatasetError: there are none, a file is missing, or they are of another split.

@@ -12,8 +12,7 @@ users and one for items, each row the factors of GMF followed by those of the ML
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -21,7 +20,6 @@ import numpy as np
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.options import NetworkShape
 from pocketrec.schema import Float32, Int32
-from pocketrec.settings import Rule
 from pocketrec.storage import networks
 from pocketrec.storage.networks import NetworkFile
 
@@ -30,16 +28,8 @@ CELLS_PER_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
-class NetworkSettings(NetworkShape):
-    """What a network is made of.
-
-    Attributes:
-        n_users: U; user codes are 0 .. U - 1.
-        n_items: I; item codes are 0 .. I - 1.
-    """
-
-    n_users: int = field(kw_only=True, metadata={"rule": Rule("Users.", least=1)})
-    n_items: int = field(kw_only=True, metadata={"rule": Rule("Items.", least=1)})
+class NetworkSettings(networks.NetworkSettings, NetworkShape):
+    """What a network is made of, U users and I items."""
 
     @property
     def mf_dim(self) -> int:
@@ -66,11 +56,6 @@ class NetworkSettings(NetworkShape):
             shapes |= {f"kernel_{number}": (before, after), f"bias_{number}": (after,)}
             before = after
         return shapes | {"kernel_out": (self.mf_dim + before, 1), "bias_out": (1,)}
-
-    @property
-    def parameters(self) -> int:
-        """Trained numbers."""
-        return sum(math.prod(shape) for shape in self.shapes.values())
 
 
 class Network(networks.Network[NetworkSettings]):

@@ -102,11 +102,7 @@ class Producer:
         return -(-self.examples // self.batch_size)
 
     def epoch(self, number: int) -> Iterator[Examples]:
-        """The batches of an epoch in order, a few at a time.
-
-        Args:
-            number: from 0.
-        """
+        """The batches of an epoch, numbered from 0, in order, a few at a time."""
         rng = self._at(0 if number == 0 else number + 1)
         order = np.arange(self.examples, dtype=np.int32)
         np.random.RandomState(self._seeds[number]).shuffle(order)

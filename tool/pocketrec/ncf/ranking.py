@@ -69,14 +69,9 @@ def sampled(
     ml_perf: bool,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Metrics:
-    """Among the sampled negatives.
+    """HR@k and NDCG@k, k being `top`, among sampled negatives; `advance` is told about users.
 
-    Args:
-        scorer: what is judged.
-        rows: the positives with their negatives.
-        top: k.
-        ml_perf: leave out negatives that were drawn twice; without it they count each time.
-        advance: told about users.
+    With `ml_perf` negatives that were drawn twice are left out; without it they count each time.
     """
     found = [np.empty(0, np.int64)]
     for some in rows:
@@ -90,14 +85,9 @@ def sampled(
 def full(
     scorer: Scorer, interactions: Interactions, name: str, top: int, *, advance: Callable[[int], None] = lambda _: None
 ) -> Metrics:
-    """Among all items that the user has not in the train set, nor, for the test, as validation positive.
+    """HR@k and NDCG@k, k being `top`, of the positives `name`, test or valid; `advance` is told about users.
 
-    Args:
-        scorer: what is judged.
-        interactions: the split.
-        name: test or valid.
-        top: k.
-        advance: told about users.
+    A positive is ranked among all items that its user has not in the train set, nor, for the test, as validation positive.
     """
     positives = interactions.positives(name)
     known = dict(zip(interactions.valid.users.tolist(), interactions.valid.items.tolist(), strict=True))
@@ -132,11 +122,9 @@ class Metrics:
 
 
 def ranks(scores: npt.NDArray[Any], left_out: Bool | None = None) -> Int64:
-    """The rank of the last column among the others, (n,) from 0.
+    """The rank, from 0, of the last column of scores (n, N + 1) among the others, (n,); a NaN counts as a better one.
 
-    Args:
-        scores: (n, N + 1), the positive last. A NaN counts as a better one.
-        left_out: (n, N + 1), others that do not count.
+    Others that are `left_out` (n, N + 1) do not count.
     """
     ahead = ~(scores[:, :-1] < scores[:, -1:])
     if left_out is not None:

@@ -66,12 +66,6 @@ class History:
     kept: int = 0
     weights: Tensors = field(default_factory=dict)
 
-    def add(self, epoch: Epoch, trainer: Trainer) -> None:
-        """Take in an epoch that the trainer has just finished."""
-        self.epochs.append(dict(epoch.content))
-        if epoch.score is not None and (epoch.score > self.score or epoch.score == KEEP_LAST):
-            self.score, self.kept, self.weights = epoch.score, len(self.epochs), trainer.weights()
-
 
 class Checkpoints:
     """A folder of epoch-NNNN.safetensors: the trainer's state, the weights that are kept, and the history as JSON."""
@@ -104,11 +98,9 @@ class Checkpoints:
             path.unlink()
 
     def resume(self, trainer: Trainer, epochs: int) -> History:
-        """The history in the newest checkpoint of this run that is whole; the trainer goes on from there.
+        """The history in the newest whole checkpoint of this run; the trainer, as it was made, goes on from there.
 
-        Args:
-            trainer: as it was made.
-            epochs: a checkpoint of more than these is of no use.
+        A checkpoint of more than `epochs` is of no use.
         """
         for path in self.paths():
             try:
@@ -169,7 +161,9 @@ def run_epochs(
     with curves as log:
         while len(history.epochs) < epochs and not enough(history):
             epoch = one(len(history.epochs))
-            history.add(epoch, trainer)
+            history.epochs.append(dict(epoch.content))
+            if epoch.score is not None and (epoch.score > history.score or epoch.score == KEEP_LAST):
+                history.score, history.kept, history.weights = epoch.score, len(history.epochs), trainer.weights()
             log(len(history.epochs), **epoch.scalars)
             if len(history.epochs) % checkpoints.every == 0:
                 checkpoints.write(history, trainer)

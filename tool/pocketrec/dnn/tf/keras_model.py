@@ -23,12 +23,7 @@ _SPREAD = 0.05
 
 
 def layers_of(settings: DnnSettings, training: DnnTrainSettings) -> dict[str, Any]:
-    """The layers by name.
-
-    Args:
-        settings: what the network is made of.
-        training: of this the dropout, the L2 penalties and the seed are used.
-    """
+    """The layers by name; of `training` the dropout, the L2 penalties and the seed are used."""
     made: dict[str, Any] = {}
     for number, name in enumerate(INPUTS):
         rows = {"user": settings.n_users, "item": settings.n_items}[name]
@@ -114,11 +109,7 @@ class RatingDnn(keras.Model):  # type: ignore[misc]
 def start(model: Any, settings: DnnSettings, features: Mapping[str, Any], mean: float) -> None:
     """Put in what is known before training: features, and the mean rating; rows of codes without train rows are zeros.
 
-    Args:
-        model: functional or subclassed.
-        settings: what it is made of.
-        features: `user` and `item`, as prep wrote them; their first column is 0 where there is no train row.
-        mean: rating of the train set.
+    `features` of `user` and `item` are as prep wrote them: their first column is 0 where there is no train row.
     """
     for name in INPUTS:
         rows = np.asarray(features[name], np.float32)

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pocketrec.dnn.metrics import mean_rating
 from pocketrec.dnn.network import DnnSettings, class_of
 from pocketrec.dnn.options import DnnTrainSettings
 from pocketrec.dnn.sets import RatingSets
@@ -32,8 +33,8 @@ class Trainer(fitting.Fitted):
         self.settings, self.training, self.train = settings, training, sets.rows("train")
         fitting.begin(training.seed)
         model = functional(settings, training)
-        total = sum(float(ratings.sum(dtype=np.float64)) for *_, ratings in self.train.blocks())
-        start(model, settings, {"user": sets.user_features, "item": sets.item_features}, total / len(self.train))
+        features = {"user": sets.user_features, "item": sets.item_features}
+        start(model, settings, features, mean_rating([self.train]))
         model.compile(
             keras.optimizers.Adam(training.learning_rate, name="adam"),  # not adam_1 the second time
             loss_of(settings),

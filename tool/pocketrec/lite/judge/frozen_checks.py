@@ -74,12 +74,8 @@ class FrozenCase(Generic[NetworkT]):
     def compare(self, ask: Callable[[int, Int32], Float32], expected: Callable[[Int32, Int32], Float32]) -> str:
         """Compare the model's answers with numpy's for users and items from all over the tables, in any order and number.
 
-        Args:
-            ask: the model: answers for a user and items, (n,).
-            expected: the network in numpy: answers for users and items side by side, (n,).
-
-        Returns:
-            What was compared, in words.
+        `ask` is the model: answers for a user and items, (n,). `expected` is numpy: those for users and items side by side.
+        What was compared is returned in words.
 
         Raises:
             Fault: an answer is not within the tolerance.

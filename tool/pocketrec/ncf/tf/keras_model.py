@@ -18,10 +18,7 @@ from pocketrec.storage.tensors import Tensors
 def build(settings: NetworkSettings, mf_regularization: float = 0.0, mlp_regularization: Sequence[float] = ()) -> Any:
     """The model: inputs `user` and `item`, int32 (n,); output a logit, float32 (n, 1).
 
-    Args:
-        settings: what it is made of.
-        mf_regularization: L2 of both tables.
-        mlp_regularization: L2 of each layer; that of the first, which has no kernel, is not used, as in the original.
+    L2 is that of both tables, and of each layer; that of the first, which has no kernel, is not used, as in the original.
     """
     inputs = {name: keras.Input((), dtype="int32", name=name) for name in ("user", "item")}
     width, mf = settings.mf_dim + settings.mlp_dim, settings.mf_dim

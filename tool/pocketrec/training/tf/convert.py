@@ -49,11 +49,7 @@ def convert(module: tf.Module, signatures: Mapping[str, Any], card: Card, items:
 
 
 def convert_frozen(module: Any, card: FrozenCard[Any]) -> bytes:
-    """The .tflite of a tf.Module without variables, with `card` as the metadata entry `pocketrec`.
-
-    Args:
-        module: has a method `signatures`, from names to concrete functions.
-        card: what the file says of itself.
+    """The .tflite of a tf.Module without variables whose `signatures()` are concrete functions by name, with its card.
 
     Raises:
         tf.lite.ConverterError: a function needs an operator that TensorFlow Lite does not have.
