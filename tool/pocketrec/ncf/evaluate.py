@@ -56,10 +56,7 @@ class NcfEvaluateReport:
 
 
 def evaluate(
-    dataset: Path | str = "dataset",
-    settings: NcfRankSettings = NcfRankSettings(),
-    *,
-    progress: Progress = SILENT,
+    dataset: Path | str = "dataset", settings: NcfRankSettings = NcfRankSettings(), *, progress: Progress = SILENT
 ) -> NcfEvaluateReport:
     """Rank the held-out positives with the network of `ncf train`; neither TensorFlow nor LiteRT is needed.
 
