@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pocketrec.dnn.layout import DnnDataset
 from pocketrec.dnn.network import Network, read_network
-from pocketrec.dnn.runtime import KIND
+from pocketrec.dnn.runtime import KIND, signatures_of
 from pocketrec.dnn.verify import verify_export
 from pocketrec.lite.frozen import FrozenCard
 from pocketrec.storage.networks import NetworkFile
@@ -26,4 +26,5 @@ def _model_bytes(trained: NetworkFile[Network]) -> bytes:
     from pocketrec.training.tf.convert import convert_frozen
 
     settings = trained.network.settings
-    return convert_frozen(LiteDnn(settings, trained.network.weights), FrozenCard(KIND, settings, trained.split))
+    card = FrozenCard(KIND, settings, trained.split)
+    return convert_frozen(LiteDnn(settings, trained.network.weights), signatures_of(settings), card)

@@ -112,9 +112,7 @@ def train(
             picture=place.picture if place.picture.is_file() else None,
             task=settings.task,
             parameters=run.settings.parameters,
-            epochs=tuple(_epoch_report(**one) for one in counts["epochs"]),
-            kept=counts["kept"],
-            stopped=counts["stopped"],
+            **{**counts, "epochs": tuple(_epoch_report(**one) for one in counts["epochs"])},
             resumed=resumed,
             reused=reused,
             seconds=time.perf_counter() - run.began,
@@ -140,8 +138,10 @@ def settings_of(sets: RatingSets, shape: NetworkShape) -> DnnSettings:
 class _Run(NetworkRun):
     """One training."""
 
+    place: DnnDataset
+
     def __init__(self, place: DnnDataset, training: DnnTrainSettings, progress: Progress) -> None:
-        self.training, self.progress, self.files, self.sets = training, progress, place, read_sets(place)
+        self.training, self.progress, self.sets = training, progress, read_sets(place)
         self.settings, split = settings_of(self.sets, training), self.sets.record.content
         self.judged = len(self.sets.sets["valid"]) > 0
         same = {"named": training.learning, "split": split}  # a run with more epochs goes on from its checkpoints
@@ -161,13 +161,13 @@ class _Run(NetworkRun):
         return {"stopped": len(history.epochs) < self.training.epochs}
 
     def save(self, trainer: Trainer, history: History) -> list[Path]:
-        trainer.save(self.files.keras, history.weights)
+        trainer.save(self.place.keras, history.weights)
         if importlib.util.find_spec("matplotlib"):
             from pocketrec.dnn.picture import draw
 
             on, network = "valid" if self.judged else "train", self.network(history).network
-            draw(self.files.picture, self.settings, history.epochs, history.kept, self.sets.sets[on], on, network.ratings)
-        return [self.files.keras]  # a picture is not the same on every machine
+            draw(self.place.picture, network, history.epochs, history.kept, self.sets.sets[on], on)
+        return [self.place.keras]  # a picture is not the same on every machine
 
     def epoch(self, trainer: Trainer, number: int) -> Epoch:
         with self.progress.task(f"epoch {number + 1}", len(self.sets.sets["train"]), "ratings") as advance:

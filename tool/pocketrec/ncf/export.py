@@ -8,7 +8,7 @@ from pocketrec.lite.frozen import FrozenCard
 from pocketrec.ncf.interactions import read_interactions
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.network import Network, read_network
-from pocketrec.ncf.runtime import KIND
+from pocketrec.ncf.runtime import KIND, SIGNATURES
 from pocketrec.ncf.verify import verify_export
 from pocketrec.storage.networks import NetworkFile
 from pocketrec.training.export import FrozenExportReport, export_network
@@ -28,4 +28,5 @@ def _model_bytes(trained: NetworkFile[Network]) -> bytes:
     from pocketrec.training.tf.convert import convert_frozen
 
     settings = trained.network.settings
-    return convert_frozen(LiteNetwork(settings, trained.network.weights), FrozenCard(KIND, settings, trained.split))
+    card = FrozenCard(KIND, settings, trained.split)
+    return convert_frozen(LiteNetwork(settings, trained.network.weights), SIGNATURES, card)

@@ -114,11 +114,7 @@ def train(
         return NcfTrainReport(
             path=place.network,
             parameters=run.settings.parameters,
-            epochs=tuple(run.epoch_report(**one) for one in counts["epochs"]),
-            judged_on=counts["judged_on"],
-            kept=counts["kept"],
-            popularity=Metrics(**counts["popularity"]),
-            negatives=counts["negatives"],
+            **{**counts, "epochs": tuple(run.epoch_report(**one) for one in counts["epochs"])},
             resumed=resumed,
             reused=reused,
             seconds=time.perf_counter() - run.began,
@@ -127,6 +123,8 @@ def train(
 
 class _Run(NetworkRun):
     """One training."""
+
+    place: NcfDataset
 
     def __init__(self, place: NcfDataset, training: NcfTrainSettings, shards: Path | None, progress: Progress) -> None:
         record = place.prepared()
@@ -142,7 +140,7 @@ class _Run(NetworkRun):
         from pocketrec.ncf.tf.trainer import Trainer
         from pocketrec.training.tf.tensorboard import Curves
 
-        self.interactions = read_interactions(NcfDataset(self.place.root))
+        self.interactions = read_interactions(self.place)
         self.judged_on = "valid" if len(self.interactions.valid) else "test"
         self.source: Source = (
             Producer(self.interactions, self.training)

@@ -58,9 +58,9 @@ def export_network(
     """Write a trained network as a .tflite and judge it.
 
     Args:
-        place: the side of the dataset, which is held.
-        read: reads the trained network.
-        made: makes the model's bytes.
+        place: the side of the dataset.
+        read: reads the trained network, once the side is held.
+        made: makes the model's bytes, with TensorFlow.
         judge: climbs the ladder, once the model has its name.
 
     Raises:

@@ -21,7 +21,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from pocketrec.lite.catalogue import ITEMS, SUPPORT, Catalogue
 from pocketrec.lite.contract import METADATA, Card
-from pocketrec.lite.frozen import FrozenCard
+from pocketrec.lite.frozen import ANY, FrozenCard, Signatures
 
 Array = npt.NDArray[Any]
 
@@ -48,13 +48,22 @@ def convert(module: tf.Module, signatures: Mapping[str, Any], card: Card, items:
     return finish(_converted(module, signatures), card, items)
 
 
-def convert_frozen(module: Any, card: FrozenCard[Any]) -> bytes:
-    """The .tflite of a tf.Module without variables whose `signatures()` are concrete functions by name, with its card.
+def convert_frozen(module: Any, signatures: Signatures, card: FrozenCard[Any]) -> bytes:
+    """The .tflite of a tf.Module without variables, whose methods are the signatures, with its card.
 
     Raises:
         tf.lite.ConverterError: a function needs an operator that TensorFlow Lite does not have.
     """
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(_converted(module, module.signatures())))
+    functions = {
+        name: tf.function(getattr(module, name)).get_concrete_function(
+            **{
+                tensor: tf.TensorSpec([None if length == ANY else length for length in spec.shape], spec.dtype, name=tensor)
+                for tensor, spec in inputs.items()
+            }
+        )
+        for name, (inputs, _) in signatures.items()
+    }
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(_converted(module, functions)))
     _drop_unused(model)
     _add_metadata(model, METADATA, card.to_json().encode())
     return _pack(model)
