@@ -99,7 +99,7 @@ def prep(
         lambda log: extras_of(log, place.final / "extras"),
         fresh=fresh, force=force, progress=progress,
     )  # fmt: skip
-    shown = {name: value for name, value in counts.items() if name != "values"}
+    shown = {name: value for name, value in counts.items() if name in DnnPrepReport.__dataclass_fields__}
     return DnnPrepReport(read, **shown, reused=reused)
 
 
@@ -198,7 +198,13 @@ class _Splitter:
                 counts["new_users"] += int((held[:, 0] == 0).sum())
                 counts["new_items"] += int((features[held[:, 1], 0] == 0).sum())
                 counts["unknown_items"] += int((held[:, 1] == 0).sum())
-            self._check_sets({name: writer.rows for name, writer in zip(SETS, pairs, strict=True)})
+            for name, writer in zip(SETS, pairs, strict=True):
+                if not writer.rows and name != "valid":
+                    raise SettingsError(
+                        f"of {self.rows:,} ratings none is in the {name} set.",
+                        expected="some to train on and some to test with",
+                        do="give more ratings, or take another --test or --split",
+                    )
             files = {writer.path.name: writer.commit() for writer in (*pairs, *ratings)}
         rows = {name: files[f"{name}_pairs.npy"].shape[0] for name in SETS}
         support = np.append(0, users[COUNT].to_numpy())[:, None]
@@ -206,12 +212,3 @@ class _Splitter:
         files |= save(self.folder, {"user_features.npy": profile})
         steps = [float(value) for value in values] if len(values) <= 100 else []
         return files, {**counts, **rows, "lowest": float(values[0]), "highest": float(values[-1]), "values": steps}
-
-    def _check_sets(self, rows: dict[str, int]) -> None:
-        if not rows["train"] or not rows["test"]:
-            empty = "train" if not rows["train"] else "test"
-            raise SettingsError(
-                f"of {self.rows:,} ratings none is in the {empty} set.",
-                expected="some to train on and some to test with",
-                do="give more ratings, or take another --test or --split",
-            )

@@ -108,11 +108,8 @@ def _bytes(producer: Producer, rows: int) -> int:
 def _report(place: NcfDataset, record: Record, *, reused: bool) -> NcfBatchesReport:
     settings, counts = record.settings, record.counts
     users = settings["eval_batch_size"] // (settings["eval_negatives"] + 1)
-    size = sum(file.bytes for file in record.files.values())
-    evaluation = -(-counts["evaluation_rows"] // users)
-    return NcfBatchesReport(
-        place.epochs, settings["train_epochs"], counts["steps"], counts["examples"], evaluation, size, reused
-    )
+    epochs, evaluation = settings["train_epochs"], -(-counts["evaluation_rows"] // users)
+    return NcfBatchesReport(place.epochs, epochs, counts["steps"], counts["examples"], evaluation, record.bytes, reused)
 
 
 def _write(producer: Producer, folder: Path, eval_batch_size: int, progress: Progress) -> dict[str, OutputFile]:
@@ -133,15 +130,13 @@ def _write_shards(
 ) -> dict[str, OutputFile]:
     """Blocks of arrays, column by column, into shards."""
     files: dict[str, OutputFile] = {}
-    rows_per_shard = max(1, EXAMPLES_PER_SHARD // width)
+    rows_per_shard, shard = max(1, EXAMPLES_PER_SHARD // width), 0
     left = next(blocks, None)
-    shard = 0
     while left is not None:
-        paths = {column: f"{name}/{column}-{shard:05d}.npy" for column in columns}
+        paths = [f"{name}/{column}-{shard:05d}.npy" for column in columns]
         with ExitStack() as stack:
-            writers = [
-                stack.enter_context(Writer(folder / paths[column], Npy(width, dtype))) for column, dtype in columns.items()
-            ]
+            made = (Writer(folder / path, Npy(width, dtype)) for path, dtype in zip(paths, columns.values(), strict=True))
+            writers = [stack.enter_context(writer) for writer in made]
             while left is not None and writers[0].rows < rows_per_shard:
                 rows = [array.reshape(-1, width) for array in left]
                 room_for = rows_per_shard - writers[0].rows
@@ -149,7 +144,7 @@ def _write_shards(
                     writer.write(array[:room_for])
                 advance(len(rows[0][:room_for]) * width)
                 left = [array[room_for:] for array in rows] if len(rows[0]) > room_for else next(blocks, None)
-            files |= {path: writer.commit() for path, writer in zip(paths.values(), writers, strict=True)}
+            files |= {path: writer.commit() for path, writer in zip(paths, writers, strict=True)}
         shard += 1
     return files
 

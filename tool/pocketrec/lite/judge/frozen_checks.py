@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
 
@@ -55,13 +55,7 @@ class FrozenCase(Generic[NetworkT]):
     signatures: Signatures
     open: Callable[[Path], FrozenModel[Any]]
     once: str
-    file: ModelFile | None = None
-
-    def read(self) -> ModelFile:
-        """The flatbuffer, once the rung `file` has read it."""
-        if self.file is None:
-            raise Fault("the file was not read")
-        return self.file
+    file: ModelFile = field(init=False)
 
     def users(self) -> list[int]:
         """Codes of some users from all over the table, the first and the last among them."""
@@ -99,14 +93,14 @@ def _check_file(case: FrozenCase[Any]) -> str:
 
 
 def _check_operators(case: FrozenCase[Any]) -> str:
-    model = case.read()
+    model = case.file
     if model.foreign_operators:
         raise Fault(", ".join(model.foreign_operators))
     return f"{len(model.operators)} kinds of builtin operators"
 
 
 def _check_signatures(case: FrozenCase[Any]) -> str:
-    found, faults = case.read().signatures, []
+    found, faults = case.file.signatures, []
     for name, sides in case.signatures.items():
         if name not in found:
             faults.append(f"no signature {name!r}")
