@@ -45,12 +45,7 @@ class Ratings:
     """The ratings of an ingest, without those that the settings leave out."""
 
     def __init__(self, parts: Parts, settings: RatingSettings, progress: Progress, *, rated: bool) -> None:
-        """Args:
-        parts: of an ingest of ratings.
-        settings: which of them are used.
-        progress: told about rows, on each pass.
-        rated: whether the parts have the ratings' values, which then come along.
-        """
+        """Ratings of an ingest; with `rated` their values come along. `progress` is told of rows, on each pass."""
         self.parts, self.settings, self.progress = parts, settings, progress
         self.columns = [SESSION, ITEM, TIME, ROW, *([RATING] if rated else [])]
 
@@ -156,20 +151,9 @@ def prepare(
 ) -> tuple[IngestReport, Mapping[str, Any], bool]:
     """Ingest ratings and split them: what `ncf prep` and `dnn prep` do, whose arguments and errors these are.
 
-    Args:
-        place: where everything goes.
-        kind: with "rated" the ratings' values are read, too.
-        ratings: a file or a folder.
-        settings: how they are read and split.
-        write: writes the split into a folder: from the ratings that are used, the folder and the extras to its files and
-            counts.
-        extras: finds, beside the file of ratings, more files that the split is made from, by name.
-        fresh: do it again even where it is up to date.
-        force: begin even where the disk seems too small.
-        progress: told how far it is.
-
-    Returns:
-        What was read, the counts of the split, and whether the split was there already.
+    With the kind "rated" the ratings' values are read, too. `extras` finds, beside the file of ratings, more files that the
+    split is made from, by name. `write` writes the split: from the ratings that are used, a folder and the extras to its
+    files and counts. What was read, the counts, and whether the split was there already are returned.
     """
     log, rated = ratings_file(Path(ratings)), kind == "rated"
     argv = (place.name, "prep", log_argument(ratings), *options_for(settings), "--fresh")
