@@ -114,7 +114,11 @@ def train(
         return NcfTrainReport(
             path=place.network,
             parameters=run.settings.parameters,
-            **{**counts, "epochs": tuple(run.epoch_report(**one) for one in counts["epochs"])},
+            epochs=tuple(run.epoch_report(**one) for one in counts["epochs"]),
+            judged_on=counts["judged_on"],
+            kept=counts["kept"],
+            popularity=Metrics(**counts["popularity"]),
+            negatives=counts["negatives"],
             resumed=resumed,
             reused=reused,
             seconds=time.perf_counter() - run.began,
