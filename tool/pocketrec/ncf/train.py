@@ -141,17 +141,15 @@ class _Run(NetworkRun):
         super().__init__(place, training, named, record.content, checkpoints)
 
     def begin(self) -> tuple[Trainer, Curves]:
-        from pocketrec.ncf.tf.trainer import Trainer
-        from pocketrec.training.tf.tensorboard import Curves
-
+        shards, training = self.shards, self.training
         self.interactions = read_interactions(self.place)
         self.judged_on = "valid" if len(self.interactions.valid) else "test"
-        self.source: Source = (
-            Producer(self.interactions, self.training)
-            if self.shards is None
-            else (read_shards(self.shards, self.split, self.training))
-        )
-        return Trainer(self.settings, self.training), Curves(self.place.model / "summaries")
+        source: Source = read_shards(shards, self.split, training) if shards else Producer(self.interactions, training)
+        self.source = source
+        from pocketrec.ncf.tf.trainer import Trainer  # when the data is known to be there: TensorFlow takes its time
+        from pocketrec.training.tf.tensorboard import Curves
+
+        return Trainer(self.settings, training), Curves(self.place.model / "summaries")
 
     def network(self, history: History) -> NetworkFile[Network]:
         network = Network(self.settings, history.weights)
