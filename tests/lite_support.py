@@ -1,7 +1,7 @@
 """Small models and datasets for the tests of export, verify and runtime; made once a session, then copied.
 
 Without more, the models have every pair of an embedding, an optimizer and a kind of weights. With POCKETREC_MATRIX=all
-`pytest tests/test_verify.py` has a model for each of their combinations, which takes some minutes.
+`pytest tests/lite/judge/test_verify.py` has a model for each of their combinations, which takes some minutes.
 """
 
 from __future__ import annotations

@@ -82,13 +82,13 @@ class Stage:
 
     @contextlib.contextmanager
     def replacing(
-        self, needed: int = 0, *, force: bool = False, into: Path | None = None, names: Iterable[str] = ()
+        self, needed: int = 0, *, force: bool | None = None, into: Path | None = None, names: Iterable[str] = ()
     ) -> Iterator[Draft]:
         """Write the files in the `with` block; then the record is written.
 
         Args:
             needed: about how many bytes will be written; 0 where nobody knows.
-            force: begin even where less is free.
+            force: begin even where less is free; None where the command has no such option.
             into: a folder that the block fills under a staged name, `Draft.folder`; it takes the place of the earlier one
                 when the block is done. Without it the block gives its files their names itself, after `claim`.
             names: of files that the block writes elsewhere than in that folder, relative to the stage's.
