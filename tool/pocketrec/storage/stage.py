@@ -72,13 +72,15 @@ class Stage:
         find = intact_record if intact else current_record
         return find(self.folder, self.record_key, json_values(self.settings), self.inputs)
 
-    def claim(self, *names: str) -> None:
+    def claim(self, *names: str, new: Iterable[str] = ()) -> None:
         """Drop the record, since files of these names, relative to the folder, are about to be written.
+
+        Those of `new` are not looked at: they were when the stage began.
 
         Raises:
             FolderError: something has such a name that pocketrec did not make.
         """
-        claim(self.folder, self.record_key, names)
+        claim(self.folder, self.record_key, names, new)
 
     @contextlib.contextmanager
     def replacing(
