@@ -23,9 +23,9 @@ def signatures_of(settings: DnnSettings) -> Signatures:
 class DnnModel(FrozenModel[DnnSettings]):
     """A model file, loaded."""
 
-    def __init__(self, path: Path | str, threads: int = 2, *, split: str | None = None) -> None:
+    def __init__(self, path: Path | str, threads: int = 2, *, split: str | None = None, trusted: bool = False) -> None:
         """See `FrozenModel`."""
-        super().__init__(path, KIND, DnnSettings, threads, split)
+        super().__init__(path, KIND, DnnSettings, threads, split, signatures=signatures_of, trusted=trusted)
 
     def predict(self, user: int, items: Int32) -> tuple[Float32, Float32 | None]:
         """Ratings that a user is expected to give some items, (n,); with `classify` probabilities, (n, classes), too."""

@@ -22,9 +22,9 @@ SIGNATURES: Signatures = {
 class NcfModel(FrozenModel[NetworkSettings]):
     """A model file, loaded."""
 
-    def __init__(self, path: Path | str, threads: int = 2, *, split: str | None = None) -> None:
+    def __init__(self, path: Path | str, threads: int = 2, *, split: str | None = None, trusted: bool = False) -> None:
         """See `FrozenModel`."""
-        super().__init__(path, KIND, NetworkSettings, threads, split)
+        super().__init__(path, KIND, NetworkSettings, threads, split, signatures=lambda _: SIGNATURES, trusted=trusted)
 
     def score(self, user: int, items: Int32) -> Float32:
         """Logits of some items for a user, (n,)."""
