@@ -133,7 +133,8 @@ def test_training_goes_on_from_a_device_and_from_where_it_was_killed(prepared: P
     again = read_checkpoint(where.checkpoint(LANES, last=True))
     for name, tensor in kept.tensors.items():
         np.testing.assert_array_equal(again.tensors[name], tensor, err_msg=name)
-    assert not train(where.root, TrainSettings(batch_size=LANES, epochs=1)).resumed, "another training than from the file"
+    with pytest.raises(SettingsError, match="another file to begin from"):
+        train(where.root, TrainSettings(batch_size=LANES, epochs=1))
 
 
 def test_a_checkpoint_is_fine_tuned(prepared: Path, tmp_path: Path) -> None:
