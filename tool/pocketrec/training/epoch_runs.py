@@ -110,6 +110,7 @@ class Checkpoints:
             trainer: as it was made.
             epochs: a checkpoint of more than these is of no use.
         """
+        begun: Tensors = {}
         for path in self.paths():
             try:
                 file = _read(path)
@@ -117,8 +118,11 @@ class Checkpoints:
                 if about["identity"] != self.identity or len(about["epochs"]) > epochs:
                     continue
                 history = History(about["epochs"], about["score"], about["kept"], _part(file.tensors, "kept/"))
+                begun = begun or trainer.state()
                 trainer.restore(_part(file.tensors, "state/"))
-            except (ModelError, KeyError, TypeError, ValueError):
+            except (ModelError, KeyError, TypeError, ValueError, AttributeError):
+                if begun:  # a part of it may have been restored
+                    trainer.restore(begun)
                 continue
             return history
         return History()
