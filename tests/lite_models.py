@@ -192,6 +192,7 @@ def main(folder: Path) -> None:
         export(folder / name, ModelSettings(batch_size=4, hidden_size=8, negatives=16, **settings))
     export(folder / "adam", ModelSettings(batch_size=1, hidden_size=8, negatives=16))
     export(folder / "wider", ModelSettings(batch_size=4, hidden_size=8, negatives=16))
+    export(folder / "one", ModelSettings(batch_size=4, hidden_size=8, negatives=16))
     items = read_item_list(Dataset(folder / "adam"))
     for variant, settings in VARIANTS:
         model = variant(replace(SMALL, **settings), support=items.support)

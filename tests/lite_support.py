@@ -112,6 +112,7 @@ def _make_models(folder: Path) -> None:
     for name in MATRIX:
         make_dataset(folder / name)
     make_dataset(folder / "wider", ITEMS + 1)
+    make_dataset(folder / "one", 1)
     command = [sys.executable, str(HERE / "lite_models.py"), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

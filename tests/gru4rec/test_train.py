@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -275,10 +276,17 @@ def test_the_checkpoint_of_another_training_is_not_replaced(where: Dataset) -> N
     for cure in ("--fresh", f"move {kept} and {last} away"):
         assert cure in told
     assert (kept.read_bytes(), last.read_bytes()) == before
-    last.unlink()
+    state = last.rename(where.root / "state")
     assert call(*command, "--learning-rate", 0.05)[0] == 1
     assert call(*command, "--learning-rate", 0.05, "--fresh")[0] == 0
     assert kept.read_bytes() != before[0]
+    kept.unlink()
+    state.rename(last)
+    assert call(*command, "--learning-rate", 0.05)[0] == 0, "the weights of the other training were moved away"
+    kept.unlink()
+    begun = read_checkpoint(last)
+    write_checkpoint(last, replace(begun, position=Position(0, 16)))
+    assert call(*command)[0] == 1, "its first epoch is all that there is of it"
 
 
 def test_a_training_that_diverges_exits_with_1_and_keeps_what_was_there(where: Dataset) -> None:

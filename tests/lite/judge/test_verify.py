@@ -56,6 +56,14 @@ def test_exported_models_pass_every_rung(tmp_path: Path, name: str, batch_size: 
     assert not learns or (report.step_seconds > 0 and report.peak_bytes > 0)
 
 
+def test_of_a_model_of_one_item_nothing_is_asked_that_needs_two(tmp_path: Path) -> None:
+    report = judge(fresh(tmp_path, "one"))
+    assert failures(report) == {}
+    skipped = {rung.name: rung.detail for rung in report.rungs if rung.verdict == "skipped"}
+    assert skipped.keys() == {"sampled", "learning"}
+    assert "the loss is 0 and cannot fall" in skipped["learning"]
+
+
 def test_the_report_is_on_disk_with_a_picture(tmp_path: Path) -> None:
     dataset = fresh(tmp_path)
     report = judge(dataset)

@@ -183,9 +183,12 @@ class _Job:
         last, kept = self._read(self.last), self._read(self.kept)
         if last and last.continues(self.now) and (not last.position.epoch or (kept and kept.continues(self.now))):
             return last
-        for path, found in ((self.kept, kept), (self.last, last)):
-            if found and not found.continues(self.now):
-                self._refuse(path, found)
+        if kept and not kept.continues(self.now):
+            self._refuse(self.kept, kept)
+        if last and not last.continues(self.now):
+            if self.kept.exists() or not last.position.epoch:
+                self._refuse(self.last, last)
+            last = None  # the weights that it led to were moved away: they are what its user wanted of it
         if kept:
             self.passed_over.append(f"{self.last} is missing or damaged: went on behind epoch {kept.position.epoch}")
         elif last:
