@@ -9,11 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import xxhash
+
+from pocketrec.errors import ModelError
 
 STAGED_SUFFIX = ".incomplete"
 """What every staged file or folder ends in until it is committed."""
@@ -131,3 +134,18 @@ def content_hash(path: Path, advance: Callable[[int], None] | None = None, *, bl
             if advance:
                 advance(count)
     return digest.hexdigest()
+
+
+def regular_file(path: Path, expected: str, do: str) -> None:
+    """See that what a user named can be read to an end: a pipe would be waited for, a device never ends.
+
+    Raises:
+        ModelError: it is missing, or is a folder, a pipe, a socket or a device.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}).", expected=expected, do=do) from error
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device or a socket"
+        raise ModelError(f"{path} is {what}.", expected=f"{expected}, as a file", do=do)
