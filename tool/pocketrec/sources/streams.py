@@ -24,6 +24,7 @@ from typing import IO, Any, BinaryIO, NamedTuple, cast
 import xxhash
 
 from pocketrec.errors import LogError
+from pocketrec.storage.files import check_name
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -87,9 +88,11 @@ def check_log(log: Path, expected: str = "a click log") -> None:
 
     Raises:
         LogError: it does not exist, is not a file, or cannot be read by this user.
+        FolderError: its name has bytes that are not UTF-8.
     """
     if log == STDIN:
         return
+    check_name(log)
     if not log.exists():
         raise LogError(f"{log} does not exist.", expected=expected, do="check the path; `pocketrec synth` makes a log")
     if not log.is_file():

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import xxhash
 
-from pocketrec.errors import ModelError
+from pocketrec.errors import FolderError, ModelError
 
 STAGED_SUFFIX = ".incomplete"
 """What every staged file or folder ends in until it is committed."""
@@ -134,6 +134,22 @@ def content_hash(path: Path, advance: Callable[[int], None] | None = None, *, bl
             if advance:
                 advance(count)
     return digest.hexdigest()
+
+
+def check_name(path: Path | str) -> None:
+    """See that a path is text: Polars takes no other.
+
+    Raises:
+        FolderError: it has bytes that are not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # Python has such bytes as halves of characters
+        raise FolderError(
+            f"the name {str(path)!r} has bytes that are not UTF-8.",
+            expected="a path that is UTF-8 throughout",
+            do="rename the file or folder, or reach it through a link with another name",
+        ) from error
 
 
 def regular_file(path: Path, expected: str, do: str) -> None:
