@@ -99,7 +99,7 @@ def prep(
     argv = ("dnn", "prep", log_argument(ratings), *options_for(settings), "--fresh")
     with hold(place.home, "dnn prep"):
         read, source = ingest_ratings("rated", log, place.home, settings, argv, fresh=fresh, force=force, progress=progress)
-        with extras_of(log, place.final / "extras") as extras:
+        with extras_of(log, place.final / "extras", force=force) as extras:
             inputs = {"ratings": source.parts.record.content, **extras.contents}
             stage = Stage(place.final, "dnn_prep", settings.split_settings, inputs, argv)
             if not fresh and (found := stage.current()):

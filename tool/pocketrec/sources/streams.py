@@ -144,15 +144,19 @@ class Stream:
             if self.digest:
                 self.digest.update(block)
             if self.done > self.limit:
-                raise LogError(
-                    f"{self.name} unpacks to more than {self.limit:,} bytes.",
-                    expected=f"a packed click log: at most {MAX_EXPANSION} times its size, or {MIN_LIMIT:,} bytes",
-                    do="if it is meant to be so large, unpack it and give the file",
-                )
+                raise self.too_large()
             position = self.position()
             advance(position - told)
             told = position
             yield block
+
+    def too_large(self) -> LogError:
+        """The error for what unpacks to more than `limit`."""
+        return LogError(
+            f"{self.name} unpacks to more than {self.limit:,} bytes.",
+            expected=f"a packed click log: at most {MAX_EXPANSION} times its size, or {MIN_LIMIT:,} bytes",
+            do="if it is meant to be so large, unpack it and give the file",
+        )
 
     def _read(self) -> bytes:
         with _damage_named(self.name):
