@@ -23,6 +23,7 @@ import numpy as np
 
 from pocketrec.errors import ModelError
 from pocketrec.lite.contract import Signature, TensorSpec
+from pocketrec.storage.files import regular_file
 
 Thing = TypeVar("Thing")
 
@@ -154,9 +155,7 @@ def read_model(path: Path) -> ModelFile:
     Raises:
         ModelError: the file cannot be opened, is not a .tflite, or is damaged.
     """
-    if not path.is_file():  # a pipe would be waited for, for ever
-        found = "not an intact .tflite: it is no file" if path.exists() else "missing"
-        raise ModelError(f"{path} is {found}.", expected="a whole model file", do="pocketrec export")
+    regular_file(path, "a model file", "pocketrec export")
     try:
         with path.open("rb") as file:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # unmapped with its last reader
