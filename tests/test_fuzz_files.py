@@ -8,6 +8,7 @@ POCKETREC_FUZZ_SEED which. A long run, with its figures:
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,6 +67,27 @@ def originals(folder: Path) -> dict[str, Path]:
     return paths
 
 
+@functools.cache
+def tables(whole: bytes) -> list[tuple[int, int]]:
+    """(begin, end) of what steers LiteRT: operators, their options, inputs and outputs, shapes, small constants."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    def vector(table: Any, field: int, item: int) -> tuple[int, int]:
+        place = table.Offset(4 + 2 * field)
+        return (table.Vector(place), table.Vector(place) + item * table.VectorLen(place)) if place else (0, 0)
+
+    model = schema.Model.GetRootAs(whole, 0)
+    found = [vector(model.Buffers(n)._tab, 0, 1) for n in range(model.BuffersLength())]
+    found = [(begin, end) for begin, end in found if end - begin <= 64]
+    for graph in (model.Subgraphs(n) for n in range(model.SubgraphsLength())):
+        for operator in (graph.Operators(n) for n in range(graph.OperatorsLength())):
+            found += [vector(operator._tab, 1, 4), vector(operator._tab, 2, 4)]
+            found += [(one.Pos, one.Pos + 16) for one in (operator._tab, operator.BuiltinOptions()) if one]
+        for tensor in (graph.Tensors(n) for n in range(graph.TensorsLength())):
+            found += [vector(tensor._tab, 0, 4), (tensor._tab.Pos, tensor._tab.Pos + 20)]
+    return [(begin, end) for begin, end in found if end > begin]
+
+
 def changed(kind: str, whole: bytes, chance: random.Random) -> bytes:
     """A file with one to three changes: bits, bytes, cuts, insertions, ranges of zeros or of another place."""
     data = bytearray(whole)
@@ -72,6 +95,14 @@ def changed(kind: str, whole: bytes, chance: random.Random) -> bytes:
     first, last = (archive, len(data)) if kind == "archive" else (0, archive if kind == "model" else len(data))
     if kind not in ("model", "archive", "frozen") and chance.random() < 0.5:
         last = 8 + int.from_bytes(whole[:8], "little")  # the header, where what is read is described
+    if kind in ("model", "frozen") and chance.random() < 0.6:
+        first, last = chance.choice(tables(whole))
+        at, number = chance.randrange(first, last), chance.choice((0, 1, 2, 7, 39, 40, 41, 1000, 2**31 - 1, 2**32 - 1))
+        if chance.random() < 0.5:
+            data[at] ^= 1 << chance.randrange(8)
+        else:
+            data[at : at + 4] = number.to_bytes(4, "little")
+        return bytes(data)
     for _ in range(chance.choice((1, 1, 2, 3))):
         at = min(chance.randrange(first, last), len(data) - 1)
         length = chance.choice((1, 2, 4, 8, 100))

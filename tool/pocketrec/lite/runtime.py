@@ -83,6 +83,7 @@ class OnDeviceModel:
             try_calls(self.path, calls_of(self.settings), threads, do="pocketrec export")
         self._interpreter = open_interpreter(self.path, threads, do="pocketrec export")
         self._runners: dict[str, Any] = {}
+        self._signatures = self.settings.signatures
 
     def recommend(self, session: Sequence[object], top: int | None = None) -> list[Recommendation]:
         """Recommend next items for a session, best first.
@@ -105,6 +106,8 @@ class OnDeviceModel:
     def recommend_next(self, code: int, state: Float32) -> tuple[Int32, Float32, Float32]:
         """Go one item further in one session: the best next items and their scores, (k,), and the new state, (1, H)."""
         found = self._run("recommend", feat=np.array([code], np.int32), initstate=state)
+        if not 0 <= found["items"].min() <= found["items"].max() < self.settings.n_items:
+            self._is_wrong("a recommended item", found["items"].tolist(), f"0 to {self.settings.n_items - 1}")
         return found["items"], found["scores"], found["state"]
 
     def codes_of(self, session: Sequence[object]) -> Int32:
@@ -230,7 +233,7 @@ class OnDeviceModel:
         self.restore(file.tensors)
 
     def _run(self, signature: str, **inputs: Any) -> Tensors:
-        if signature not in self.settings.signatures:
+        if signature not in self._signatures:
             raise ModelError(
                 f"{self.path} has no signature {signature!r}: its weights are stored as {self.settings.storage}.",
                 expected="a model that can learn",
@@ -244,13 +247,25 @@ class OnDeviceModel:
                 if first:
                     self._runners[signature] = self._interpreter.get_signature_runner(signature)
                 found: Tensors = self._runners[signature](**inputs)
-                return found
         except (RuntimeError, ValueError) as error:
             raise ModelError(
                 f"{self.path}: the signature {signature!r} failed: {error}",
                 expected="a model and inputs that fit each other",
                 do=f"pocketrec verify --model {self.path}",
             ) from error
+        for name, spec in self._signatures[signature].outputs.items():
+            if found[name].shape != spec.shape or found[name].dtype != spec.dtype:
+                self._is_wrong(
+                    f"{name} of the signature {signature!r}", TensorSpec(found[name].shape, str(found[name].dtype)), spec
+                )
+        return found
+
+    def _is_wrong(self, what: str, found: object, expected: object) -> None:
+        raise ModelError(
+            f"{self.path}: {what} is {found}.",
+            expected=f"{expected}; the file is damaged, or was changed",
+            do=f"pocketrec verify --model {self.path}",
+        )
 
     def _check_codes(self, inputs: Mapping[str, Any]) -> None:
         """Refuse item codes outside the tables: LiteRT would read memory that is not theirs."""

@@ -34,4 +34,5 @@ class NcfModel(FrozenModel[NetworkSettings]):
         """The best `top` items that are not among those seen, and their logits, best first."""
         seen = self.items_input(seen)
         found = self.run("recommend", user=self.user_input(user), seen=seen, top=np.int32(top))
-        return found["items"], found["scores"]
+        items: Int32 = found["items"]
+        return self.items_input(items) if top else items, found["scores"]
