@@ -28,8 +28,8 @@ from pocketrec.ncf.interactions import Interactions, read_interactions
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.network import read_network
 from pocketrec.ncf.options import NcfPrepSettings, NcfTrainSettings
-from pocketrec.ncf.producer import Producer, rows_to_rank
-from pocketrec.ncf.ranking import Popularity, Scorer, full, sampled
+from pocketrec.ncf.producer import Producer
+from pocketrec.ncf.ranking import Popularity, Scorer, full, rows_to_rank, sampled
 from rows import put
 
 RESULTS = Path(__file__).parent / "results" / "ncf_accuracy.csv"

@@ -121,3 +121,9 @@ class Watched:
 
     def advance(self, done: int) -> None:
         self.done += done
+
+
+def csv_of_text_ids(prefix: str) -> bytes:
+    """Ten sessions of three clicks, a second apart, on ids that are text."""
+    lines = [f"{prefix}-s{row // 3},{prefix}-i{row % 3},{1_400_000_000 + row}" for row in range(30)]
+    return ("s,i,t\n" + "\n".join(lines) + "\n").encode()

@@ -20,7 +20,7 @@ from pocketrec.dnn.layout import DnnDataset
 from pocketrec.dnn.options import DnnPrepSettings
 from pocketrec.dnn.prep import prep
 from pocketrec.dnn.sets import read_sets
-from pocketrec.dnn.split import RandomRoles, TimeRoles, UserRoles
+from pocketrec.dnn.split import by_moment, of_each_user, of_so_many
 from pocketrec.errors import DatasetError, LogError, PocketrecError, SettingsError
 from pocketrec.storage.item_index import read_items
 from pocketrec.storage.verify_data import verify_data
@@ -162,8 +162,8 @@ def test_random_roles_come_out_exactly(blocks: list[int], seed: int, data: st.Da
     test = data.draw(st.integers(0, total))
     valid = data.draw(st.integers(0, total - test))
     counts = (total - test - valid, valid, test)
-    roles = RandomRoles(seed, counts)
-    dealt = np.concatenate([roles.of(pl.DataFrame({"row": range(count)})) for count in blocks])
+    roles = of_so_many(seed, counts)
+    dealt = np.concatenate([roles(pl.DataFrame({"row": range(count)})) for count in blocks])
     assert tuple(np.bincount(dealt, minlength=3)) == counts
 
 
@@ -176,7 +176,7 @@ def test_random_roles_come_out_exactly(blocks: list[int], seed: int, data: st.Da
 )
 def test_user_roles_leave_everyone_something_to_train_on(sizes: list[int], valid: float, test: float, seed: int) -> None:
     users = np.repeat(np.arange(len(sizes)), sizes)
-    roles = UserRoles(seed, valid, test).of(pl.DataFrame({"session": users}))
+    roles = of_each_user(seed, valid, test)(pl.DataFrame({"session": users}))
     for user, size in enumerate(sizes):
         train, held, tested = np.bincount(roles[users == user], minlength=3)
         assert train >= 1
@@ -186,7 +186,7 @@ def test_user_roles_leave_everyone_something_to_train_on(sizes: list[int], valid
 
 def test_time_roles_begin_at_their_moment() -> None:
     frame = pl.DataFrame({"time": [4, 5, 9, 10, 11]})
-    assert TimeRoles(5, 10).of(frame).tolist() == [0, 1, 1, 2, 2]
+    assert by_moment(5, 10)(frame).tolist() == [0, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize(

@@ -48,13 +48,13 @@ def test_the_bytes_of_the_original(
     assert producer.positives == 48_373
     train, evaluation = hashlib.md5(), hashlib.md5()
     for rows in producer.evaluation_batches(4000):  # before the epoch: what lies before it in the stream is skipped
-        for array in (rows.users, rows.items, rows.duplicates):
+        for array in rows:
             evaluation.update(array.tobytes())
     for block in producer.epoch(0):
-        for batch in block.batches(2048):
-            assert len(batch) == 2048
-            for array in (batch.users, batch.items, batch.valid, batch.labels):
-                train.update(array.tobytes())
+        assert len(block) % 2048 == 0
+        for first in range(0, len(block), 2048):
+            for array in (block.users, block.items, block.valid, block.labels):
+                train.update(array[first : first + 2048].tobytes())
     assert (train.hexdigest(), evaluation.hexdigest()) == (GOLDEN_TRAIN, GOLDEN_EVALUATION)
 
 
@@ -118,13 +118,13 @@ def test_epochs_differ_and_seeds_differ() -> None:
 def test_what_fills_the_last_evaluation_batch_weighs_nothing() -> None:
     interactions = interactions_of([{1, 2}, {3}, {4, 5, 6}], 8)
     producer = Producer(interactions, NcfMakeSettings(batch_size=4, train_epochs=1, eval_negatives=4, seed=1))
-    first, last = producer.evaluation_batches(10)
-    assert first.users.tolist() == [0] * 5 + [1] * 5
-    assert last.users.tolist() == [2] * 5 + [0] * 5
-    assert last.items[5:].tolist() == [0] * 5
-    assert last.duplicates[5:].tolist() == [True] * 4 + [False]
+    (first_users, first_items, _), (users, items, duplicates) = producer.evaluation_batches(10)
+    assert first_users.tolist() == [0] * 5 + [1] * 5
+    assert users.tolist() == [2] * 5 + [0] * 5
+    assert items[5:].tolist() == [0] * 5
+    assert duplicates[5:].tolist() == [True] * 4 + [False]
     (rows,) = producer.evaluation()
-    assert np.concatenate([first.items, last.items[:5]]).tolist() == rows.items.reshape(-1).tolist()
+    assert np.concatenate([first_items, items[:5]]).tolist() == rows.items.reshape(-1).tolist()
 
 
 @pytest.mark.parametrize("size", [0, 3, 256, 1001])

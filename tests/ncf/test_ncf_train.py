@@ -264,16 +264,15 @@ def test_a_run_that_is_killed_goes_on(prepped: Path, tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("kind", ["neumf", "gmf", "mlp"])
 def test_keras_lite_and_numpy_agree(kind: str) -> None:
-    from pocketrec.ncf.tf.keras_model import build, set_weights, weights_of
+    from pocketrec.ncf.tf.keras_model import build, weights_of
     from pocketrec.ncf.tf.lite_model import LiteNetwork
 
     settings = NetworkSettings(3, (6, 5, 4), kind, n_users=7, n_items=11)  # type: ignore[arg-type]
     rng = np.random.default_rng(2)
     model = build(settings)
     assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == settings.parameters
-    set_weights(
-        model, settings, {name: rng.normal(size=shape).astype(np.float32) for name, shape in settings.shapes.items()}
-    )
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape).astype(np.float32))
     network = Network(settings, weights_of(model, settings))
     users, items = np.repeat(np.arange(7, dtype=np.int32), 11), np.tile(np.arange(11, dtype=np.int32), 7)
     expected = network.pairs(users, items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from pocketrec.storage.files import (
     STAGED_SUFFIX,
     content_hash,
+    leftovers,
     parents_of,
     remove_leftovers,
     staged_file,
@@ -210,25 +212,30 @@ def test_text_is_written_as_utf_8_without_translation(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "text").read_bytes() == "caf\u00e9\n\u0663\n".encode()
 
 
-def test_leftovers_are_found_wherever_they_are_and_nothing_else(tmp_path: Path) -> None:
-    keep = {"a": "/", "a/whole": "1", "a/incomplete": "2", "a/x.incomplete.txt": "3", "a/b": "/"}
+OURS = re.compile("file|folder|x")
+
+
+def test_leftovers_are_those_of_our_own_names_and_nothing_else(tmp_path: Path) -> None:
+    keep = {"whole": "1", "incomplete": "2", "x.incomplete.txt": "3", "notes.incomplete": "4", "theirs.incomplete": "/"}
     for name, text in keep.items():
         (tmp_path / name).mkdir() if text == "/" else (tmp_path / name).write_text(text)
-    for folder in ("f.incomplete", "a/b/g.incomplete", "a/b/g.incomplete/inner.incomplete"):
-        (tmp_path / folder).mkdir()
-    for file in ("x.incomplete", "a/b/y.incomplete", "f.incomplete/content", "a/b/g.incomplete/z.incomplete"):
-        (tmp_path / file).write_text("half")
-    removed = remove_leftovers(tmp_path)
+    (tmp_path / "folder.incomplete").mkdir()
+    (tmp_path / "folder.incomplete" / "content").write_text("half")
+    (tmp_path / "file.incomplete").write_text("half")
+    (tmp_path / "x.incomplete").symlink_to(tmp_path / "theirs.incomplete")
+    assert {path.name for path in leftovers(tmp_path, OURS)} == {"folder.incomplete", "file.incomplete", "x.incomplete"}
+    remove_leftovers(tmp_path, OURS)
     assert tree(tmp_path) == keep
-    outer = {tmp_path / name for name in ("f.incomplete", "a/b/g.incomplete", "x.incomplete", "a/b/y.incomplete")}
-    assert outer <= set(removed)
-    assert all(path.name.endswith(STAGED_SUFFIX) for path in removed)
-    assert remove_leftovers(tmp_path) == []
 
 
-def test_leftovers_of_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    assert remove_leftovers(tmp_path / "nothing") == []
+def test_leftovers_of_a_folder_that_is_not_there_or_a_link(tmp_path: Path) -> None:
+    remove_leftovers(tmp_path / "nothing", OURS)
     assert tree(tmp_path) == {}
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "x.incomplete").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    remove_leftovers(tmp_path / "link", OURS)
+    assert (tmp_path / "real" / "x.incomplete").exists()
 
 
 KILLED = """
@@ -253,7 +260,7 @@ def test_a_killed_process_leaves_only_what_can_be_recognised(tmp_path: Path) -> 
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGKILL)
     assert set(tree(tmp_path)) == {"file", "file.incomplete", "folder.incomplete", "folder.incomplete/content"}
-    assert set(remove_leftovers(tmp_path)) == {tmp_path / "file.incomplete", tmp_path / "folder.incomplete"}
+    remove_leftovers(tmp_path, OURS)
     assert tree(tmp_path) == {"file": "old"}
 
 

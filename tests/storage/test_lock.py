@@ -128,7 +128,7 @@ def test_what_fails_before_it_has_made_anything_leaves_nothing(tmp_path: Path) -
 def test_what_fails_leaves_nothing_half_written(tmp_path: Path) -> None:
     with hold(tmp_path / "d", "prep"):
         (tmp_path / "d" / "final").mkdir()
-    staged = staged_name(tmp_path / "d" / "final" / "train.npy")
+    staged = staged_name(tmp_path / "d" / "final" / "items.parquet")
     with contextlib.suppress(KeyboardInterrupt), hold(tmp_path / "d", "prep"):
         staged.write_text("x")
         raise KeyboardInterrupt

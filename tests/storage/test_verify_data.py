@@ -131,7 +131,7 @@ def test_a_damaged_manifest_is_damage(dataset: Dataset) -> None:
     report = verify_data(dataset.root)
     (path, cure), *more = damaged(report)
     assert (path, more) == (dataset.rsc15 / "manifest.json", [])
-    assert cure.startswith("remove the file")
+    assert cure.startswith("move the file away")
     assert [stage.key for stage in report.stages] == ["ingest", "roles", "sequences", "rsc15/manifest.json", "batches_bs16"]
 
 

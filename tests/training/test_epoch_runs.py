@@ -69,9 +69,9 @@ def test_checkpoints_of_another_run_are_not_gone_on_from(tmp_path: Path) -> None
     trainer = Counter()
     run_epochs(trainer, other, 1, lambda _: trainer.epoch(1.0), lambda _: False, silent())
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-0001.safetensors"]
-    Checkpoints(tmp_path, IDENTITY).clear_own()
+    Checkpoints(tmp_path, IDENTITY).clear(own=True)
     assert list(tmp_path.iterdir())
-    other.clear_own()
+    other.clear(own=True)
     assert not tmp_path.exists()
 
 

@@ -7,7 +7,6 @@ prints the message alone and exits with 1; a traceback means a defect in pocketr
 from __future__ import annotations
 
 import importlib.util
-from typing import get_args
 
 
 class PocketrecError(Exception):
@@ -84,13 +83,3 @@ def require(purpose: str, *packages: str) -> None:
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package.replace("_", "-"), EXTRAS[package], purpose)
-
-
-def check_choice(name: str, value: str, known: object) -> None:
-    """Refuse a word that is not among those of a Literal.
-
-    Raises:
-        SettingsError: with what would do.
-    """
-    if value not in get_args(known):
-        raise SettingsError(f"{name} is {value!r}.", expected=" or ".join(get_args(known)))

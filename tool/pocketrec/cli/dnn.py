@@ -19,12 +19,7 @@ app = typer.Typer(
 @app.command()
 @with_options
 def prep(
-    ratings: Ratings,
-    dataset: DatasetOption = Path("dataset"),
-    *,
-    settings: DnnPrepSettings,
-    again: Again,
-    output: Output,
+    ratings: Ratings, dataset: DatasetOption = Path("dataset"), *, settings: DnnPrepSettings, again: Again, output: Output
 ) -> None:
     """Read ratings, join movies.csv and tags.csv where they come along, and split."""
     from pocketrec.dnn.prep import prep

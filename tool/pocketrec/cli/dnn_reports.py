@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pocketrec.cli.rating_reports import left_out
-from pocketrec.cli.reports import done, remarks, results
+from pocketrec.cli.reports import done, left_out, remarks, results
 from pocketrec.dnn.evaluate import DnnEvaluateReport
 from pocketrec.dnn.metrics import Accuracy
 from pocketrec.dnn.predict import DnnPredictReport

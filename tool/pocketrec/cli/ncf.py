@@ -8,13 +8,7 @@ from typing import Annotated
 import typer
 
 from pocketrec.cli.options import Again, DatasetOption, Output, Ratings, fail_unless, with_options
-from pocketrec.ncf.options import (
-    NcfMakeSettings,
-    NcfPrepSettings,
-    NcfRankSettings,
-    NcfRecommendSettings,
-    NcfTrainSettings,
-)
+from pocketrec.ncf.options import NcfMakeSettings, NcfPrepSettings, NcfRankSettings, NcfRecommendSettings, NcfTrainSettings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,12 +19,7 @@ app = typer.Typer(
 @app.command()
 @with_options
 def prep(
-    ratings: Ratings,
-    dataset: DatasetOption = Path("dataset"),
-    *,
-    settings: NcfPrepSettings,
-    again: Again,
-    output: Output,
+    ratings: Ratings, dataset: DatasetOption = Path("dataset"), *, settings: NcfPrepSettings, again: Again, output: Output
 ) -> None:
     """Read ratings, number users and items, and hold out ratings to rank."""
     from pocketrec.ncf.prep import prep

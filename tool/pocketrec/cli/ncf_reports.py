@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pocketrec.cli.rating_reports import left_out
-from pocketrec.cli.reports import done, remarks, results
+from pocketrec.cli.reports import done, left_out, remarks, results
 from pocketrec.ncf.batches import NcfBatchesReport
 from pocketrec.ncf.evaluate import NcfEvaluateReport
 from pocketrec.ncf.prep import NcfPrepReport

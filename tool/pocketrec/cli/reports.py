@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import singledispatch
 from io import StringIO
@@ -62,6 +62,14 @@ def remarks(result: Any) -> Iterable[str]:  # noqa: ARG001
 def done(reused: bool, what: str) -> str:
     """What was done, or that it had been."""
     return f"{what} (up to date, not made again)" if reused else what
+
+
+def left_out(read: IngestReport, used: int) -> Iterator[str]:
+    """Remarks on ratings that were read and are not used, and on lines that are not ratings."""
+    if left := read.rows - used:
+        yield f"  {left:,} ratings left out, of users with too few, or given twice"
+    if read.set_aside:
+        yield f"  {read.set_aside:,} lines set aside in {read.rejects}"
 
 
 def _day(ms: int) -> str:
@@ -136,8 +144,8 @@ def _(result: ExportReport) -> Iterable[str]:
     yield done(result.reused, f"Model: {result.path}, {size(result.bytes)} ({what})")
 
 
-def ladder(rungs: Iterable[Rung]) -> Iterator[str]:
-    """A verdict as a table."""
+def ladder(rungs: Sequence[Rung], more: str = "") -> Iterator[str]:
+    """A verdict as a table, and in a line."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -154,18 +162,18 @@ def ladder(rungs: Iterable[Rung]) -> Iterator[str]:
     width = terminal.width if terminal.is_terminal else 120
     Console(file=text, width=width, force_terminal=terminal.is_terminal).print(table)
     yield Drawn(text.getvalue().rstrip())
+    failed = ", ".join(rung.name for rung in rungs if rung.verdict == "failed")
+    passed = sum(rung.verdict == "passed" for rung in rungs)
+    yield f"{f'FAILED at {failed}' if failed else 'Verified'}: {passed} of {len(rungs)} rungs passed{more}"
 
 
 @results.register
 def _(result: VerifyReport) -> Iterable[str]:
-    yield from ladder(result.rungs)
-    passed = sum(rung.verdict == "passed" for rung in result.rungs)
-    verdict = "Verified" if result.passed else f"FAILED at {', '.join(rung.name for rung in result.failed)}"
     speed = f", {result.step_seconds * 1000:.1f} ms a step, {size(result.peak_bytes)} at most" if result.losses else ""
     fall = (
         f"; loss {result.losses[0]:.3f} -> {result.losses[-1]:.3f} in {len(result.losses)} steps" if result.losses else ""
     )
-    yield f"{verdict}: {passed} of {len(result.rungs)} rungs passed{fall}{speed}"
+    yield from ladder(result.rungs, fall + speed)
     yield f"Report: {result.json}" + (f", {result.picture}" if result.picture else "")
 
 
@@ -173,9 +181,6 @@ def _(result: VerifyReport) -> Iterable[str]:
 def _(result: FrozenExportReport) -> Iterable[str]:
     yield done(result.reused, f"Model: {result.path}, {size(result.bytes)}, {result.parameters:,} parameters")
     yield from ladder(result.rungs)
-    failed = [rung.name for rung in result.rungs if rung.verdict == "failed"]
-    passed = sum(rung.verdict == "passed" for rung in result.rungs)
-    yield f"{'FAILED at ' + ', '.join(failed) if failed else 'Verified'}: {passed} of {len(result.rungs)} rungs passed"
 
 
 def _setting(value: Any) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pocketrec.dnn.layout import DnnDataset
 from pocketrec.dnn.metrics import Accuracy, baselines, measure
-from pocketrec.dnn.network import Network, read_network
+from pocketrec.dnn.network import read_network
 from pocketrec.dnn.options import DnnMeasureSettings
-from pocketrec.dnn.sets import RatingSet, read_sets
+from pocketrec.dnn.sets import read_sets
 from pocketrec.errors import require
 from pocketrec.progress import SILENT, Progress
 from pocketrec.storage.manifest import read_records
@@ -74,7 +74,11 @@ def evaluate(
         for name, predict in baselines(shape, sets, learned_from).items():
             models[name] = measure(shape, rows, predict, advance)
     if picture is not None:
-        _draw(Path(picture), place, trained.network, rows, on)
+        require("draw a picture", "matplotlib")
+        from pocketrec.dnn.picture import draw
+
+        counts = read_records(place.model)["dnn_train"].counts
+        draw(Path(picture), trained.network, counts["epochs"], counts["kept"], rows, on)
     return DnnEvaluateReport(
         on=on,
         ratings=len(rows),
@@ -85,11 +89,3 @@ def evaluate(
         picture=Path(picture) if picture else None,
         seconds=time.perf_counter() - began,
     )
-
-
-def _draw(path: Path, place: DnnDataset, network: Network, rows: RatingSet, on: str) -> None:
-    require("draw a picture", "matplotlib")
-    from pocketrec.dnn.picture import draw
-
-    counts = read_records(place.model)["dnn_train"].counts
-    draw(path, network.settings, counts["epochs"], counts["kept"], rows, on, network.ratings)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from pocketrec.dnn.layout import DnnDataset
 from pocketrec.dnn.network import Network, read_network
-from pocketrec.dnn.runtime import KIND
+from pocketrec.dnn.runtime import KIND, signatures_of
 from pocketrec.dnn.verify import verify_export
 from pocketrec.lite.frozen import FrozenCard
-from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.storage.networks import NetworkFile
 from pocketrec.training.export import FrozenExportReport, export_network
 
@@ -18,15 +17,14 @@ def export(dataset: Path | str = "dataset") -> FrozenExportReport:
     """Write DIR/dnn/model/dnn.tflite and judge it; the errors are those of `training.export.export_network`."""
     place = DnnDataset(Path(dataset))
     return export_network(
-        place, lambda: read_network(place), model_bytes, lambda trained: verify_export(place.tflite, trained)
+        place, lambda: read_network(place), _model_bytes, lambda trained: verify_export(place.tflite, trained)
     )
 
 
-def model_bytes(trained: NetworkFile[Network]) -> bytes:
-    """The bytes of the .tflite of a network."""
-    with native_stderr_closed():
-        from pocketrec.dnn.tf.lite_model import LiteDnn
-        from pocketrec.training.tf.convert import convert_frozen
+def _model_bytes(trained: NetworkFile[Network]) -> bytes:
+    from pocketrec.dnn.tf.lite_model import LiteDnn
+    from pocketrec.training.tf.convert import convert_frozen
 
-        settings = trained.network.settings
-        return convert_frozen(LiteDnn(settings, trained.network.weights), FrozenCard(KIND, settings, trained.split))
+    settings = trained.network.settings
+    card = FrozenCard(KIND, settings, trained.split)
+    return convert_frozen(LiteDnn(settings, trained.network.weights), signatures_of(settings), card)

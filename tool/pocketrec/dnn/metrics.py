@@ -38,13 +38,9 @@ class Accuracy:
 
 
 def measure(settings: DnnSettings, rows: RatingSet, predict: Predict, advance: Advance = lambda _: None) -> Accuracy:
-    """Predict a set, a block at a time.
+    """Predict a set that is not empty, a block at a time; `advance` is told about ratings.
 
-    Args:
-        settings: of the network that predicts, or that a baseline stands beside.
-        rows: not empty.
-        predict: outputs of a network, or the ratings of a baseline.
-        advance: told about ratings.
+    `settings` are those of the network that predicts, or that a baseline stands beside.
     """
     squared = absolute = right = nats = 0.0
     probable = True
@@ -78,12 +74,9 @@ def _nats(outputs: Float32, classes: Int32) -> float:
 
 
 def baselines(settings: DnnSettings, sets: RatingSets, learn_from: Sequence[str]) -> dict[str, Predict]:
-    """The baselines by name.
+    """The baselines by name, beside a network with these settings; their numbers come from the sets `learn_from`.
 
-    Args:
-        settings: of the network beside them.
-        sets: the split.
-        learn_from: the sets that their numbers come from; the ridge is chosen by learning from train and predicting valid.
+    The ridge is chosen by learning from train and predicting valid.
     """
     train, valid = sets.sets["train"], sets.sets["valid"]
     best = STRENGTHS[1]
@@ -117,10 +110,7 @@ def biases(settings: DnnSettings, rows: Sequence[RatingSet], ridge: tuple[float,
     """Rating = mean + b_u + b_i, the biases by least squares with a ridge (Koren 2008, "Factorization meets the
     neighborhood", equation 1 and 2), users and items in turn; an unknown user or item has none.
 
-    Args:
-        settings: how many users and items there are.
-        rows: to learn from.
-        ridge: of users and of items.
+    `ridge` is that of users and of items.
     """
     mean = mean_rating(rows)
     user, item = np.zeros(settings.n_users), np.zeros(settings.n_items)

@@ -19,8 +19,7 @@ import contextlib
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ from pocketrec.errors import LogError
 from pocketrec.schema import Float32
 from pocketrec.sources.delimited import MOST_COLUMNS
 from pocketrec.sources.streams import STDIN, Wanted, open_log, packing_of
-from pocketrec.storage.files import content_hash, staged_name
+from pocketrec.storage.files import staged_name
 from pocketrec.storage.space import room
 
 ITEM_ID = "item_id"
@@ -42,28 +41,9 @@ _NEEDED = {"movies": ("movieId", "title", "genres"), "tags": ("movieId", "tag")}
 _YEAR = r"\((\d{4})(?:[-\u2013]\d{0,4})?\)\s*$"
 
 
-@dataclass(frozen=True)
-class Extras:
-    """The files that were found; None where there is none.
-
-    Attributes:
-        movies: movieId, title, genres.
-        tags: userId, movieId, tag, timestamp.
-    """
-
-    movies: Path | None
-    tags: Path | None
-
-    @property
-    def contents(self) -> dict[str, str]:
-        """The hash of each that is there."""
-        found = {"movies": self.movies, "tags": self.tags}
-        return {name: content_hash(path) for name, path in found.items() if path}
-
-
 @contextlib.contextmanager
-def extras_of(ratings: Path, scratch: Path, *, force: bool = False) -> Iterator[Extras]:
-    """movies.csv and tags.csv that came with ratings: members of their zip, or files beside them.
+def extras_of(ratings: Path, scratch: Path, *, force: bool = False) -> Iterator[dict[str, Path]]:
+    """`movies` and `tags`, as far as their csv files came with ratings: members of their zip, or files beside them.
 
     Args:
         ratings: a file; standard input has nothing beside it.
@@ -80,7 +60,7 @@ def extras_of(ratings: Path, scratch: Path, *, force: bool = False) -> Iterator[
             name: _unpacked(ratings, name, staged_name(scratch), force) if packed else _beside(ratings, name)
             for name in _NEEDED
         }
-        yield Extras(found["movies"], found["tags"])
+        yield {name: path for name, path in found.items() if path}
     finally:
         shutil.rmtree(staged_name(scratch), ignore_errors=True)
 
@@ -111,24 +91,25 @@ def _unpacked(archive: Path, name: str, scratch: Path, force: bool) -> Path | No
     return path
 
 
-def item_table(rated: pl.DataFrame, extras: Extras) -> pl.DataFrame:
+def item_table(rated: pl.DataFrame, extras: Mapping[str, Path]) -> pl.DataFrame:
     """The rated items joined with what is known of them, in the order of their codes.
 
     Args:
         rated: item_id (String), support and row (the first, null where the item has no train row); unique items.
-        extras: the files.
+        extras: the files that were found: movies (movieId, title, genres) and tags (userId, movieId, tag, timestamp).
 
     Returns:
         item_id, support, row, title, year, genres (a list), tags (how many were given), known. First those with train rows,
         by first appearance; then those that have none and are known from movies.csv; then, with known false, the rest.
     """
     items = rated.lazy().with_columns(pl.lit(True).alias("rated"))
-    if extras.movies:
-        table = items.join(_movies(extras.movies), on=ITEM_ID, how="full", coalesce=True)
+    movies, tags = extras.get("movies"), extras.get("tags")
+    if movies:
+        table = items.join(_movies(movies), on=ITEM_ID, how="full", coalesce=True)
     else:
         nothing = [pl.lit(None, pl.String).alias("title"), pl.lit(None, pl.Int32).alias("year")]
         table = items.with_columns(*nothing, pl.lit(None, pl.List(pl.String)).alias("genres"))
-    table = table.join(_tag_counts(extras.tags), on=ITEM_ID, how="left") if extras.tags else table.with_columns(tags=0)
+    table = table.join(_tag_counts(tags), on=ITEM_ID, how="left") if tags else table.with_columns(tags=0)
     known = (pl.col("support") > 0) | pl.col("title").is_not_null()
     filled = table.with_columns(
         pl.col("support").fill_null(0), pl.col("genres").fill_null([]), pl.col("tags").fill_null(0).cast(pl.Int64)
@@ -136,7 +117,7 @@ def item_table(rated: pl.DataFrame, extras: Extras) -> pl.DataFrame:
     ordered = filled.with_columns(known.alias("known")).sort(
         pl.col("known").not_(), pl.col("row").is_null(), "row", ITEM_ID
     )
-    return _collect(ordered, extras.movies or extras.tags)
+    return _collect(ordered, movies or tags)
 
 
 def _movies(path: Path) -> pl.LazyFrame:
@@ -169,7 +150,7 @@ def top_tags(path: Path, count: int) -> pl.DataFrame:
 
 def _scan(path: Path, name: str) -> pl.LazyFrame:
     try:
-        scan = pl.scan_csv(path, infer_schema=False)
+        scan = pl.scan_csv(path, infer_schema=False, glob=False)
         columns = scan.collect_schema().names()
     except pl.exceptions.PolarsError as error:
         raise _unreadable(path, error) from error
@@ -204,9 +185,7 @@ def genres_of(table: pl.DataFrame) -> list[str]:
 def item_features(table: pl.DataFrame, tags: pl.DataFrame | None) -> tuple[Float32, list[str]]:
     """The features of items by code, float32 (codes, columns), and the columns' names; row 0, of no item, is zeros.
 
-    Args:
-        table: of the known items, in the order of their codes from 1.
-        tags: of `top_tags`, or None.
+    `table` has the known items in the order of their codes from 1; `tags` are those of `top_tags`.
     """
     genres = genres_of(table)
     words = tags["tag"].unique(maintain_order=True).to_list() if tags is not None else []

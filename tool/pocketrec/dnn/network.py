@@ -12,22 +12,18 @@ the task `rate` z is the rating; with `classify` it is a logit for each class of
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pocketrec.dnn.layout import DnnDataset
 from pocketrec.dnn.options import NetworkShape
 from pocketrec.errors import SettingsError
 from pocketrec.schema import Float32, Int32
 from pocketrec.settings import Rule, setting
+from pocketrec.storage import networks
 from pocketrec.storage.networks import NetworkFile
-from pocketrec.storage.networks import read_network as read_network_of
-from pocketrec.storage.tensors import Tensors
 
 PAIRS_PER_BLOCK = 1 << 15
 
@@ -38,12 +34,10 @@ def _given(help: str, least: float | None = None) -> Any:
 
 
 @dataclass(frozen=True)
-class DnnSettings(NetworkShape):
-    """What a network is made of.
+class DnnSettings(networks.NetworkSettings, NetworkShape):
+    """What a network is made of; code 0 of users and items is among their codes.
 
     Attributes:
-        n_users: codes of users, 0 among them.
-        n_items: codes of items, 0 among them.
         user_columns: features of a user.
         item_columns: features of an item.
         lowest: rating of the train set.
@@ -54,8 +48,6 @@ class DnnSettings(NetworkShape):
         SettingsError: a setting no network can have.
     """
 
-    n_users: int = _given("Codes of users.", least=1)
-    n_items: int = _given("Codes of items.", least=1)
     user_columns: int = _given("Features of a user.", least=0)
     item_columns: int = _given("Features of an item.", least=0)
     lowest: float = _given("Lowest rating.")
@@ -81,7 +73,7 @@ class DnnSettings(NetworkShape):
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The weights by name, the features among them, which are not trained."""
+        """The weights by name."""
         size, outputs = self.embedding_size, self.outputs
         shapes: dict[str, tuple[int, ...]] = {
             "user": (self.n_users, size), "item": (self.n_items, size),
@@ -94,26 +86,14 @@ class DnnSettings(NetworkShape):
             before = after
         return shapes | {"kernel_out": (before, outputs), "bias_out": (outputs,), "product": (size, outputs)}
 
-    @property
-    def parameters(self) -> int:
-        """Trained numbers."""
-        return sum(math.prod(shape) for name, shape in self.shapes.items() if not name.endswith("_features"))
 
-
-class Network:
+class Network(networks.Network[DnnSettings]):
     """A trained network."""
-
-    def __init__(self, settings: DnnSettings, weights: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Args:
-        settings: what it is made of.
-        weights: by the names of `settings.shapes`, in any float type.
-        """
-        self.settings = settings
-        self.weights: Tensors = {name: np.asarray(weights[name], np.float32) for name in settings.shapes}
 
     def outputs(self, users: Int32, items: Int32) -> Float32:
         """What comes out for users and items side by side, float32 (n, outputs)."""
-        blocks = [self._outputs(*block) for block in _blocks(users, items)]
+        parts = (slice(first, first + PAIRS_PER_BLOCK) for first in range(0, len(users), PAIRS_PER_BLOCK))
+        blocks = [self._outputs(users[part], items[part]) for part in parts]
         return np.concatenate(blocks) if blocks else np.empty((0, self.settings.outputs), np.float32)
 
     def _outputs(self, users: Int32, items: Int32) -> Float32:
@@ -133,12 +113,18 @@ class Network:
         return expected_rating(self.settings, self.outputs(users, items))
 
 
+def probabilities(logits: Float32) -> Float32:
+    """Of each class, (n, classes)."""
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: Float32 = odds / odds.sum(axis=1, keepdims=True)
+    return shares
+
+
 def expected_rating(settings: DnnSettings, outputs: Float32) -> Float32:
     """The rating that outputs stand for: cut to what is given; of classes the mean by their probabilities."""
     if settings.task == "rate":
         return np.clip(outputs[:, 0], np.float32(settings.lowest), np.float32(settings.highest))
-    odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    means: Float32 = (odds / odds.sum(axis=1, keepdims=True)) @ np.asarray(settings.values, np.float32)
+    means: Float32 = probabilities(outputs) @ np.asarray(settings.values, np.float32)
     return means
 
 
@@ -148,11 +134,6 @@ def class_of(settings: DnnSettings, ratings: Float32) -> Int32:
     return np.searchsorted((values[1:] + values[:-1]) / 2, ratings, side="right").astype(np.int32)
 
 
-def _blocks(users: Int32, items: Int32) -> Iterator[tuple[Int32, Int32]]:
-    for first in range(0, len(users), PAIRS_PER_BLOCK):
-        yield users[first : first + PAIRS_PER_BLOCK], items[first : first + PAIRS_PER_BLOCK]
-
-
 def read_network(place: DnnDataset) -> NetworkFile[Network]:
     """The trained network of a dataset; the errors are those of `storage.networks.read_network`."""
-    return read_network_of(place, DnnSettings, Network)
+    return networks.read_network(place, DnnSettings, Network)

@@ -50,12 +50,6 @@ class DnnPrepSettings(RatingSettings):
                 f"validation is {self.validation}.", expected="a share, which leaves some for training beside the test"
             )
 
-    @property
-    def split_settings(self) -> dict[str, Any]:
-        """What determines the split of ratings that have been read, for its record."""
-        names = ("min_ratings", "duplicates", "split", "test", "validation", "tags", "seed")
-        return {name: getattr(self, name) for name in names}
-
 
 @dataclass(frozen=True)
 class NetworkShape(Settings):

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pocketrec.dnn.network import DnnSettings
+from pocketrec.dnn.network import DnnSettings, Network
 from pocketrec.dnn.sets import RatingSet
-from pocketrec.schema import Float32, Int32
 from pocketrec.storage.files import staged_file
 
 INK, TRAIN, VALID, FAINT = "#343a40", "#868e96", "#1c7ed6", "#dee2e6"
 BINS = 36
 
 
-def draw(
-    path: Path,
-    settings: DnnSettings,
-    epochs: Sequence[Mapping[str, Any]],
-    kept: int,
-    rows: RatingSet,
-    on: str,
-    predict: Callable[[Int32, Int32], Float32],
-) -> None:
-    """Write the picture.
-
-    Args:
-        path: the png.
-        settings: of the network.
-        epochs: what each came to.
-        kept: the epoch whose weights predict.
-        rows: the ratings of the right side.
-        on: what they are called.
-        predict: ratings of users and items side by side.
-    """
+def draw(path: Path, network: Network, epochs: Sequence[Mapping[str, Any]], kept: int, rows: RatingSet, on: str) -> None:
+    """Write the picture: what each epoch came to, and how the network of epoch `kept` predicts the set `on`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -46,8 +27,8 @@ def draw(
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=INK)
-    _losses(left, settings, epochs, kept)
-    _ratings(right, settings, rows, on, predict)
+    _losses(left, network.settings, epochs, kept)
+    _ratings(right, network, rows, on)
     with staged_file(path) as staged:
         figure.savefig(staged, format="png")
 
@@ -71,11 +52,11 @@ def _losses(axes: Any, settings: DnnSettings, epochs: Sequence[Mapping[str, Any]
     axes.legend(frameon=False, fontsize=9, labelcolor=INK)
 
 
-def _ratings(
-    axes: Any, settings: DnnSettings, rows: RatingSet, on: str, predict: Callable[[Int32, Int32], Float32]
-) -> None:
+def _ratings(axes: Any, network: Network, rows: RatingSet, on: str) -> None:
     """For each true rating how the predictions are spread, each column a share of 1; and their mean."""
-    true, found = _predicted(rows, predict)
+    settings = network.settings
+    blocks = [(ratings, network.ratings(users, items)) for users, items, ratings in rows.blocks()]
+    true, found = (np.concatenate(side) for side in zip(*blocks, strict=True))
     values = np.unique(true) if len(np.unique(true)) <= 20 else np.linspace(settings.lowest, settings.highest, 21)
     columns = np.abs(true[:, None] - values[None, :]).argmin(axis=1)
     edges = np.linspace(settings.lowest, settings.highest, BINS + 1)
@@ -98,8 +79,3 @@ def _ratings(
         xticks=values[:: -(-len(values) // 10)],
     )
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower right")
-
-
-def _predicted(rows: RatingSet, predict: Callable[[Int32, Int32], Float32]) -> tuple[Float32, Float32]:
-    blocks = [(ratings, predict(users, items)) for users, items, ratings in rows.blocks()]
-    return np.concatenate([true for true, _ in blocks]), np.concatenate([found for _, found in blocks])

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from pocketrec.dnn.layout import DnnDataset
-from pocketrec.dnn.network import expected_rating, read_network
+from pocketrec.dnn.network import expected_rating, probabilities, read_network
 from pocketrec.dnn.options import DnnPredictSettings
 from pocketrec.errors import SettingsError
 from pocketrec.ingestion.ratings import code_of
-from pocketrec.schema import Float32, Int32
 from pocketrec.storage.item_index import read_items
 
 
@@ -85,41 +84,20 @@ def predict(
     rows = [code_of(index["item_id"], item) for item in items]
     codes = np.array([0 if row is None else row + 1 for row in rows], np.int32)
     who = 0 if row_of_user is None else row_of_user + 1
-    answers = _asked_of_tflite(place, who, codes, threads) if settings.tflite else _asked_of_network(place, who, codes)
-    found = tuple(
-        _prediction(str(item), None if row is None else index.row(row, named=True), float(rating), odds)
-        for item, row, rating, odds in zip(items, rows, *answers, strict=True)
-    )
-    return DnnPredictReport(str(user), row_of_user is not None, found)
+    if settings.tflite:
+        from pocketrec.dnn.runtime import DnnModel
 
-
-def _prediction(item: str, row: dict[str, object] | None, rating: float, odds: dict[float, float]) -> Prediction:
-    if row is None:
-        return Prediction(item, "", rating, odds, 0, False)
-    return Prediction(item, str(row["title"] or ""), rating, odds, int(str(row["support"])), True)
-
-
-Answers = tuple[Sequence[float], Sequence[dict[float, float]]]
-"""Ratings, and the probabilities of each value with the task `classify`; in the order of the items."""
-
-
-def _asked_of_network(place: DnnDataset, user: int, items: Int32) -> Answers:
-    network = read_network(place).network
-    outputs = network.outputs(np.full(len(items), user, np.int32), items)
-    ratings = expected_rating(network.settings, outputs).tolist()
-    if network.settings.task == "rate":
-        return ratings, [{}] * len(items)
-    odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    return ratings, _named(odds / odds.sum(axis=1, keepdims=True), network.settings.values)
-
-
-def _asked_of_tflite(place: DnnDataset, user: int, items: Int32, threads: int) -> Answers:
-    from pocketrec.dnn.runtime import DnnModel
-
-    model = DnnModel(place.tflite, threads, split=place.prepared().content)
-    ratings, odds = model.predict(user, items)
-    return ratings.tolist(), [{}] * len(items) if odds is None else _named(odds, model.card.settings.values)
-
-
-def _named(odds: Float32, values: Sequence[float]) -> list[dict[float, float]]:
-    return [dict(zip(values, map(float, row), strict=True)) for row in odds]
+        model = DnnModel(place.tflite, threads, split=place.prepared().content)
+        (ratings, odds), made_of = model.predict(who, codes), model.card.settings
+    else:
+        network = read_network(place).network
+        outputs, made_of = network.outputs(np.full(len(codes), who, np.int32), codes), network.settings
+        ratings = expected_rating(made_of, outputs)
+        odds = probabilities(outputs) if made_of.task == "classify" else None
+    shares = np.empty((len(codes), 0)) if odds is None else odds
+    found = []
+    for item, row, rating, own in zip(items, rows, ratings.tolist(), shares.tolist(), strict=True):
+        title, support = ("", 0) if row is None else (index["title"][row] or "", index["support"][row])
+        named = dict(zip(made_of.values, own, strict=True))
+        found.append(Prediction(str(item), title, rating, named, support, row is not None))
+    return DnnPredictReport(str(user), row_of_user is not None, tuple(found))

@@ -7,7 +7,7 @@ nobody has rated there. Code 0 stands for everything else, so a rating whose use
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +17,16 @@ import numpy as np
 import polars as pl
 
 from pocketrec.dnn.layout import DnnDataset
-from pocketrec.dnn.movies import ITEM_ID, LOGS, Extras, extras_of, genres_of, item_features, item_table, top_tags
+from pocketrec.dnn.movies import ITEM_ID, LOGS, extras_of, genres_of, item_features, item_table, top_tags
 from pocketrec.dnn.options import DnnPrepSettings
-from pocketrec.dnn.split import SETS, RandomRoles, Roles, TimeRoles, UserRoles
+from pocketrec.dnn.split import SETS, Roles, by_moment, of_each_user, of_so_many
 from pocketrec.errors import SettingsError
-from pocketrec.ingestion.ingest import IngestReport, log_argument
-from pocketrec.ingestion.ratings import COUNT, Ratings, coded, ingest_ratings, ratings_file, save_array, user_ids
+from pocketrec.ingestion.ingest import IngestReport
+from pocketrec.ingestion.ratings import COUNT, ITEM_CODE, USER_CODE, Files, Ratings, coded, prepare, save, user_ids
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import ITEM, RATING, ROW, SESSION, Float32, UInt8
-from pocketrec.settings import options_for
 from pocketrec.storage.formats import Npy
-from pocketrec.storage.lock import hold
 from pocketrec.storage.manifest import OutputFile
-from pocketrec.storage.stage import Stage
 from pocketrec.storage.writer import Writer
 
 
@@ -95,21 +92,13 @@ def prep(
         SettingsError: nothing is left to train on or to test with.
         BusyError, SpaceError, FolderError: as for `pocketrec.ingest`. What was there before is as it was.
     """
-    place, log = DnnDataset(Path(dataset)), ratings_file(Path(ratings))
-    argv = ("dnn", "prep", log_argument(ratings), *options_for(settings), "--fresh")
-    with hold(place.home, "dnn prep"):
-        read, source = ingest_ratings("rated", log, place.home, settings, argv, fresh=fresh, force=force, progress=progress)
-        with extras_of(log, place.final / "extras", force=force) as extras:
-            inputs = {"ratings": source.parts.record.content, **extras.contents}
-            stage = Stage(place.final, "dnn_prep", settings.split_settings, inputs, argv)
-            if not fresh and (found := stage.current()):
-                return _report(read, found.counts, reused=True)
-            with stage.replacing(source.split_bytes, force=force, into=place.split) as draft:
-                draft.files, draft.counts = _Splitter(source, extras, draft.folder, settings, progress).write()
-        return _report(read, draft.counts, reused=False)
-
-
-def _report(read: IngestReport, counts: Any, *, reused: bool) -> DnnPrepReport:
+    place = DnnDataset(Path(dataset))
+    read, counts, reused = prepare(
+        place, "rated", ratings, settings,
+        lambda source, folder, extras: _Splitter(source, folder, settings, extras).write(),
+        lambda log: extras_of(log, place.final / "extras", force=force),
+        fresh=fresh, force=force, progress=progress,
+    )  # fmt: skip
     shown = {name: value for name, value in counts.items() if name in DnnPrepReport.__dataclass_fields__}
     return DnnPrepReport(read, **shown, reused=reused)
 
@@ -117,54 +106,54 @@ def _report(read: IngestReport, counts: Any, *, reused: bool) -> DnnPrepReport:
 class _Splitter:
     """One run: ratings to the files of DIR/dnn/final/ratings."""
 
-    def __init__(
-        self, ratings: Ratings, extras: Extras, folder: Path, settings: DnnPrepSettings, progress: Progress
-    ) -> None:
-        self.ratings, self.extras, self.folder = ratings, extras, folder
-        self.settings, self.progress = settings, progress
-        self.rows = sum(map(len, ratings.frames(progress, "count")))
+    def __init__(self, ratings: Ratings, folder: Path, settings: DnnPrepSettings, extras: Mapping[str, Path]) -> None:
+        self.ratings, self.folder, self.settings, self.extras = ratings, folder, settings, extras
+        self.rows = sum(map(len, ratings.frames("count")))
         if not self.rows:
             raise SettingsError(
                 f"no user has {settings.min_ratings} ratings or more.", expected="ratings", do="lower --min-ratings"
             )
 
     def _roles(self) -> Roles:
-        split, seed = self.settings.split, self.settings.seed
-        test, valid = self.settings.test, self.settings.validation
-        if split == "user":
-            return UserRoles(seed, valid, test)
-        if split == "time":
-            cuts = (self.ratings.moment(share, self.rows, self.progress) for share in (1 - test - valid, 1 - test))
-            return TimeRoles(*cuts)
+        seed, test, valid = self.settings.seed, self.settings.test, self.settings.validation
+        if self.settings.split == "user":
+            return of_each_user(seed, valid, test)
+        if self.settings.split == "time":
+            return by_moment(*(self.ratings.moment(share, self.rows) for share in (1 - test - valid, 1 - test)))
         held = round(self.rows * valid), round(self.rows * test)
-        return RandomRoles(seed, (self.rows - sum(held), *held))
+        return of_so_many(seed, (self.rows - sum(held), *held))
 
     def _pass(self, what: str) -> Iterator[tuple[pl.DataFrame, UInt8]]:
         """Ratings and their roles, a part at a time; the same on each pass."""
         roles = self._roles()
-        for frame in self.ratings.frames(self.progress, what):
-            yield frame, roles.of(frame)
+        for frame in self.ratings.frames(what):
+            yield frame, roles(frame)
 
-    def write(self) -> tuple[dict[str, OutputFile], dict[str, Any]]:
+    def write(self) -> tuple[Files, dict[str, Any]]:
         """Files by name, and what is counted."""
         users, items = self._vocabulary()
-        table = item_table(items, self.extras)
-        known = table.filter("known").drop("known")
-        tags = top_tags(self.extras.tags, self.settings.tags) if self.extras.tags and self.settings.tags else None
-        features, columns = item_features(known, tags)
-        codes = known.select(ITEM, item_idx=pl.int_range(1, pl.len() + 1, dtype=pl.Int32)).drop_nulls()
-        files, counts = self._write_sets(users, codes, features)
-        files |= {"item_features.npy": save_array(self.folder / "item_features.npy", features)}
-        files |= self._write_index("users", self._user_index(users))
-        files |= self._write_index("items", self._item_index(known))
-        files |= self._write_columns(columns)
-        counts |= {
-            "users": len(users),
-            "items": len(known),
-            "genres": len(genres_of(known)),
-            "tags": int(known["tags"].sum()),
-        }
-        return files, counts
+        known = item_table(items, self.extras).filter("known").drop("known")
+        wanted = "tags" in self.extras and self.settings.tags
+        features, columns = item_features(known, top_tags(self.extras["tags"], self.settings.tags) if wanted else None)
+        codes = pl.int_range(1, len(known) + 1, dtype=pl.Int32, eager=True).alias(ITEM_CODE)
+        files, counts = self._write_sets(users, known.select(ITEM, codes).drop_nulls(), features)
+        text = ITEM_ID in self.ratings.parts.text_ids
+        item_ids = known[ITEM_ID] if text else known[ITEM_ID].cast(pl.Int64, strict=False)
+        ids = user_ids(self.ratings.parts, users)
+        files |= save(
+            self.folder,
+            {
+                "item_features.npy": features,
+                "users.parquet": pl.DataFrame({"user_id": ids, USER_CODE: users[USER_CODE], "support": users[COUNT]}),
+                "items.parquet": known.select(item_ids, codes, "support", "title", "year", "genres", "tags"),
+            },
+        )
+        names = {"item": columns, "user": ["support", *(f"mean {column}" for column in columns[1:])]}
+        path = self.folder / "features.json"  # for people and apps
+        path.write_text(json.dumps(names, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        files |= {path.name: OutputFile.of(path)}
+        genres, tags = len(genres_of(known)), int(known["tags"].sum())
+        return files, {**counts, "users": len(users), "items": len(known), "genres": genres, "tags": tags}
 
     def _vocabulary(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Users of the train set by code (session, count, row, user_idx); and all items (item, item_id, support, row)."""
@@ -183,11 +172,9 @@ class _Splitter:
             )
         items = items.sort(ITEM)
         ids = self.ratings.parts.item_ids(items[ITEM].to_numpy()).cast(pl.String).alias(ITEM_ID)
-        return coded(whole, "user_idx", first=1), items.with_columns(ids)
+        return coded(whole, USER_CODE, first=1), items.with_columns(ids)
 
-    def _write_sets(
-        self, users: pl.DataFrame, codes: pl.DataFrame, features: Float32
-    ) -> tuple[dict[str, OutputFile], dict[str, Any]]:
+    def _write_sets(self, users: pl.DataFrame, codes: pl.DataFrame, features: Float32) -> tuple[Files, dict[str, Any]]:
         """The arrays of the three sets, and the features of users, which are made of their train rows' items."""
         sums = np.zeros((len(users) + 1, features.shape[1] - 1), np.float32)  # all but the items' support
         counts = {"new_users": 0, "new_items": 0, "unknown_items": 0}
@@ -198,9 +185,9 @@ class _Splitter:
                 for what, form in (("pairs", Npy(2)), ("ratings", Npy(None, "float32")))
             )
             for frame, roles in self._pass("split"):
-                joined = frame.join(users.select(SESSION, "user_idx"), on=SESSION, how="left", maintain_order="left")
+                joined = frame.join(users.select(SESSION, USER_CODE), on=SESSION, how="left", maintain_order="left")
                 joined = joined.join(codes, on=ITEM, how="left", maintain_order="left")
-                both = joined.select(pl.col("user_idx", "item_idx").fill_null(0)).to_numpy()
+                both = joined.select(pl.col(USER_CODE, ITEM_CODE).fill_null(0)).to_numpy()
                 given = frame[RATING].to_numpy()
                 for role in range(len(SETS)):
                     pairs[role].write(both[roles == role])
@@ -211,46 +198,17 @@ class _Splitter:
                 counts["new_users"] += int((held[:, 0] == 0).sum())
                 counts["new_items"] += int((features[held[:, 1], 0] == 0).sum())
                 counts["unknown_items"] += int((held[:, 1] == 0).sum())
-            self._check_sets({name: writer.rows for name, writer in zip(SETS, pairs, strict=True)})
+            for name, writer in zip(SETS, pairs, strict=True):
+                if not writer.rows and name != "valid":
+                    raise SettingsError(
+                        f"of {self.rows:,} ratings none is in the {name} set.",
+                        expected="some to train on and some to test with",
+                        do="give more ratings, or take another --test or --split",
+                    )
             files = {writer.path.name: writer.commit() for writer in (*pairs, *ratings)}
         rows = {name: files[f"{name}_pairs.npy"].shape[0] for name in SETS}
         support = np.append(0, users[COUNT].to_numpy())[:, None]
         profile = np.concatenate([np.log1p(support) / LOGS, sums / (support + LOGS)], axis=1).astype(np.float32)
-        files |= {"user_features.npy": save_array(self.folder / "user_features.npy", profile)}
+        files |= save(self.folder, {"user_features.npy": profile})
         steps = [float(value) for value in values] if len(values) <= 100 else []
         return files, {**counts, **rows, "lowest": float(values[0]), "highest": float(values[-1]), "values": steps}
-
-    def _check_sets(self, rows: dict[str, int]) -> None:
-        if not rows["train"] or not rows["test"]:
-            empty = "train" if not rows["train"] else "test"
-            raise SettingsError(
-                f"of {self.rows:,} ratings none is in the {empty} set.",
-                expected="some to train on and some to test with",
-                do="give more ratings, or take another --test or --split",
-            )
-
-    def _user_index(self, users: pl.DataFrame) -> pl.DataFrame:
-        ids = user_ids(self.ratings.parts, users)
-        return pl.DataFrame({"user_id": ids, "user_idx": users["user_idx"], "support": users[COUNT]})
-
-    def _item_index(self, known: pl.DataFrame) -> pl.DataFrame:
-        ids = known[ITEM_ID]
-        if (
-            not self.ratings.parts.record.counts.get("text_ids")
-            or "item" not in self.ratings.parts.record.counts["text_ids"]
-        ):
-            ids = ids.cast(pl.Int64, strict=False)
-        codes = pl.int_range(1, len(known) + 1, dtype=pl.Int32, eager=True)
-        return known.select(ids.alias(ITEM_ID), codes.alias("item_idx"), "support", "title", "year", "genres", "tags")
-
-    def _write_index(self, name: str, frame: pl.DataFrame) -> dict[str, OutputFile]:
-        path = self.folder / f"{name}.parquet"
-        frame.write_parquet(path)
-        return {path.name: OutputFile.of(path, frame.shape)}
-
-    def _write_columns(self, columns: list[str]) -> dict[str, OutputFile]:
-        """The names of the features, for people and apps."""
-        path = self.folder / "features.json"
-        names = {"item": columns, "user": ["support", *(f"mean {column}" for column in columns[1:])]}
-        path.write_text(json.dumps(names, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        return {path.name: OutputFile.of(path)}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pocketrec.dnn.network import DnnSettings
 from pocketrec.lite.contract import TensorSpec
 from pocketrec.lite.frozen import ANY, FrozenModel, Signatures
@@ -23,9 +21,7 @@ def signatures_of(settings: DnnSettings) -> Signatures:
 class DnnModel(FrozenModel[DnnSettings]):
     """A model file, loaded."""
 
-    def __init__(self, path: Path | str, threads: int = 2, *, split: str | None = None) -> None:
-        """See `FrozenModel`."""
-        super().__init__(path, KIND, DnnSettings, threads, split)
+    kind, made_of = KIND, DnnSettings
 
     def predict(self, user: int, items: Int32) -> tuple[Float32, Float32 | None]:
         """Ratings that a user is expected to give some items, (n,); with `classify` probabilities, (n, classes), too."""

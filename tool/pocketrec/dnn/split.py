@@ -6,7 +6,7 @@ the same roles on each pass, and nothing is kept of them in between.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -15,59 +15,46 @@ from pocketrec.schema import SESSION, TIME, UInt8
 
 SETS = ("train", "valid", "test")
 """Role 0, 1 and 2."""
+Roles = Callable[[pl.DataFrame], UInt8]
+"""Deals out roles for one pass: from the next ratings to their roles, uint8 (n,)."""
 
 
-class Roles(Protocol):
-    """Deals out roles for one pass."""
+def of_so_many(seed: int, counts: tuple[int, int, int]) -> Roles:
+    """So many of all ratings, exactly, each as likely as any other; `counts`, of each role, is all that will come."""
+    rng, left = np.random.default_rng(seed), np.array(counts, np.int64)
 
-    def of(self, frame: pl.DataFrame) -> UInt8:
-        """The roles of the next ratings, uint8 (n,)."""
-
-
-class RandomRoles:
-    """So many of all ratings, exactly, each as likely as any other."""
-
-    def __init__(self, seed: int, counts: tuple[int, int, int]) -> None:
-        """Args:
-        seed: of the generator.
-        counts: ratings of each role; together all that will come.
-        """
-        self.rng, self.left = np.random.default_rng(seed), np.array(counts, np.int64)
-
-    def of(self, frame: pl.DataFrame) -> UInt8:
+    def roles(frame: pl.DataFrame) -> UInt8:
         """How many of each are among the next n is drawn first, then which they are."""
-        here = self.rng.multivariate_hypergeometric(self.left, len(frame), method="marginals")
-        self.left -= here
-        roles = np.repeat(np.arange(3, dtype=np.uint8), here)
-        self.rng.shuffle(roles)
-        return roles
+        here = rng.multivariate_hypergeometric(left, len(frame), method="marginals")
+        left[:] -= here
+        found = np.repeat(np.arange(3, dtype=np.uint8), here)
+        rng.shuffle(found)
+        return found
+
+    return roles
 
 
-class UserRoles:
-    """A share of each user's ratings, to the nearest whole one; each user keeps one to train on or more."""
+def of_each_user(seed: int, valid: float, test: float) -> Roles:
+    """A share of each user's ratings, to the nearest whole one; each user keeps one to train on or more.
 
-    def __init__(self, seed: int, valid: float, test: float) -> None:
-        self.rng, self.valid, self.test = np.random.default_rng(seed), valid, test
+    A frame has the ratings of whole users.
+    """
+    rng = np.random.default_rng(seed)
 
-    def of(self, frame: pl.DataFrame) -> UInt8:
-        """The ratings of whole users."""
-        keyed = frame.select(SESSION).with_columns(key=pl.Series(self.rng.random(len(frame))))
+    def roles(frame: pl.DataFrame) -> UInt8:
+        keyed = frame.select(SESSION).with_columns(key=pl.Series(rng.random(len(frame))))
         ranked = keyed.select(
             place=pl.col("key").rank("ordinal").over(SESSION).cast(pl.Int64), own=pl.len().over(SESSION).cast(pl.Int64)
         )
         place, own = ranked["place"].to_numpy(), ranked["own"].to_numpy()
-        test = np.minimum(np.floor(own * self.test + 0.5), own - 1)
-        valid = np.minimum(np.floor(own * self.valid + 0.5), own - 1 - test)
-        roles = np.where(place <= test, 2, np.where(place <= test + valid, 1, 0))
-        return roles.astype(np.uint8)
+        tests = np.minimum(np.floor(own * test + 0.5), own - 1)
+        valids = np.minimum(np.floor(own * valid + 0.5), own - 1 - tests)
+        return np.where(place <= tests, 2, np.where(place <= tests + valids, 1, 0)).astype(np.uint8)
+
+    return roles
 
 
-class TimeRoles:
+def by_moment(valid_from: int, test_from: int) -> Roles:
     """What came before one moment trains, what came from another on tests."""
-
-    def __init__(self, valid_from: int, test_from: int) -> None:
-        self.cuts = np.array([valid_from, test_from], np.int64)
-
-    def of(self, frame: pl.DataFrame) -> UInt8:
-        """By the time of each."""
-        return np.searchsorted(self.cuts, frame[TIME].to_numpy(), side="right").astype(np.uint8)
+    cuts = np.array([valid_from, test_from], np.int64)
+    return lambda frame: np.searchsorted(cuts, frame[TIME].to_numpy(), side="right").astype(np.uint8)

@@ -20,19 +20,16 @@ from pocketrec.dnn.network import DnnSettings, Network
 from pocketrec.dnn.options import DnnTrainSettings, NetworkShape
 from pocketrec.dnn.sets import RatingSets, read_sets
 from pocketrec.errors import ModelError, require
-from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.progress import SILENT, Progress
-from pocketrec.settings import options_for
 from pocketrec.storage.lock import hold
-from pocketrec.storage.manifest import json_values
 from pocketrec.storage.networks import NetworkFile
 from pocketrec.storage.space import OVERHEAD
-from pocketrec.storage.stage import Stage
-from pocketrec.training.epoch_runs import KEEP_LAST, Checkpoints, Epoch, History, run_epochs
-from pocketrec.training.network_stage import Learned, train_network
+from pocketrec.training.epoch_runs import KEEP_LAST, Checkpoints, Epoch, History
+from pocketrec.training.network_stage import NetworkRun
 
 if TYPE_CHECKING:
     from pocketrec.dnn.tf.trainer import Trainer
+    from pocketrec.training.tf.tensorboard import Curves
 
 
 @dataclass(frozen=True)
@@ -108,8 +105,20 @@ def train(
     with hold(place.home, "dnn train"):
         run = _Run(place, settings, progress)
         needed = OVERHEAD + 16 * run.settings.parameters * (settings.epochs // settings.checkpoint_every + 2)
-        counts, resumed, reused = train_network(place, run.stage, run.checkpoints, needed, run.learn, clean=clean)
-        return run.report(counts, resumed=resumed, reused=reused)
+        counts, resumed, reused = run.run(settings.epochs, needed, clean=clean)
+        return DnnTrainReport(
+            path=place.network,
+            keras=place.keras,
+            picture=place.picture if place.picture.is_file() else None,
+            task=settings.task,
+            parameters=run.settings.parameters,
+            epochs=tuple(_epoch_report(**one) for one in counts["epochs"]),
+            kept=counts["kept"],
+            stopped=counts["stopped"],
+            resumed=resumed,
+            reused=reused,
+            seconds=time.perf_counter() - run.began,
+        )
 
 
 def settings_of(sets: RatingSets, shape: NetworkShape) -> DnnSettings:
@@ -128,47 +137,41 @@ def settings_of(sets: RatingSets, shape: NetworkShape) -> DnnSettings:
     )
 
 
-class _Run:
+class _Run(NetworkRun):
     """One training."""
 
+    place: DnnDataset
+
     def __init__(self, place: DnnDataset, training: DnnTrainSettings, progress: Progress) -> None:
-        self.place, self.training, self.progress = place, training, progress
-        self.sets = read_sets(place)
-        self.settings, self.split = settings_of(self.sets, training), self.sets.record.content
-        self.began, self.judged = time.perf_counter(), len(self.sets.sets["valid"]) > 0
-        same = {"named": training.learning, "split": self.split}  # a run with more epochs goes on from its checkpoints
-        self.checkpoints = Checkpoints(place.checkpoints, same, every=training.checkpoint_every)
-        self.named = json_values({**training.learning, "epochs": training.epochs})
-        argv = ("dnn", "train", *options_for(training), "--clean")
-        self.stage = Stage(place.model, "dnn_train", self.named, {"split": self.split}, argv)
+        self.training, self.progress, self.sets = training, progress, read_sets(place)
+        self.settings, split = settings_of(self.sets, training), self.sets.record.content
+        self.judged = len(self.sets.sets["valid"]) > 0
+        same = {"named": training.learning, "split": split}  # a run with more epochs goes on from its checkpoints
+        checkpoints = Checkpoints(place.checkpoints, same, every=training.checkpoint_every)
+        super().__init__(place, training, {**training.learning, "epochs": training.epochs}, split, checkpoints)
 
-    def learn(self) -> Learned:
-        """Train the epochs that no checkpoint has."""
-        with native_stderr_closed():
-            from pocketrec.dnn.tf.trainer import Trainer
-            from pocketrec.training.tf.tensorboard import Curves
+    def begin(self) -> tuple[Trainer, Curves]:
+        from pocketrec.dnn.tf.trainer import Trainer
+        from pocketrec.training.tf.tensorboard import Curves
 
-            trainer = Trainer(self.settings, self.training, self.sets)
-        history, resumed = run_epochs(
-            trainer,
-            self.checkpoints,
-            self.training.epochs,
-            lambda number: self._epoch(trainer, number),
-            self._enough,
-            Curves(self.place.model / "summaries"),
-        )
-        stopped = len(history.epochs) < self.training.epochs
-        counts = {"epochs": history.epochs, "kept": history.kept, "stopped": stopped}
-        network = Network(self.settings, history.weights)
+        return Trainer(self.settings, self.training, self.sets), Curves(self.place.model / "summaries")
 
-        def save() -> list[Path]:
-            trainer.save(self.place.keras, history.weights)
-            self._draw(network, history)
-            return [self.place.keras]  # a picture is not the same on every machine
+    def network(self, history: History) -> NetworkFile[Network]:
+        return NetworkFile(Network(self.settings, history.weights), self.split, self.named, history.kept)
 
-        return Learned(NetworkFile(network, self.split, self.named, history.kept), counts, resumed, save)
+    def counts(self, history: History) -> dict[str, Any]:
+        return {"stopped": len(history.epochs) < self.training.epochs}
 
-    def _epoch(self, trainer: Trainer, number: int) -> Epoch:
+    def save(self, trainer: Trainer, history: History) -> list[Path]:
+        trainer.save(self.place.keras, history.weights)
+        if importlib.util.find_spec("matplotlib"):
+            from pocketrec.dnn.picture import draw
+
+            on, network = "valid" if self.judged else "train", self.network(history).network
+            draw(self.place.picture, network, history.epochs, history.kept, self.sets.sets[on], on)
+        return [self.place.keras]  # a picture is not the same on every machine
+
+    def epoch(self, trainer: Trainer, number: int) -> Epoch:
         with self.progress.task(f"epoch {number + 1}", len(self.sets.sets["train"]), "ratings") as advance:
             learned = trainer.epoch(number, advance)
         if not math.isfinite(learned["loss"]):
@@ -185,34 +188,11 @@ class _Run:
         score = -valid.rmse if valid.cross_entropy is None else -valid.cross_entropy
         return Epoch(asdict(EpochReport(number + 1, learned, valid)), score, {**learned, **scalars})
 
-    def _enough(self, history: History) -> bool:
+    def enough(self, history: History) -> bool:
         """Whether the validation set has not been predicted better for as many epochs as `patience` allows."""
         patience = self.training.patience
         return bool(self.judged and patience and len(history.epochs) - history.kept >= patience and history.kept)
 
-    def _draw(self, network: Network, history: History) -> None:
-        if importlib.util.find_spec("matplotlib"):
-            from pocketrec.dnn.picture import draw
 
-            on = "valid" if self.judged else "train"
-            draw(self.place.picture, self.settings, history.epochs, history.kept, self.sets.sets[on], on, network.ratings)
-
-    def report(self, counts: Mapping[str, Any], *, resumed: int, reused: bool) -> DnnTrainReport:
-        """What a record's counts say of a training."""
-        return DnnTrainReport(
-            path=self.place.network,
-            keras=self.place.keras,
-            picture=self.place.picture if self.place.picture.is_file() else None,
-            task=self.settings.task,
-            parameters=self.settings.parameters,
-            epochs=tuple(_epoch_report(one) for one in counts["epochs"]),
-            kept=counts["kept"],
-            stopped=counts["stopped"],
-            resumed=resumed,
-            reused=reused,
-            seconds=time.perf_counter() - self.began,
-        )
-
-
-def _epoch_report(values: Mapping[str, Any]) -> EpochReport:
-    return EpochReport(values["epoch"], values["train"], Accuracy(**values["valid"]) if values["valid"] else None)
+def _epoch_report(epoch: int, train: dict[str, float], valid: Mapping[str, Any] | None) -> EpochReport:
+    return EpochReport(epoch, train, Accuracy(**valid) if valid else None)

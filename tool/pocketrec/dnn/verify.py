@@ -28,13 +28,8 @@ Case = FrozenCase[Network]
 
 
 def verify_export(path: Path, trained: NetworkFile[Network]) -> tuple[Rung, ...]:
-    """The verdicts on a model file, rung by rung.
-
-    Args:
-        path: the .tflite.
-        trained: the network that it was made from.
-    """
-    case = Case(path, trained, signatures_of(trained.network.settings), lambda path: DnnModel(path).card, _RUN)
+    """The verdicts on a .tflite, rung by rung, beside the network that it was made from."""
+    case = Case(path, trained, signatures_of(trained.network.settings), DnnModel, _RUN)
     return tuple(climb(LADDER, case))
 
 

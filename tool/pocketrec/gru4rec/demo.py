@@ -13,6 +13,7 @@ from pocketrec.sessions.options import BatchSettings
 from pocketrec.sources.options import SynthSettings
 from pocketrec.sources.synth import SynthReport, synth
 from pocketrec.storage.lock import hold
+from pocketrec.storage.manifest import claim
 
 LANES = 128
 """Batch size of the demo; its log is too small for 512 lanes."""
@@ -40,6 +41,7 @@ def demo(
     dataset = Path(folder)
     log = dataset / "yoochoose-data" / "yoochoose-clicks.dat"
     with hold(dataset, "demo"):
+        claim(log.parent, "demo", [log.name])  # a real log may lie there
         made = synth(log, SynthSettings(clicks=settings.clicks, seed=settings.seed), progress=progress)
         batching, model = BatchSettings(batch_size=LANES), ModelSettings(seed=settings.seed)
         return DemoReport(made, run(log, dataset, batching=batching, model=model, progress=progress), dataset)

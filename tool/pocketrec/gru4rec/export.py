@@ -91,11 +91,11 @@ def export(
         path, found = place.tflite(settings.batch_size), stage.current(intact=True)
         if not found:
             content = model_bytes(settings, items, protocol, progress, tensors=trained.tensors if trained else None)
-            with stage.replacing() as draft:
+            with stage.replacing(names=[path.name]) as draft:
                 with staged_file(path) as staged:
                     staged.write_bytes(content)
                     _check(staged)
-                    stage.forget()  # only now, so that a full disk leaves the earlier model usable
+                    stage.claim(path.name)  # only now, so that a full disk leaves the earlier model usable
                 draft.files = {path.name: OutputFile.of(path)}
                 draft.counts = {"parameters": settings.parameters, "from": None if source is None else str(source)}
         output = (found or draft.record).files[path.name]

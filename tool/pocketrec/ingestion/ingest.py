@@ -9,10 +9,12 @@ How the parts are made is in `write_parts`; whether they must be made, and what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -29,7 +31,7 @@ from pocketrec.sources.streams import STDIN, check_log
 from pocketrec.storage.files import commit, content_hash
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.lock import hold
-from pocketrec.storage.manifest import OutputFile, Record, read_records, same_log
+from pocketrec.storage.manifest import OUTSIDE, OutputFile, Record, fingerprint, read_records, same_log
 from pocketrec.storage.stage import Draft, Stage
 
 
@@ -121,10 +123,13 @@ def ingest_kind(
         stage = Stage(where.clicks.parent, "ingest", reading.recorded(kind), inputs, argv)
         if inputs and not fresh and (found := stage.current()):
             return _report(where, found, reused=True)
-        with stage.replacing(into=where.clicks) as draft:
-            read = write_parts(log, where.clicks, draft.folder, reading, kind, force=force, progress=progress)
-            _describe(draft, log, kind, read)
-            stage.forget()  # only now: a log that cannot be read leaves the earlier one usable
+        _check_place(log, where)
+        beside = (OUTSIDE, ITEM_IDS)
+        with stage.replacing(into=where.clicks, names=beside) as draft:
+            with _stays_as_it_is(log) as known:
+                read = write_parts(log, where.clicks, draft.folder, reading, kind, force=force, progress=progress)
+                _describe(draft, log, kind, read, known)
+            stage.claim(*beside)  # only now: a log that cannot be read leaves the earlier one usable
             for path in (where.rejects, where.item_ids):
                 if (draft.folder / path.name).exists():
                     commit(draft.folder / path.name, path)
@@ -133,12 +138,48 @@ def ingest_kind(
     return _report(where, draft.record, reused=False)
 
 
+def _check_place(log: Path, where: Dataset) -> None:
+    """Refuse a log that lies where ingest writes: it would be removed."""
+    inside = log != STDIN and any(
+        log.resolve().is_relative_to(place.resolve()) for place in (where.clicks.parent, where.rejects)
+    )
+    if inside:
+        raise LogError(
+            f"{log} lies where ingest writes, and would be replaced.",
+            expected=f"a log that is not below {where.clicks.parent} and not {where.rejects}",
+            do="move it, or name another folder with --dataset",
+        )
+
+
+@contextlib.contextmanager
+def _stays_as_it_is(log: Path) -> Iterator[dict[str, Any]]:
+    """The fingerprint of a log that must not change in the `with` block: rows and fingerprint would be of two logs.
+
+    Raises:
+        LogError: it has changed, whatever else went wrong because of that.
+    """
+    before = {} if log == STDIN else fingerprint(log)
+    try:
+        yield before
+        error = None
+    except Exception as found:
+        error = found
+    if log != STDIN and (not log.is_file() or fingerprint(log) != before):
+        raise LogError(
+            f"{log} changed while it was read.",
+            expected="a log that stays as it is; what was ingested before is as it was",
+            do="wait until nobody writes to it, or copy it; then the same command again",
+        ) from error
+    if error:
+        raise error
+
+
 def log_argument(log: Path | str) -> str:
     """A log as a command names it from any folder: its whole path; "-" for standard input."""
     return str(log) if Path(log) == STDIN else str(Path(log).absolute())
 
 
-def _describe(draft: Draft, log: Path, kind: Kind, read: Read) -> None:
+def _describe(draft: Draft, log: Path, kind: Kind, read: Read, known: Mapping[str, Any]) -> None:
     """What was written into the staged folder, and from what."""
     staged, columns = draft.folder, len(CLICK_COLUMNS) + (kind == "rated") + len(read.text_ids)
     summary = pl.len().alias("rows"), pl.min(TIME).alias("first_ms"), pl.max(TIME).alias("last_ms")
@@ -147,7 +188,6 @@ def _describe(draft: Draft, log: Path, kind: Kind, read: Read) -> None:
         found = pl.scan_parquet(path, hive_partitioning=False, glob=False).select(summary).collect().row(0, named=True)
         return OutputFile.of(path, (found["rows"], columns)), found
 
-    stat = None if log == STDIN else log.stat()
     paths = sorted(staged.glob("*/*.parquet"))
     with ThreadPoolExecutor(1) as beside:
         log_hash = beside.submit(lambda: read.digest or content_hash(log))
@@ -169,8 +209,9 @@ def _describe(draft: Draft, log: Path, kind: Kind, read: Read) -> None:
         "member": read.member,
         "text_ids": list(read.text_ids),
         "log": str(log),
-        "log_bytes": stat.st_size if stat else read.text_bytes,
-        "log_mtime_ns": stat.st_mtime_ns if stat else 0,
+        "log_bytes": read.text_bytes,  # of standard input; a file's are among what is known
+        "log_mtime_ns": 0,
+        **known,
         "text_bytes": read.text_bytes,
     }
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pocketrec.errors import SettingsError
 from pocketrec.schema import ITEM, SESSION, TIME
-from pocketrec.settings import setting
+from pocketrec.settings import rules_of, setting
 from pocketrec.sources.options import BadRows, Columns, ReadSettings
 
 USER = "user"
@@ -84,3 +84,8 @@ class RatingSettings(ReadSettings):
         super().__post_init__()
         if self.columns is not None:
             object.__setattr__(self, "columns", _checked(self.columns, self.column_names))
+
+    @property
+    def split_settings(self) -> dict[str, Any]:
+        """What determines the split of ratings that have been read, for its record."""
+        return {name: getattr(self, name) for name in rules_of(type(self)) if name not in rules_of(ReadSettings)}

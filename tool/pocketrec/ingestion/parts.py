@@ -50,7 +50,7 @@ class Parts:
             return pl.Series(items)
         path = self.dataset.item_ids
         check_files(path.parent, self.record, [path.name])
-        return pl.read_parquet(path).to_series().gather(items)
+        return pl.read_parquet(path, glob=False).to_series().gather(items)
 
     def check(self, part: Path) -> None:
         """Compare a part with what was ingested (`check_files`): Parquet itself does not notice a changed number."""

@@ -6,8 +6,9 @@ and the items, not with the ratings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,19 +16,24 @@ import numpy as np
 import polars as pl
 
 from pocketrec.errors import LogError, SettingsError
-from pocketrec.ingestion.ingest import IngestReport, ingest_kind
+from pocketrec.ingestion.ingest import IngestReport, ingest_kind, log_argument
 from pocketrec.ingestion.options import RatingSettings
 from pocketrec.ingestion.parts import Parts, read_frame
 from pocketrec.ingestion.text_ids import ID
 from pocketrec.progress import Progress
-from pocketrec.schema import ITEM, RATING, ROW, SESSION, TIME, Int32, Int64
+from pocketrec.schema import ITEM, RATING, ROW, SESSION, TIME, Array, Int32, Int64
+from pocketrec.settings import options_for
 from pocketrec.sources.movielens import RATED_USAGE, RATINGS, USAGE, columns_among
 from pocketrec.sources.options import Columns
 from pocketrec.sources.parquet import is_parquet
 from pocketrec.sources.streams import STDIN, check_log
+from pocketrec.storage.files import content_hash
 from pocketrec.storage.layout import Dataset
+from pocketrec.storage.lock import hold
 from pocketrec.storage.manifest import OutputFile
+from pocketrec.storage.networks import NetworkSide
 from pocketrec.storage.space import OVERHEAD
+from pocketrec.storage.stage import Stage
 
 USER_CODE, ITEM_CODE, COUNT = "user_idx", "item_idx", "count"
 _BINS = 1 << 16
@@ -35,49 +41,22 @@ _SPLIT_BYTES_PER_ROW = 12
 """Of a split, at the most: two codes and the value, of 4 bytes each."""
 
 
-@dataclass(frozen=True)
-class Vocabulary:
-    """Users and items that are left, by code: frames of the ingested id, the count of ratings and the first row.
-
-    Attributes:
-        users: session, count, row, user_idx.
-        items: item, count, row, item_idx.
-    """
-
-    users: pl.DataFrame
-    items: pl.DataFrame
-
-    @property
-    def rows(self) -> int:
-        """Ratings that are left."""
-        return int(self.users[COUNT].sum())
-
-
 class Ratings:
     """The ratings of an ingest, without those that the settings leave out."""
 
-    def __init__(self, parts: Parts, settings: RatingSettings, *, rated: bool = False) -> None:
-        """Args:
-        parts: of an ingest of ratings.
-        settings: which of them are used.
-        rated: whether the parts have the ratings' values, which then come along.
-        """
-        self.parts, self.settings = parts, settings
+    def __init__(self, parts: Parts, settings: RatingSettings, progress: Progress, *, rated: bool) -> None:
+        """Ratings of an ingest; with `rated` their values come along. `progress` is told of rows, on each pass."""
+        self.parts, self.settings, self.progress = parts, settings, progress
         self.columns = [SESSION, ITEM, TIME, ROW, *([RATING] if rated else [])]
 
-    @property
-    def split_bytes(self) -> int:
-        """What a split of them takes on the disk, about."""
-        return OVERHEAD + _SPLIT_BYTES_PER_ROW * int(self.parts.record.counts["rows"])
-
-    def frames(self, progress: Progress, what: str) -> Iterator[pl.DataFrame]:
+    def frames(self, what: str) -> Iterator[pl.DataFrame]:
         """session, item, time, row (and rating) of the ratings that are left, a part at a time, in the order of the log.
 
         Raises:
             LogError: a user has an item twice, and `duplicates` is "stop".
             DatasetError: a part cannot be read.
         """
-        with progress.task(what, self.parts.record.counts["rows"], "rows") as advance:
+        with self.progress.task(what, self.parts.record.counts["rows"], "rows") as advance:
             for folder in self.parts.folders:
                 frame = read_frame(folder, self.columns)
                 advance(len(frame))
@@ -99,14 +78,16 @@ class Ratings:
             do="--duplicates first keeps the earlier line of each",
         )
 
-    def vocabulary(self, progress: Progress) -> Vocabulary:
-        """Codes from 0 by first appearance in what is left.
+    def vocabulary(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Users (session, count, row, user_idx) and items (item, count, row, item_idx) that are left.
+
+        Codes are given from 0 by first appearance; count is that of ratings, row that of the first.
 
         Raises:
             SettingsError: no user has enough ratings.
         """
         users, items = [], pl.DataFrame(schema={ITEM: pl.Int64, COUNT: pl.Int64, ROW: pl.Int64})
-        for frame in self.frames(progress, "users"):
+        for frame in self.frames("users"):
             count = pl.len().cast(pl.Int64).alias(COUNT)
             users.append(frame.group_by(SESSION).agg(count, pl.min(ROW)))
             here = frame.group_by(ITEM).agg(count, pl.min(ROW))
@@ -118,12 +99,15 @@ class Ratings:
                 expected="one user or more with enough ratings",
                 do="lower --min-ratings",
             )
-        return Vocabulary(coded(kept, USER_CODE), coded(items, ITEM_CODE))
+        return coded(kept, USER_CODE), coded(items, ITEM_CODE)
 
-    def by_user(self, vocabulary: Vocabulary, progress: Progress) -> Iterator[tuple[Int64, Int64, Int32, Int64]]:
-        """A part at a time, ratings by user and time, ties in file order: users (n,), starts (n + 1,), items, times."""
-        users, items = vocabulary.users.select(SESSION, USER_CODE), vocabulary.items.select(ITEM, ITEM_CODE)
-        for frame in self.frames(progress, "split"):
+    def by_user(self, users: pl.DataFrame, items: pl.DataFrame) -> Iterator[tuple[Int64, Int64, Int32, Int64]]:
+        """A part at a time, ratings by user and time, ties in file order: users (n,), starts (n + 1,), items, times.
+
+        `users` and `items` are those of `vocabulary`.
+        """
+        users, items = users.select(SESSION, USER_CODE), items.select(ITEM, ITEM_CODE)
+        for frame in self.frames("split"):
             if not len(frame):
                 continue
             coded = frame.join(users, on=SESSION, maintain_order="left").join(items, on=ITEM, maintain_order="left")
@@ -132,7 +116,7 @@ class Ratings:
             starts = np.append(firsts, len(coded)).astype(np.int64)
             yield who.astype(np.int64), starts, coded[ITEM_CODE].to_numpy(), coded[TIME].to_numpy()
 
-    def moment(self, share: float, rows: int, progress: Progress) -> int:
+    def moment(self, share: float, rows: int) -> int:
         """The time of the rating before which that share of all ratings lies, exactly, without holding them.
 
         Two passes: how many fall into each of `_BINS` spans, then the times of the one span that matters.
@@ -140,46 +124,53 @@ class Ratings:
         counts = self.parts.record.counts
         low, width = counts["first_ms"], (counts["last_ms"] - counts["first_ms"]) // _BINS + 1
         rank, bins = min(rows - 1, int(share * rows)), np.zeros(_BINS, np.int64)
-        for frame in self.frames(progress, "times"):
+        for frame in self.frames("times"):
             bins += np.bincount((frame[TIME].to_numpy() - low) // width, minlength=_BINS)
         ends = np.cumsum(bins)
         span = int(np.searchsorted(ends, rank, side="right"))
         begin = low + span * width
         inside = [frame[TIME].filter(frame[TIME].is_between(begin, begin + width, closed="left")).to_numpy()
-                  for frame in self.frames(progress, "times")]  # fmt: skip
+                  for frame in self.frames("times")]  # fmt: skip
         return int(np.sort(np.concatenate(inside))[rank - int(ends[span] - bins[span])])
 
 
-def ingest_ratings(
+Files = dict[str, OutputFile]
+
+
+def prepare(
+    place: NetworkSide,
     kind: Literal["ratings", "rated"],
-    ratings: Path,
-    home: Path,
+    ratings: Path | str,
     settings: RatingSettings,
-    argv: Sequence[str],
+    write: Callable[[Ratings, Path, Mapping[str, Path]], tuple[Files, dict[str, Any]]],
+    extras: Callable[[Path], AbstractContextManager[Mapping[str, Path]]] = lambda _: nullcontext({}),
     *,
     fresh: bool,
     force: bool,
     progress: Progress,
-) -> tuple[IngestReport, Ratings]:
-    """Ingest ratings, unless that is up to date; what was read, and the ratings that are used.
+) -> tuple[IngestReport, Mapping[str, Any], bool]:
+    """Ingest ratings and split them: what `ncf prep` and `dnn prep` do, whose arguments and errors these are.
 
-    Args:
-        kind: with "rated" the ratings' values are read, too.
-        ratings: a file, as `ratings_file` finds it.
-        home: DIR/ncf or DIR/dnn.
-        settings: how they are read, and which are used.
-        argv: the command that does the same again.
-        fresh: ingest again even where it is up to date.
-        force: begin even where the disk seems too small.
-        progress: told about bytes read.
-
-    Raises:
-        LogError, SpaceError, FolderError: as for `pocketrec.ingest`.
+    With the kind "rated" the ratings' values are read, too. `extras` finds, beside the file of ratings, more files that the
+    split is made from, by name. `write` writes the split: from the ratings that are used, a folder and the extras to its
+    files and counts. What was read, the counts, and whether the split was there already are returned.
     """
-    rated = kind == "rated"
-    reading = replace(settings, columns=settings.columns or parquet_columns(ratings, rated=rated))
-    report = ingest_kind(kind, ratings, home, reading, argv, fresh=fresh, force=force, progress=progress)
-    return report, Ratings(Parts(Dataset(home)), settings, rated=rated)
+    log, rated = ratings_file(Path(ratings)), kind == "rated"
+    argv = (place.name, "prep", log_argument(ratings), *options_for(settings), "--fresh")
+    with hold(place.home, f"{place.name} prep"):
+        reading = replace(settings, columns=settings.columns or parquet_columns(log, rated=rated))
+        report = ingest_kind(kind, log, place.home, reading, argv, fresh=fresh, force=force, progress=progress)
+        source = Ratings(Parts(Dataset(place.home)), settings, progress, rated=rated)
+        record = source.parts.record
+        with extras(log) as found:
+            inputs = {"ratings": record.content, **{name: content_hash(path) for name, path in found.items()}}
+            stage = Stage(place.final, f"{place.name}_prep", settings.split_settings, inputs, argv)
+            if not fresh and (current := stage.current()):
+                return report, current.counts, True
+            needed = OVERHEAD + _SPLIT_BYTES_PER_ROW * int(record.counts["rows"])
+            with stage.replacing(needed, force=force, into=place.split) as draft:
+                draft.files, draft.counts = write(source, draft.folder, found)
+        return report, draft.counts, False
 
 
 def ratings_file(ratings: Path) -> Path:
@@ -199,7 +190,7 @@ def ratings_file(ratings: Path) -> Path:
     return ratings
 
 
-def parquet_columns(ratings: Path, *, rated: bool = False) -> Columns | None:
+def parquet_columns(ratings: Path, *, rated: bool) -> Columns | None:
     """The columns of a Parquet file, which has no first line to find them by; None for any other file.
 
     Raises:
@@ -207,7 +198,7 @@ def parquet_columns(ratings: Path, *, rated: bool = False) -> Columns | None:
     """
     if ratings == STDIN or not is_parquet(ratings):
         return None
-    names = list(pl.read_parquet_schema(ratings))
+    names = pl.scan_parquet(ratings, glob=False).collect_schema().names()
     if (found := columns_among(names, rated)) is None:
         wanted, usage = (
             ("a user, an item, a time and a rating", RATED_USAGE) if rated else ("a user, an item and a time", USAGE)
@@ -232,10 +223,17 @@ def code_of(ids: pl.Series, wanted: int | str) -> int | None:
     return ids.index_of(text) if text is not None else None
 
 
-def save_array(path: Path, array: np.ndarray[Any, Any]) -> OutputFile:
-    """Write an array that fits into memory, and describe it."""
-    np.save(path, array)
-    return OutputFile.of(path, array.shape, str(array.dtype))
+def save(folder: Path, contents: Mapping[str, Array | pl.DataFrame]) -> Files:
+    """Write arrays (.npy) and frames (.parquet) that fit into memory, and describe the files; all by name."""
+    files = {}
+    for name, content in contents.items():
+        if isinstance(content, pl.DataFrame):
+            content.write_parquet(folder / name)
+        else:
+            np.save(folder / name, content)
+        dtype = "" if isinstance(content, pl.DataFrame) else str(content.dtype)
+        files[name] = OutputFile.of(folder / name, content.shape, dtype)
+    return files
 
 
 def coded(frame: pl.DataFrame, code: str, *, first: int = 0) -> pl.DataFrame:

@@ -45,7 +45,7 @@ class Catalogue:
             DatasetError: an id is empty, has more than one line, or is there twice.
         """
         texts = tuple(map(str, ids))
-        broken = next((text for text in texts if len(text.splitlines()) != 1), None)
+        broken = next((text for text in texts if not text or "\n" in text or "\r" in text), None)
         if broken is not None or len(set(texts)) != len(texts):
             what = "is there twice" if broken is None else f"{broken!r} is not one line of text"
             raise DatasetError(f"An item id {what}.", expected="different ids, a line each", do="pocketrec ingest")

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 
@@ -73,16 +73,18 @@ class FrozenModel(Generic[SettingsT]):
     """A model file, loaded.
 
     Attributes:
+        kind: ncf or dnn.
+        made_of: makes the settings of such networks.
         card: what the file says of itself.
     """
 
-    def __init__(
-        self, path: Path | str, kind: str, settings: Callable[..., SettingsT], threads: int = 2, split: str | None = None
-    ) -> None:
+    kind: ClassVar[str]
+    made_of: ClassVar[Callable[..., Any]]
+    card: FrozenCard[SettingsT]
+
+    def __init__(self, path: Path | str, threads: int = 2, *, split: str | None = None) -> None:
         """Args:
             path: a .tflite of `pocketrec {kind} export`.
-            kind: ncf or dnn.
-            settings: of such networks.
             threads: of the interpreter.
             split: content of the split whose codes the caller uses; None where the caller has checked it.
 
@@ -91,13 +93,13 @@ class FrozenModel(Generic[SettingsT]):
             MissingExtraError: LiteRT is not installed.
             ModelError: the file is damaged, is of another kind, or LiteRT cannot run it.
         """
-        self.path, self.do = Path(path), f"pocketrec {kind} export"
+        self.path, self.do = Path(path), f"pocketrec {self.kind} export"
         if not self.path.is_file():
             raise DatasetError(f"{path} is missing.", expected="an exported network", do=self.do)
         card = read_model(self.path).metadata.get(METADATA)
         if card is None:
             raise ModelError(f"{path} carries no card.", expected="a model of pocketrec", do=self.do)
-        self.card = FrozenCard.from_json(card, kind, settings)
+        self.card = FrozenCard.from_json(card, self.kind, type(self).made_of)
         if split is not None and self.card.split != split:
             raise DatasetError(
                 f"{path} uses the codes of another split.", expected="the split that is there now", do=self.do

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +108,8 @@ def _bytes(producer: Producer, rows: int) -> int:
 def _report(place: NcfDataset, record: Record, *, reused: bool) -> NcfBatchesReport:
     settings, counts = record.settings, record.counts
     users = settings["eval_batch_size"] // (settings["eval_negatives"] + 1)
-    size = sum(file.bytes for file in record.files.values())
-    evaluation = -(-counts["evaluation_rows"] // users)
-    return NcfBatchesReport(
-        place.epochs, settings["train_epochs"], counts["steps"], counts["examples"], evaluation, size, reused
-    )
+    epochs, evaluation = settings["train_epochs"], -(-counts["evaluation_rows"] // users)
+    return NcfBatchesReport(place.epochs, epochs, counts["steps"], counts["examples"], evaluation, record.bytes, reused)
 
 
 def _write(producer: Producer, folder: Path, eval_batch_size: int, progress: Progress) -> dict[str, OutputFile]:
@@ -120,15 +118,11 @@ def _write(producer: Producer, folder: Path, eval_batch_size: int, progress: Pro
         arrays = ((one.users, one.items, one.labels, one.valid) for one in producer.epoch(number))
         total = producer.steps * producer.batch_size
         with progress.task(f"epoch {number}", total, "examples") as advance:
-            files |= _write_shards(folder, _epoch_folder(number), TRAIN, producer.batch_size, arrays, advance)
-    rows = ((one.users, one.items, one.duplicates) for one in producer.evaluation_batches(eval_batch_size))
+            files |= _write_shards(folder, f"epoch={number:04d}", TRAIN, producer.batch_size, arrays, advance)
+    rows = producer.evaluation_batches(eval_batch_size)
     total = len(producer.interactions.test) * (producer.eval_negatives + 1)
     with progress.task("evaluation", total, "rows") as advance:
         return files | _write_shards(folder, "evaluation", EVALUATION, eval_batch_size, rows, advance)
-
-
-def _epoch_folder(number: int) -> str:
-    return f"epoch={number:04d}"
 
 
 def _write_shards(
@@ -136,15 +130,13 @@ def _write_shards(
 ) -> dict[str, OutputFile]:
     """Blocks of arrays, column by column, into shards."""
     files: dict[str, OutputFile] = {}
-    rows_per_shard = max(1, EXAMPLES_PER_SHARD // width)
+    rows_per_shard, shard = max(1, EXAMPLES_PER_SHARD // width), 0
     left = next(blocks, None)
-    shard = 0
     while left is not None:
-        paths = {column: f"{name}/{column}-{shard:05d}.npy" for column in columns}
+        paths = [f"{name}/{column}-{shard:05d}.npy" for column in columns]
         with ExitStack() as stack:
-            writers = [
-                stack.enter_context(Writer(folder / paths[column], Npy(width, dtype))) for column, dtype in columns.items()
-            ]
+            made = (Writer(folder / path, Npy(width, dtype)) for path, dtype in zip(paths, columns.values(), strict=True))
+            writers = [stack.enter_context(writer) for writer in made]
             while left is not None and writers[0].rows < rows_per_shard:
                 rows = [array.reshape(-1, width) for array in left]
                 room_for = rows_per_shard - writers[0].rows
@@ -152,31 +144,28 @@ def _write_shards(
                     writer.write(array[:room_for])
                 advance(len(rows[0][:room_for]) * width)
                 left = [array[room_for:] for array in rows] if len(rows[0]) > room_for else next(blocks, None)
-            files |= {path: writer.commit() for path, writer in zip(paths.values(), writers, strict=True)}
+            files |= {path: writer.commit() for path, writer in zip(paths, writers, strict=True)}
         shard += 1
     return files
 
 
 class Shards:
-    """Epochs and an evaluation set that were written: a `producer.Source`."""
+    """Epochs and an evaluation set that were written, to be read as a `Producer` makes them."""
 
     def __init__(self, folder: Path, record: Record) -> None:
         self.folder, self.record = folder, record
         self.batch_size, self.steps = int(record.settings["batch_size"]), int(record.counts["steps"])
         self.examples, self.eval_negatives = int(record.counts["examples"]), int(record.settings["eval_negatives"])
-        self._negatives: Negatives | None = None
 
-    @property
+    @cached_property
     def negatives(self) -> Negatives:
         """For validation positives, which are not on the disk."""
-        if self._negatives is None:
-            self._negatives = Negatives(read_interactions(NcfDataset(self.folder.parents[2])))
-        return self._negatives
+        return Negatives(read_interactions(NcfDataset(self.folder.parents[2])))
 
     def epoch(self, number: int) -> Iterator[Examples]:
         """The batches of an epoch in order, a few at a time."""
         width = self.batch_size
-        for user, item, label, valid in self._shards(_epoch_folder(number), TRAIN, width):
+        for user, item, label, valid in self._shards(f"epoch={number:04d}", TRAIN, width):
             step = max(1, (1 << 19) // width)
             for first in range(0, len(user), step):
                 part = slice(first, first + step)
@@ -193,26 +182,21 @@ class Shards:
                 yield EvaluationRows(users[:, 0], items, mask)
 
     def _shards(self, name: str, columns: dict[str, str], width: int) -> Iterator[list[Any]]:
+        folder, do = self.folder / name, "pocketrec ncf batches"
         count = sum(one.startswith(f"{self.folder.name}/{name}/user-") for one in self.record.files)
         for shard in range(count):
             yield [
-                open_array(
-                    self.folder / name / f"{column}-{shard:05d}.npy",
-                    dtype=dtype,
-                    shape=(None, width),
-                    do="pocketrec ncf batches",
-                )
+                open_array(folder / f"{column}-{shard:05d}.npy", dtype=dtype, shape=(None, width), do=do)
                 for column, dtype in columns.items()
             ]
 
 
-def read_shards(folder: Path, split: str, settings: NcfMakeSettings) -> Shards:
-    """Epochs on the disk, for a run.
+Source = Producer | Shards
+"""Where a run's examples come from: they are made on the way, or `ncf batches` wrote them."""
 
-    Args:
-        folder: what `batches` wrote.
-        split: content of the split they must be of.
-        settings: what the run asks for.
+
+def read_shards(folder: Path, split: str, settings: NcfMakeSettings) -> Shards:
+    """Epochs in a folder that `batches` wrote, for a run with these settings on the split of that content.
 
     Raises:
         DatasetError: there are none, a file is missing, or they are of another split.

@@ -10,8 +10,8 @@ from pocketrec.ncf.interactions import read_interactions
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.network import read_network
 from pocketrec.ncf.options import NcfRankSettings, NcfTrainSettings
-from pocketrec.ncf.producer import Producer, rows_to_rank
-from pocketrec.ncf.ranking import Metrics, Popularity, Scorer, full, sampled
+from pocketrec.ncf.producer import Producer
+from pocketrec.ncf.ranking import Metrics, Popularity, Scorer, full, rows_to_rank, sampled
 from pocketrec.progress import SILENT, Progress
 
 
@@ -56,10 +56,7 @@ class NcfEvaluateReport:
 
 
 def evaluate(
-    dataset: Path | str = "dataset",
-    settings: NcfRankSettings = NcfRankSettings(),
-    *,
-    progress: Progress = SILENT,
+    dataset: Path | str = "dataset", settings: NcfRankSettings = NcfRankSettings(), *, progress: Progress = SILENT
 ) -> NcfEvaluateReport:
     """Rank the held-out positives with the network of `ncf train`; neither TensorFlow nor LiteRT is needed.
 

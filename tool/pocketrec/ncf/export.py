@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from pocketrec.lite.frozen import FrozenCard
-from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.ncf.interactions import read_interactions
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.network import Network, read_network
-from pocketrec.ncf.runtime import KIND
+from pocketrec.ncf.runtime import KIND, SIGNATURES
 from pocketrec.ncf.verify import verify_export
 from pocketrec.storage.networks import NetworkFile
 from pocketrec.training.export import FrozenExportReport, export_network
@@ -19,18 +18,15 @@ def export(dataset: Path | str = "dataset") -> FrozenExportReport:
     """Write DIR/ncf/model/neumf.tflite and judge it; the errors are those of `training.export.export_network`."""
     place = NcfDataset(Path(dataset))
     return export_network(
-        place,
-        lambda: read_network(place),
-        model_bytes,
+        place, lambda: read_network(place), _model_bytes,
         lambda trained: verify_export(place.tflite, trained, read_interactions(place)),
-    )
+    )  # fmt: skip
 
 
-def model_bytes(trained: NetworkFile[Network]) -> bytes:
-    """The bytes of the .tflite of a network."""
-    with native_stderr_closed():
-        from pocketrec.ncf.tf.lite_model import LiteNetwork
-        from pocketrec.training.tf.convert import convert_frozen
+def _model_bytes(trained: NetworkFile[Network]) -> bytes:
+    from pocketrec.ncf.tf.lite_model import LiteNetwork
+    from pocketrec.training.tf.convert import convert_frozen
 
-        settings = trained.network.settings
-        return convert_frozen(LiteNetwork(settings, trained.network.weights), FrozenCard(KIND, settings, trained.split))
+    settings = trained.network.settings
+    card = FrozenCard(KIND, settings, trained.split)
+    return convert_frozen(LiteNetwork(settings, trained.network.weights), SIGNATURES, card)

@@ -114,8 +114,3 @@ def user_ids(place: NcfDataset) -> pl.Series:
 def item_ids(place: NcfDataset) -> pl.Series:
     """The ids that items have in the ratings, by code."""
     return read_items(place.items, ["item_id"], do=place.prep_command).to_series()
-
-
-def popularity(interactions: Interactions) -> Int64:
-    """(I,) train rows of each item: the scores of the popularity baseline."""
-    return np.bincount(interactions.items, minlength=interactions.n_items)

@@ -12,13 +12,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from pocketrec.errors import DatasetError, SettingsError
 from pocketrec.ncf.interactions import Interactions
-from pocketrec.schema import Int32, Int64
+from pocketrec.schema import Int32, Int64, UInt64
 
-UInt64 = npt.NDArray[np.uint64]
 _ROWS_PER_BLOCK = 1 << 20
 
 LARGEST = np.uint64(2**64 - 1)
@@ -41,22 +39,15 @@ class Negatives:
         self.counts = (interactions.n_items - interactions.counts).astype(np.uint64)
         if full := int((interactions.counts >= interactions.n_items).sum()):
             raise no_negatives(full, f"number {np.argmax(interactions.counts)}", interactions.n_items)
-        self._thresholds = self._sorted_keys(interactions)
-        self._to_thresholds()
-
-    def _sorted_keys(self, interactions: Interactions) -> Int64:
-        keys = interactions.items.astype(np.int64)
+        self._thresholds = interactions.items.astype(np.int64)
         for begin, end, users in self._blocks():
-            keys[begin:end] += users * self._stride
-            keys[begin:end].sort()  # a block holds whole users, and users ascend
-        if (keys[1:] == keys[:-1]).any():
-            raise DatasetError("a user has an item twice in the train set.", expected="each item once for a user",
-                               do="pocketrec ncf prep RATINGS --fresh")  # fmt: skip
-        return keys
-
-    def _to_thresholds(self) -> None:
-        for begin, end, users in self._blocks():
-            self._thresholds[begin:end] -= np.arange(begin, end) - self._starts[users]
+            keys = self._thresholds[begin:end]
+            keys += users * self._stride
+            keys.sort()  # a block holds whole users, and users ascend
+            if (keys[1:] == keys[:-1]).any():
+                raise DatasetError("a user has an item twice in the train set.", expected="each item once for a user",
+                                   do="pocketrec ncf prep RATINGS --fresh")  # fmt: skip
+            keys -= np.arange(begin, end) - self._starts[users]
 
     def _blocks(self) -> list[tuple[int, int, Int64]]:
         """Begin and end of blocks of whole users, and the user of each row."""

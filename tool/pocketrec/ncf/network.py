@@ -12,37 +12,24 @@ users and one for items, each row the factors of GMF followed by those of the ML
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.options import NetworkShape
 from pocketrec.schema import Float32, Int32
-from pocketrec.settings import Rule
+from pocketrec.storage import networks
 from pocketrec.storage.networks import NetworkFile
-from pocketrec.storage.networks import read_network as read_network_of
-from pocketrec.storage.tensors import Tensors
 
 CELLS_PER_BLOCK = 1 << 22
 """Numbers of the widest layer that are in memory at a time."""
 
 
 @dataclass(frozen=True)
-class NetworkSettings(NetworkShape):
-    """What a network is made of.
-
-    Attributes:
-        n_users: U; user codes are 0 .. U - 1.
-        n_items: I; item codes are 0 .. I - 1.
-    """
-
-    n_users: int = field(kw_only=True, metadata={"rule": Rule("Users.", least=1)})
-    n_items: int = field(kw_only=True, metadata={"rule": Rule("Items.", least=1)})
+class NetworkSettings(networks.NetworkSettings, NetworkShape):
+    """What a network is made of, U users and I items."""
 
     @property
     def mf_dim(self) -> int:
@@ -70,23 +57,9 @@ class NetworkSettings(NetworkShape):
             before = after
         return shapes | {"kernel_out": (self.mf_dim + before, 1), "bias_out": (1,)}
 
-    @property
-    def parameters(self) -> int:
-        """Trained numbers."""
-        return sum(math.prod(shape) for shape in self.shapes.values())
 
-
-class Network:
+class Network(networks.Network[NetworkSettings]):
     """A trained network: scores of pairs and of all items."""
-
-    def __init__(self, settings: NetworkSettings, weights: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Args:
-        settings: what it is made of.
-        weights: by the names of `settings.shapes`, in any float type.
-        """
-        self.settings = settings
-        self.weights: Tensors = {name: np.asarray(weights[name], np.float32) for name in settings.shapes}
-        self._first: tuple[Float32, Float32] | None = None
 
     def pairs(self, users: Int32, items: Int32) -> Float32:
         """Scores of users and items side by side, float32 (n,)."""
@@ -120,11 +93,14 @@ class Network:
         if not self.settings.dense:
             mine = np.broadcast_to(own[mf:], (len(items), self.settings.mlp_dim))
             return self._score(gmf, np.concatenate([mine, items[:, mf:]], axis=1))
-        if self._first is None:
-            half, kernel = self.settings.mlp_dim, self.weights["kernel_1"]
-            self._first = kernel[:half], items[:, mf:] @ kernel[half:] + self.weights["bias_1"]
-        kernel, theirs = self._first
+        kernel, theirs = self._first_layer
         return self._score(gmf, _relu(own[mf:] @ kernel + theirs))
+
+    @cached_property
+    def _first_layer(self) -> tuple[Float32, Float32]:
+        """Its kernel for the user's half, and what each item's half adds to it."""
+        half, kernel, items = self.settings.mlp_dim, self.weights["kernel_1"], self.weights["item"]
+        return kernel[:half], items[:, self.settings.mf_dim :] @ kernel[half:] + self.weights["bias_1"]
 
     def _score(self, gmf: Float32, hidden: Float32) -> Float32:
         for number in range(2, len(self.settings.dense) + 1):
@@ -139,4 +115,4 @@ def _relu(values: Float32) -> Float32:
 
 def read_network(place: NcfDataset) -> NetworkFile[Network]:
     """The trained network of a dataset; the errors are those of `storage.networks.read_network`."""
-    return read_network_of(place, NetworkSettings, Network)
+    return networks.read_network(place, NetworkSettings, Network)

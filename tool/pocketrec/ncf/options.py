@@ -39,8 +39,8 @@ class NcfPrepSettings(RatingSettings):
     @property
     def split_settings(self) -> dict[str, Any]:
         """What determines the split of ratings that have been read, for its record."""
-        found = {"min_ratings": self.min_ratings, "duplicates": self.duplicates, "split": self.split}
-        return {**found, "validation": self.validation, **({"holdout": self.holdout} if self.split == "time" else {})}
+        found = super().split_settings
+        return {name: value for name, value in found.items() if name != "holdout" or self.split == "time"}
 
 
 @dataclass(frozen=True)

@@ -15,28 +15,16 @@ import numpy as np
 import polars as pl
 
 from pocketrec.errors import SettingsError
-from pocketrec.ingestion.ingest import IngestReport, log_argument
-from pocketrec.ingestion.ratings import (
-    COUNT,
-    ITEM_CODE,
-    USER_CODE,
-    Ratings,
-    ingest_ratings,
-    ratings_file,
-    save_array,
-    user_ids,
-)
+from pocketrec.ingestion.ingest import IngestReport
+from pocketrec.ingestion.ratings import COUNT, ITEM_CODE, USER_CODE, Files, Ratings, prepare, save, user_ids
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.negatives import no_negatives
 from pocketrec.ncf.options import NcfPrepSettings
 from pocketrec.ncf.split import Places, by_time, leave_one_out
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import ITEM, Int32, Int64
-from pocketrec.settings import options_for
 from pocketrec.storage.formats import Npy
-from pocketrec.storage.lock import hold
 from pocketrec.storage.manifest import OutputFile
-from pocketrec.storage.stage import Stage
 from pocketrec.storage.writer import Writer
 
 _USERS_PER_BLOCK = 1 << 13
@@ -93,33 +81,27 @@ def prep(
         SettingsError: nothing is left to train on or to evaluate.
         BusyError, SpaceError, FolderError: as for `pocketrec.ingest`. What was there before is as it was.
     """
-    place, log = NcfDataset(Path(dataset)), ratings_file(Path(ratings))
-    argv = ("ncf", "prep", log_argument(ratings), *options_for(settings), "--fresh")
-    with hold(place.home, "ncf prep"):
-        read, source = ingest_ratings(
-            "ratings", log, place.home, settings, argv, fresh=fresh, force=force, progress=progress
-        )
-        inputs = {"ratings": source.parts.record.content}
-        stage = Stage(place.final, "ncf_prep", settings.split_settings, inputs, argv)
-        if not fresh and (found := stage.current()):
-            return NcfPrepReport(read, **found.counts, reused=True)
-        with stage.replacing(source.split_bytes, force=force, into=place.split) as draft:
-            draft.files, draft.counts = _Splitter(source, draft.folder, settings, progress).write()
-        return NcfPrepReport(read, **draft.counts, reused=False)
+    read, counts, reused = prepare(
+        NcfDataset(Path(dataset)), "ratings", ratings, settings,
+        lambda source, folder, _: _Splitter(source, folder, settings).write(),
+        fresh=fresh, force=force, progress=progress,
+    )  # fmt: skip
+    return NcfPrepReport(read, **counts, reused=reused)
 
 
 class _Splitter:
     """One run: ratings to the files of DIR/ncf/final/interactions."""
 
-    def __init__(self, ratings: Ratings, folder: Path, settings: NcfPrepSettings, progress: Progress) -> None:
-        self.ratings, self.folder, self.settings, self.progress = ratings, folder, settings, progress
-        self.words = ratings.vocabulary(progress)
-        self.rated_starts = _starts(self.words.users[COUNT].to_numpy())  # (users + 1,)
+    def __init__(self, ratings: Ratings, folder: Path, settings: NcfPrepSettings) -> None:
+        self.ratings, self.folder, self.settings = ratings, folder, settings
+        self.users, self.items = ratings.vocabulary()
+        self.rated_starts = _starts(self.users[COUNT].to_numpy())  # (users + 1,)
+        self.rows = int(self.rated_starts[-1])
 
-    def write(self) -> tuple[dict[str, OutputFile], dict[str, int]]:
+    def write(self) -> tuple[Files, dict[str, int]]:
         """Files by name, and what is counted."""
         scratch = self.folder / "rated.npy"
-        rated = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.int32, shape=(self.words.rows,))
+        rated = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.int32, shape=(self.rows,))
         places = self._order(rated)
         test, valid = (self._positives(rated, at) for at in (places.test, places.valid))
         if not len(test):
@@ -129,36 +111,28 @@ class _Splitter:
                 expected="users with two ratings or more" + (" on both sides of the cut" if by_time else ""),
                 do="lower --min-ratings" + (", or take another --holdout" if by_time else ""),
             )
-        self._check_negatives(places.train)
-        train_starts = _starts(places.train)
-        files = {"train_items.npy": self._write_train(rated, places.train)}
+        ids, train = user_ids(self.ratings.parts, self.users), places.train
+        if full := int((train >= len(self.items)).sum()):  # it would stop every later stage, which knows no ids
+            raise no_negatives(full, ids[int(np.argmax(train))], len(self.items))
+        train_file, support = self._write_train(rated, train)
         del rated
         scratch.unlink()
-        files |= {"train_starts.npy": save_array(self.folder / "train_starts.npy", train_starts)}
-        files |= {
-            "test.npy": save_array(self.folder / "test.npy", test),
-            "valid.npy": save_array(self.folder / "valid.npy", valid),
-        }
-        support = self._support
-        files |= self._write_vocabulary(places.train, support)
+        item_ids, starts = self.ratings.parts.item_ids(self.items[ITEM].to_numpy()), _starts(train)
+        users = pl.DataFrame({"user_id": ids, USER_CODE: self.users[USER_CODE], "support": train})
+        items = pl.DataFrame({"item_id": item_ids, ITEM_CODE: self.items[ITEM_CODE], "support": support})
+        files = save(self.folder, {"train_starts.npy": starts, "test.npy": test, "valid.npy": valid})
+        files |= save(self.folder, {"users.parquet": users, "items.parquet": items})
         counts = {
-            "users": len(places.train), "items": len(support), "ratings": self.words.rows, "train": int(train_starts[-1]),
+            "users": len(users), "items": len(items), "ratings": self.rows, "train": int(starts[-1]),
             "valid": len(valid), "test": len(test), "cold": int((support[test[:, 1]] == 0).sum()),
         }  # fmt: skip
-        return files, counts
-
-    def _check_negatives(self, train: Int64) -> None:
-        """Say now, while the ids that came in are known, what would stop every later stage."""
-        n_items = len(self.words.items)
-        if full := int((train >= n_items).sum()):
-            raise no_negatives(full, user_ids(self.ratings.parts, self.words.users)[int(np.argmax(train))], n_items)
+        return {"train_items.npy": train_file, **files}, counts
 
     def _order(self, rated: Int32) -> Places:
         """Fill `rated` with item codes by user and time; return what is for what."""
-        users = len(self.words.users)
-        whole = Places(*(np.empty(users, np.int64) for _ in range(3)))
+        whole = Places(*(np.empty(len(self.users), np.int64) for _ in range(3)))
         split = self._split()
-        for who, starts, items, times in self.ratings.by_user(self.words, self.progress):
+        for who, starts, items, times in self.ratings.by_user(self.users, self.items):
             counts = np.diff(starts)
             shift = np.repeat(self.rated_starts[who] - starts[:-1], counts)
             rated[np.arange(len(items)) + shift] = items
@@ -172,8 +146,8 @@ class _Splitter:
         if self.settings.split == "leave-one-out":
             return lambda _, starts: leave_one_out(np.diff(starts), validation=validation)
         share = self.settings.holdout
-        test = self.ratings.moment(1 - share, self.words.rows, self.progress)
-        valid = self.ratings.moment(1 - 2 * share, self.words.rows, self.progress) if validation else test
+        test = self.ratings.moment(1 - share, self.rows)
+        valid = self.ratings.moment(1 - 2 * share, self.rows) if validation else test
         return partial(by_time, cuts=(valid, test))
 
     def _positives(self, rated: Int32, at: Int64) -> Int32:
@@ -181,34 +155,16 @@ class _Splitter:
         users = np.flatnonzero(at >= 0)
         return np.stack([users, rated[self.rated_starts[users] + at[users]]], axis=1).astype(np.int32)
 
-    def _write_train(self, rated: Int32, train: Int64) -> OutputFile:
-        self._support = np.zeros(len(self.words.items), np.int64)
+    def _write_train(self, rated: Int32, train: Int64) -> tuple[OutputFile, Int64]:
+        """train_items.npy, and the train rows of each item, (items,)."""
+        support = np.zeros(len(self.items), np.int64)
         with Writer(self.folder / "train_items.npy", Npy(None)) as writer:
             for first in range(0, len(train), _USERS_PER_BLOCK):
-                starts, counts = (
-                    self.rated_starts[first : first + _USERS_PER_BLOCK],
-                    train[first : first + _USERS_PER_BLOCK],
-                )
-                block = rated[_prefixes(starts[: len(counts)], counts)]
-                self._support += np.bincount(block, minlength=len(self._support))
+                counts = train[first : first + _USERS_PER_BLOCK]
+                block = rated[_prefixes(self.rated_starts[first : first + len(counts)], counts)]
+                support += np.bincount(block, minlength=len(support))
                 writer.write(block)
-            return writer.commit()
-
-    def _write_vocabulary(self, train: Int64, support: Int64) -> dict[str, OutputFile]:
-        """users.parquet and items.parquet, with the ids that came in."""
-        users, items = self.words.users, self.words.items
-        item_ids = self.ratings.parts.item_ids(items[ITEM].to_numpy())
-        frames = {
-            "users.parquet": pl.DataFrame(
-                {"user_id": user_ids(self.ratings.parts, users), USER_CODE: users[USER_CODE], "support": train}
-            ),
-            "items.parquet": pl.DataFrame({"item_id": item_ids, ITEM_CODE: items[ITEM_CODE], "support": support}),
-        }
-        files = {}
-        for name, frame in frames.items():
-            frame.write_parquet(self.folder / name)
-            files[name] = OutputFile.of(self.folder / name, frame.shape)
-        return files
+            return writer.commit(), support
 
 
 def _starts(counts: Int64) -> Int64:

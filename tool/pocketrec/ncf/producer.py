@@ -2,9 +2,8 @@
 
 With a seed they are those of TensorFlow's official NCF (models r2.1.0), bit for bit, in its draw order from numpy's legacy
 generator: a number for each epoch that seeds its shuffle; the negatives of epoch 0; the evaluation set; the negatives of
-    later
-epochs. Any epoch can be asked for at any time: what lies before it is drawn and thrown away, which takes a few nanoseconds
-for a number.
+later epochs. Any epoch can be asked for at any time: what lies before it is drawn and thrown away, which takes a few
+nanoseconds for a number.
 
 Besides the thresholds of the negatives (8 bytes for a positive) and the positives (8 bytes), an epoch holds its
 permutation, 4 bytes for an example; the examples themselves are made a block at a time.
@@ -14,16 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from pocketrec.errors import SettingsError
 from pocketrec.ncf.interactions import Interactions, Positives
-from pocketrec.ncf.negatives import Negatives, UInt64, draw
+from pocketrec.ncf.negatives import Negatives, draw
 from pocketrec.ncf.options import NcfMakeSettings, users_of_batch
 from pocketrec.parallel import ahead
-from pocketrec.schema import Bool, Int32
+from pocketrec.schema import Bool, Int32, UInt64
 
 MOST = np.iinfo(np.int32).max
 EXAMPLES_PER_BLOCK = 1 << 19
@@ -49,12 +47,6 @@ class Examples:
     def __len__(self) -> int:
         return len(self.users)
 
-    def batches(self, batch_size: int) -> Iterator[Examples]:
-        """One batch at a time, as views."""
-        for first in range(0, len(self), batch_size):
-            part = slice(first, first + batch_size)
-            yield Examples(self.users[part], self.items[part], self.labels[part], self.valid[part])
-
 
 @dataclass(frozen=True)
 class EvaluationRows:
@@ -64,21 +56,6 @@ class EvaluationRows:
         users: int32 (n,).
         items: int32 (n, N + 1); the positive is last, so that it loses ties.
         duplicates: bool (n, N + 1), whether the same item came before, the positive being first of all.
-    """
-
-    users: Int32
-    items: Int32
-    duplicates: Bool
-
-
-@dataclass(frozen=True)
-class EvaluationBatch:
-    """Some users' rows one after the other, (n,) each, n the evaluation batch size.
-
-    Attributes:
-        users: int32, each user N + 1 times.
-        items: int32, the positive last of each N + 1.
-        duplicates: bool; in the rows that fill the last batch all but one of each N + 1.
     """
 
     users: Int32
@@ -125,11 +102,7 @@ class Producer:
         return -(-self.examples // self.batch_size)
 
     def epoch(self, number: int) -> Iterator[Examples]:
-        """The batches of an epoch in order, a few at a time.
-
-        Args:
-            number: from 0.
-        """
+        """The batches of an epoch, numbered from 0, in order, a few at a time."""
         rng = self._at(0 if number == 0 else number + 1)
         order = np.arange(self.examples, dtype=np.int32)
         np.random.RandomState(self._seeds[number]).shuffle(order)
@@ -162,8 +135,10 @@ class Producer:
         """The test positives with their negatives, some users at a time."""
         yield from evaluation_rows(self.interactions.test, self.negatives, self.eval_negatives, self._at(1))
 
-    def evaluation_batches(self, size: int) -> Iterator[EvaluationBatch]:
-        """The same as the original's batches; what fills the last one has user 0 and item 0.
+    def evaluation_batches(self, size: int) -> Iterator[tuple[Int32, Int32, Bool]]:
+        """The same as the original's batches, some users' rows one after the other: users, items, duplicates, (size,) each.
+
+        What fills the last batch has user 0 and item 0; all but one of each N + 1 rows are duplicates.
 
         Args:
             size: rows of a batch, a multiple of N + 1.
@@ -180,8 +155,7 @@ class Producer:
             duplicates[len(rows.users) :, -1] = False
             for first in range(0, len(who), users):
                 part = slice(first, first + users)
-                repeated = np.repeat(who[part], self.eval_negatives + 1)
-                yield EvaluationBatch(repeated, items[part].reshape(-1), duplicates[part].reshape(-1))
+                yield np.repeat(who[part], self.eval_negatives + 1), items[part].reshape(-1), duplicates[part].reshape(-1)
 
     def _at(self, segment: int) -> np.random.RandomState:
         """The generator at the beginning of a segment of the stream: epoch 0, the evaluation set, epoch 1, 2, ..."""
@@ -225,50 +199,3 @@ def mask_duplicates(items: Int32) -> Bool:
     mask = np.empty(items.shape, bool)
     np.put_along_axis(mask, order, again, axis=1)
     return mask
-
-
-class Source(Protocol):
-    """Where a run's examples come from: a `Producer`, or the epochs that `ncf batches` wrote.
-
-    Attributes:
-        batch_size: B.
-        steps: batches of an epoch.
-        examples: of an epoch, without those that fill the last batch.
-    """
-
-    batch_size: int
-
-    @property
-    def steps(self) -> int: ...
-
-    @property
-    def examples(self) -> int: ...
-
-    @property
-    def negatives(self) -> Negatives: ...
-
-    def epoch(self, number: int) -> Iterator[Examples]:
-        """The batches of an epoch in order, a few at a time."""
-
-    def evaluation(self) -> Iterator[EvaluationRows]:
-        """The test positives with their negatives."""
-
-
-def rows_to_rank(
-    interactions: Interactions, source: Source, name: str, settings: NcfMakeSettings
-) -> Iterator[EvaluationRows]:
-    """The positives that a run is judged on, with their negatives: for the test the original's draws, else draws of their
-    own.
-
-    Args:
-        interactions: the split.
-        source: of the run.
-        name: test or valid.
-        settings: of the run: its seed and how many negatives.
-    """
-    if name == "test":
-        yield from source.evaluation()
-        return
-    stream = np.random.MT19937(np.random.SeedSequence((settings.seed, 1)))
-    rng = np.random.RandomState(stream)
-    yield from evaluation_rows(interactions.positives(name), source.negatives, settings.eval_negatives, rng)

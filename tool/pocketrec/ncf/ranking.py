@@ -6,15 +6,17 @@ Recommendation"), so both are always shown, with popularity beside them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.ncf.interactions import Interactions, Positives, popularity
-from pocketrec.ncf.producer import EvaluationRows
+from pocketrec.ncf.batches import Source
+from pocketrec.ncf.interactions import Interactions
+from pocketrec.ncf.options import NcfMakeSettings
+from pocketrec.ncf.producer import EvaluationRows, evaluation_rows
 from pocketrec.schema import Bool, Int32, Int64
 
 SCORES_PER_BLOCK = 1 << 22
@@ -34,7 +36,7 @@ class Popularity:
     """Scores an item by its train rows, whoever asks."""
 
     def __init__(self, interactions: Interactions) -> None:
-        self.support = popularity(interactions)
+        self.support = np.bincount(interactions.items, minlength=interactions.n_items)
 
     def pairs(self, users: Int32, items: Int32) -> Int64:  # noqa: ARG002
         """(n,) train rows of each item."""
@@ -45,6 +47,20 @@ class Popularity:
         return np.broadcast_to(self.support, (len(users), len(self.support)))
 
 
+def rows_to_rank(
+    interactions: Interactions, source: Source, name: str, settings: NcfMakeSettings
+) -> Iterator[EvaluationRows]:
+    """The positives of a set, test or valid, with the negatives that a run's settings ask for.
+
+    Those of the test are the original's draws; those of the validation have a stream of random numbers of their own.
+    """
+    if name == "test":
+        yield from source.evaluation()
+        return
+    rng = np.random.RandomState(np.random.MT19937(np.random.SeedSequence((settings.seed, 1))))
+    yield from evaluation_rows(interactions.positives(name), source.negatives, settings.eval_negatives, rng)
+
+
 def sampled(
     scorer: Scorer,
     rows: Iterable[EvaluationRows],
@@ -53,14 +69,9 @@ def sampled(
     ml_perf: bool,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Metrics:
-    """Among the sampled negatives.
+    """HR@k and NDCG@k, k being `top`, among sampled negatives; `advance` is told about users.
 
-    Args:
-        scorer: what is judged.
-        rows: the positives with their negatives.
-        top: k.
-        ml_perf: leave out negatives that were drawn twice; without it they count each time.
-        advance: told about users.
+    With `ml_perf` negatives that were drawn twice are left out; without it they count each time.
     """
     found = [np.empty(0, np.int64)]
     for some in rows:
@@ -74,36 +85,25 @@ def sampled(
 def full(
     scorer: Scorer, interactions: Interactions, name: str, top: int, *, advance: Callable[[int], None] = lambda _: None
 ) -> Metrics:
-    """Among all items that the user has not in the train set, nor, for the test, as validation positive.
+    """HR@k and NDCG@k, k being `top`, of the positives `name`, test or valid; `advance` is told about users.
 
-    Args:
-        scorer: what is judged.
-        interactions: the split.
-        name: test or valid.
-        top: k.
-        advance: told about users.
+    A positive is ranked among all items that its user has not in the train set, nor, for the test, as validation positive.
     """
     positives = interactions.positives(name)
     known = dict(zip(interactions.valid.users.tolist(), interactions.valid.items.tolist(), strict=True))
     block, found = max(1, SCORES_PER_BLOCK // interactions.n_items), []
     for first in range(0, len(positives), block):
-        some = Positives(positives.users[first : first + block], positives.items[first : first + block])
-        found.append(_full_ranks(scorer, interactions, some, known if name == "test" else {}))
-        advance(len(some))
+        users, items = positives.users[first : first + block], positives.items[first : first + block]
+        scores, rows = scorer.all_items(users), np.arange(len(users))
+        better = ~(scores < scores[rows, items][:, None])
+        for row, user in enumerate(users.tolist()):
+            better[row, interactions.of(user)] = False
+            if name == "test" and user in known:
+                better[row, known[user]] = False
+        better[rows, items] = False
+        found.append(better.sum(axis=1))
+        advance(len(users))
     return metrics(np.concatenate(found), top)
-
-
-def _full_ranks(scorer: Scorer, interactions: Interactions, positives: Positives, known: dict[int, int]) -> Int64:
-    scores = scorer.all_items(positives.users)
-    own = scores[np.arange(len(positives)), positives.items]
-    ahead = ~(scores < own[:, None])
-    for row, user in enumerate(positives.users.tolist()):
-        ahead[row, interactions.of(user)] = False
-        if user in known:
-            ahead[row, known[user]] = False
-    ahead[np.arange(len(positives)), positives.items] = False
-    counted: Int64 = ahead.sum(axis=1)
-    return counted
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,9 @@ class Metrics:
 
 
 def ranks(scores: npt.NDArray[Any], left_out: Bool | None = None) -> Int64:
-    """The rank of the last column among the others, (n,) from 0.
+    """The rank, from 0, of the last column of scores (n, N + 1) among the others, (n,); a NaN counts as a better one.
 
-    Args:
-        scores: (n, N + 1), the positive last. A NaN counts as a better one.
-        left_out: (n, N + 1), others that do not count.
+    Others that are `left_out` (n, N + 1) do not count.
     """
     ahead = ~(scores[:, :-1] < scores[:, -1:])
     if left_out is not None:

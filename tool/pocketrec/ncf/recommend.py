@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from pocketrec.errors import SettingsError
 from pocketrec.ingestion.ratings import code_of
@@ -14,7 +13,6 @@ from pocketrec.ncf.interactions import item_ids, read_interactions, user_ids
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.network import read_network
 from pocketrec.ncf.options import NcfRecommendSettings
-from pocketrec.schema import Float32, Int32
 
 
 @dataclass(frozen=True)
@@ -61,8 +59,14 @@ def recommend(
         MissingExtraError: LiteRT is not installed.
     """
     place = NcfDataset(Path(dataset))
-    split = place.prepared().content
-    code = _user_code(user_ids(place), user)
+    split, users = place.prepared().content, user_ids(place)
+    code = code_of(users, user)
+    if code is None:
+        shown = ", ".join(map(str, users.head(5).to_list()))
+        raise SettingsError(
+            f"user {user} is not among the {len(users):,} users of the split.",
+            expected=f"a user of the ratings with enough of them, such as {shown}",
+        )
     interactions = read_interactions(place)
     held = [
         int(some.items[some.users == code][0]) for some in (interactions.test, interactions.valid) if code in some.users
@@ -76,27 +80,10 @@ def recommend(
 
         codes, scores = NcfModel(place.tflite, threads, split=split).recommend(code, seen, top)
     else:
-        network = read_network(place).network
-        codes, scores = best(network.all_items(np.array([code], np.int32))[0], seen, top)
+        left = read_network(place).network.all_items(np.array([code], np.int32))[0]
+        left[seen] = -np.inf
+        codes = np.argsort(-left, kind="stable")[:top].astype(np.int32)  # of equal scores the lower code first
+        scores = left[codes]
     ids = item_ids(place)
     items = tuple(Recommendation(ids[int(item)], float(score)) for item, score in zip(codes, scores, strict=True))
     return NcfRecommendReport(user, len(seen), items)
-
-
-def best(scores: Float32, seen: Int32, top: int) -> tuple[Int32, Float32]:
-    """Codes and scores of the best unseen items, best first; of equal ones the lower code first."""
-    left = scores.copy()
-    left[seen] = -np.inf
-    order = np.argsort(-left, kind="stable")[:top].astype(np.int32)
-    return order, left[order]
-
-
-def _user_code(ids: pl.Series, user: int | str) -> int:
-    found = code_of(ids, user)
-    if found is None:
-        shown = ", ".join(map(str, ids.head(5).to_list()))
-        raise SettingsError(
-            f"user {user} is not among the {len(ids):,} users of the split.",
-            expected=f"a user of the ratings with enough of them, such as {shown}",
-        )
-    return found

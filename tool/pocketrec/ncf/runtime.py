@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from pocketrec.lite.contract import TensorSpec
@@ -22,9 +20,7 @@ SIGNATURES: Signatures = {
 class NcfModel(FrozenModel[NetworkSettings]):
     """A model file, loaded."""
 
-    def __init__(self, path: Path | str, threads: int = 2, *, split: str | None = None) -> None:
-        """See `FrozenModel`."""
-        super().__init__(path, KIND, NetworkSettings, threads, split)
+    kind, made_of = KIND, NetworkSettings
 
     def score(self, user: int, items: Int32) -> Float32:
         """Logits of some items for a user, (n,)."""

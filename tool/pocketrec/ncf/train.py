@@ -13,26 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pocketrec.errors import require
-from pocketrec.lite.quiet import native_stderr_closed
-from pocketrec.ncf.batches import read_shards
+from pocketrec.ncf.batches import Source, read_shards
 from pocketrec.ncf.interactions import read_interactions
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.network import Network, NetworkSettings
 from pocketrec.ncf.options import NcfTrainSettings, NetworkShape
-from pocketrec.ncf.producer import Producer, Source, rows_to_rank
-from pocketrec.ncf.ranking import Metrics, Popularity, Scorer, sampled
+from pocketrec.ncf.producer import Producer
+from pocketrec.ncf.ranking import Metrics, Popularity, Scorer, rows_to_rank, sampled
 from pocketrec.progress import SILENT, Progress
-from pocketrec.settings import options_for
 from pocketrec.storage.lock import hold
-from pocketrec.storage.manifest import json_values
 from pocketrec.storage.networks import NetworkFile
 from pocketrec.storage.space import OVERHEAD
-from pocketrec.storage.stage import Stage
-from pocketrec.training.epoch_runs import KEEP_LAST, Checkpoints, Epoch, History, run_epochs
-from pocketrec.training.network_stage import Learned, train_network
+from pocketrec.training.epoch_runs import KEEP_LAST, Checkpoints, Epoch, History
+from pocketrec.training.network_stage import NetworkRun
 
 if TYPE_CHECKING:
     from pocketrec.ncf.tf.trainer import Trainer
+    from pocketrec.training.tf.tensorboard import Curves
 
 TOP = 10
 
@@ -113,93 +110,77 @@ def train(
     with hold(place.home, "ncf train"):
         run = _Run(place, settings, None if train_dataset_path is None else Path(train_dataset_path), progress)
         needed = OVERHEAD + 4 * 5 * run.settings.parameters
-        counts, resumed, reused = train_network(place, run.stage, run.checkpoints, needed, run.learn, clean=clean)
-        return run.report(counts, resumed=resumed, reused=reused)
-
-
-class _Run:
-    """One training."""
-
-    def __init__(self, place: NcfDataset, training: NcfTrainSettings, shards: Path | None, progress: Progress) -> None:
-        record = place.prepared()
-        users, items = record.counts["users"], record.counts["items"]
-        shape = asdict(NetworkShape.part_of(training))
-        self.place, self.training, self.progress, self.split = place, training, progress, record.content
-        self.settings = NetworkSettings(**shape, n_users=users, n_items=items)
-        self.began, self.shards = time.perf_counter(), shards
-        self.speeds: dict[int, float] = {}  # examples a second in the epochs of this run, by number from 1
-        named = {**asdict(self.settings), **training.learning}
-        argv = ("ncf", "train", *options_for(training), "--clean")
-        self.stage = Stage(place.model, "ncf_train", json_values(named), {"split": self.split}, argv)
-        self.checkpoints = Checkpoints(place.checkpoints, {"named": named, "split": self.split}, keep=1)
-
-    def learn(self) -> Learned:
-        """Train the epochs that no checkpoint has."""
-        self.interactions = read_interactions(self.place)
-        self.judged_on = "valid" if len(self.interactions.valid) else "test"
-        training = self.training
-        source: Source = (
-            read_shards(self.shards, self.split, training) if self.shards else Producer(self.interactions, training)
-        )
-        with native_stderr_closed():
-            from pocketrec.ncf.tf.trainer import Trainer
-            from pocketrec.training.tf.tensorboard import Curves
-
-            trainer = Trainer(self.settings, training)
-        history, resumed = run_epochs(
-            trainer,
-            self.checkpoints,
-            training.train_epochs,
-            lambda number: self._epoch(trainer, source, number),
-            self._reached,
-            Curves(self.place.model / "summaries"),
-        )
-        counts = {
-            "epochs": history.epochs,
-            "judged_on": self.judged_on,
-            "kept": history.kept,
-            "popularity": asdict(self._judge(Popularity(self.interactions), source)),
-            "negatives": training.eval_negatives,
-        }
-        network = Network(self.settings, history.weights)
-        return Learned(NetworkFile(network, self.split, training.learning, history.kept), counts, resumed)
-
-    def _epoch(self, trainer: Trainer, source: Source, number: int) -> Epoch:
-        began, epoch = time.perf_counter(), number + 1
-        with self.progress.task(f"epoch {epoch}", source.steps * source.batch_size, "examples") as advance:
-            loss = trainer.epoch(lambda: source.epoch(number), source.steps, advance)
-        self.speeds[epoch] = source.examples / (time.perf_counter() - began)
-        scalars, metrics = {"loss": loss, "examples_a_second": self.speeds[epoch]}, None
-        if epoch == self.training.train_epochs or epoch % self.training.epochs_between_evals == 0:
-            metrics = self._judge(Network(self.settings, trainer.weights()), source)
-            scalars |= {"HR": metrics.hr, "NDCG": metrics.ndcg}
-        score = KEEP_LAST if self.judged_on == "test" else metrics.ndcg if metrics else None
-        return Epoch({"epoch": epoch, "loss": loss, "metrics": metrics and asdict(metrics)}, score, scalars)
-
-    def _judge(self, scorer: Scorer, source: Source) -> Metrics:
-        rows = rows_to_rank(self.interactions, source, self.judged_on, self.training)
-        with self.progress.task("evaluation", len(self.interactions.positives(self.judged_on)), "users") as advance:
-            return sampled(scorer, rows, TOP, ml_perf=self.training.ml_perf, advance=advance)
-
-    def _reached(self, history: History) -> bool:
-        """Whether the last evaluation is as good as was asked for."""
-        last = history.epochs[-1]["metrics"] if history.epochs else None
-        return bool(self.training.early_stopping and last and last["hr"] >= self.training.hr_threshold)
-
-    def report(self, counts: Mapping[str, Any], *, resumed: int, reused: bool) -> NcfTrainReport:
-        """What a record's counts say of a training."""
+        counts, resumed, reused = run.run(settings.train_epochs, needed, clean=clean)
         return NcfTrainReport(
-            path=self.place.network,
-            parameters=self.settings.parameters,
-            epochs=tuple(self._epoch_report(**one) for one in counts["epochs"]),
+            path=place.network,
+            parameters=run.settings.parameters,
+            epochs=tuple(run.epoch_report(**one) for one in counts["epochs"]),
             judged_on=counts["judged_on"],
             kept=counts["kept"],
             popularity=Metrics(**counts["popularity"]),
             negatives=counts["negatives"],
             resumed=resumed,
             reused=reused,
-            seconds=time.perf_counter() - self.began,
+            seconds=time.perf_counter() - run.began,
         )
 
-    def _epoch_report(self, epoch: int, loss: float, metrics: Mapping[str, Any] | None) -> EpochReport:
+
+class _Run(NetworkRun):
+    """One training."""
+
+    place: NcfDataset
+
+    def __init__(self, place: NcfDataset, training: NcfTrainSettings, shards: Path | None, progress: Progress) -> None:
+        record = place.prepared()
+        shape = asdict(NetworkShape.part_of(training))
+        self.training, self.progress, self.shards = training, progress, shards
+        self.settings = NetworkSettings(**shape, n_users=record.counts["users"], n_items=record.counts["items"])
+        self.speeds: dict[int, float] = {}  # examples a second in the epochs of this run, by number from 1
+        named = {**asdict(self.settings), **training.learning}
+        checkpoints = Checkpoints(place.checkpoints, {"named": named, "split": record.content}, keep=1)
+        super().__init__(place, training, named, record.content, checkpoints)
+
+    def begin(self) -> tuple[Trainer, Curves]:
+        shards, training = self.shards, self.training
+        self.interactions = read_interactions(self.place)
+        self.judged_on = "valid" if len(self.interactions.valid) else "test"
+        source: Source = read_shards(shards, self.split, training) if shards else Producer(self.interactions, training)
+        self.source = source
+        from pocketrec.ncf.tf.trainer import Trainer  # when the data is known to be there: TensorFlow takes its time
+        from pocketrec.training.tf.tensorboard import Curves
+
+        return Trainer(self.settings, training), Curves(self.place.model / "summaries")
+
+    def network(self, history: History) -> NetworkFile[Network]:
+        network = Network(self.settings, history.weights)
+        return NetworkFile(network, self.split, self.training.learning, history.kept)
+
+    def counts(self, history: History) -> dict[str, Any]:  # noqa: ARG002
+        popularity = asdict(self._judge(Popularity(self.interactions)))
+        return {"judged_on": self.judged_on, "popularity": popularity, "negatives": self.training.eval_negatives}
+
+    def epoch(self, trainer: Trainer, number: int) -> Epoch:
+        began, epoch, source = time.perf_counter(), number + 1, self.source
+        with self.progress.task(f"epoch {epoch}", source.steps * source.batch_size, "examples") as advance:
+            loss = trainer.epoch(lambda: source.epoch(number), source.steps, advance)
+        self.speeds[epoch] = source.examples / (time.perf_counter() - began)
+        scalars, metrics = {"loss": loss, "examples_a_second": self.speeds[epoch]}, None
+        if epoch == self.training.train_epochs or epoch % self.training.epochs_between_evals == 0:
+            metrics = self._judge(Network(self.settings, trainer.weights()))
+            scalars |= {"HR": metrics.hr, "NDCG": metrics.ndcg}
+        score = KEEP_LAST if self.judged_on == "test" else metrics.ndcg if metrics else None
+        return Epoch({"epoch": epoch, "loss": loss, "metrics": metrics and asdict(metrics)}, score, scalars)
+
+    def _judge(self, scorer: Scorer) -> Metrics:
+        rows = rows_to_rank(self.interactions, self.source, self.judged_on, self.training)
+        with self.progress.task("evaluation", len(self.interactions.positives(self.judged_on)), "users") as advance:
+            return sampled(scorer, rows, TOP, ml_perf=self.training.ml_perf, advance=advance)
+
+    def enough(self, history: History) -> bool:
+        """Whether the last evaluation is as good as was asked for."""
+        last = history.epochs[-1]["metrics"] if history.epochs else None
+        return bool(self.training.early_stopping and last and last["hr"] >= self.training.hr_threshold)
+
+    def epoch_report(self, epoch: int, loss: float, metrics: Mapping[str, Any] | None) -> EpochReport:
+        """From what the record says of an epoch."""
         return EpochReport(epoch, loss, Metrics(**metrics) if metrics else None, self.speeds.get(epoch))

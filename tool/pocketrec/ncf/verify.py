@@ -37,14 +37,8 @@ class Case(FrozenCase[Network]):
 
 
 def verify_export(path: Path, trained: NetworkFile[Network], interactions: Interactions) -> tuple[Rung, ...]:
-    """The verdicts on a model file, rung by rung.
-
-    Args:
-        path: the .tflite.
-        trained: the network that it was made from.
-        interactions: the split that the network was trained on.
-    """
-    case = Case(path, trained, SIGNATURES, lambda path: NcfModel(path).card, _RUN, interactions=interactions)
+    """The verdicts on a .tflite, rung by rung, beside the network that it was made from and that one's split."""
+    case = Case(path, trained, SIGNATURES, NcfModel, _RUN, interactions=interactions)
     return tuple(climb(LADDER, case))
 
 

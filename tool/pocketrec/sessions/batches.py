@@ -6,7 +6,6 @@ The sets come as sessions in order (`sequences`), made once for all batch sizes;
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,7 +26,7 @@ from pocketrec.storage.formats import FORMATS
 from pocketrec.storage.item_index import write_items
 from pocketrec.storage.layout import SPLITS, Dataset
 from pocketrec.storage.lock import hold
-from pocketrec.storage.manifest import OutputFile, Record, drop_record, read_records
+from pocketrec.storage.manifest import OutputFile, Record, drop_claims, drop_record, read_manifest, read_records
 from pocketrec.storage.repair import check_files, whole_record
 from pocketrec.storage.space import OVERHEAD
 from pocketrec.storage.stage import Stage
@@ -36,7 +35,6 @@ from pocketrec.storage.writer import Writer
 ARRAYS = ("feats", "targets", "masks")
 LANES_A_SESSION, MANY_LANES = 100, 10_000
 """With more lanes than both, `--tail pad` writes hardly anything but padding: a size that was mistyped, most likely."""
-BATCH_FILE = re.compile(rf"({'|'.join(ARRAYS)})(_valid|_test)?_bs[0-9]+\.(npy|txt)")
 
 
 @dataclass(frozen=True)
@@ -117,8 +115,13 @@ def _batches(where: Dataset, settings: BatchSettings, fresh: bool, force: bool, 
     with progress.task("sessions", parts.record.counts["rows"], "rows") as advance:
         in_order = sequences(made_of, argv, advance, needed=needed, fresh=fresh, force=force)
     sets = {name: Blocks(settings.batch_size, resets=settings.resets, tail=settings.tail) for name in SPLITS}
+    names = [
+        where.batches(array, settings.batch_size, split=name, form=form).name
+        for name, array, form in product(SPLITS, ARRAYS, settings.formats)
+    ]
     idle = sum(_idle_cells(where, settings, in_order, name) for name in SPLITS)
-    with stage.replacing(batches_bytes(clicks - sessions, len(index), settings.formats, idle), force=force) as draft:
+    needed = batches_bytes(clicks - sessions, len(index), settings.formats, idle)
+    with stage.replacing(needed, force=force, names=(*names, where.items.name)) as draft:
         with progress.task("batches", clicks, "clicks") as advance:
             draft.files = _write(where, sets, settings, stage, advance)
         write_items(where.items, parts.item_ids(index.ids), support)
@@ -183,25 +186,29 @@ def _write(
                 writers[name, array, form].write_bytes(text, steps)
         for _ in ahead(Writer.finish, writers.values()):
             pass
-        _forget(where, stage)
+        _make_way(where, stage, [writer.path.name for writer in writers.values()])
         return {writer.path.name: writer.commit() for writer in writers.values()}
 
 
-def _forget(where: Dataset, stage: Stage) -> None:
-    """Drop the record of what is about to be replaced, and the batches of other sizes whose item index goes with it.
+def _make_way(where: Dataset, stage: Stage, names: list[str]) -> None:
+    """Claim the files that are about to be written, and remove batches of other sizes whose item index goes with them.
 
     Records of other sizes made from the same set keep the same index. In batches from another set the same codes would mean
-    other items without a sign of it: their files are removed, also where an earlier run dropped the record and died.
+    other items without a sign of it: their files are removed, also where an earlier run was stopped before it had a record.
     """
     roles, train_on = stage.inputs["roles"], stage.settings["train_on"]
     for other, record in read_records(where.final).items():
         same_items = record.inputs.get("roles") == roles and record.settings.get("train_on") == train_on
-        if other == stage.record_key or not same_items:
+        if other != stage.record_key and not same_items:
             drop_record(where.final, other)
-    described = {name for record in read_records(where.final).values() for name in record.files}
-    for path in where.final.glob("*_bs*"):
-        if path.name not in described and BATCH_FILE.fullmatch(path.name):
-            path.unlink()
+    stage.claim(*names, where.items.name)
+    found = read_manifest(where.final)
+    kept = {where.items.name, *names}.union(*(record.files for record in found.records.values()))
+    others = [key for key in found.claims if key != stage.record_key]
+    for name in (name for key in others for name in found.claims[key]):
+        if name not in kept:
+            (where.final / name).unlink(missing_ok=True)
+    drop_claims(where.final, others)
 
 
 def _encode(one: tuple[str, Block], formats: Sequence[str]) -> tuple[str, int, dict[tuple[str, str], bytes | memoryview]]:

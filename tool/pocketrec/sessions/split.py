@@ -29,7 +29,7 @@ from pocketrec.settings import options_for
 from pocketrec.storage.files import parents_of
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.lock import hold
-from pocketrec.storage.manifest import OutputFile, Record
+from pocketrec.storage.manifest import OutputFile, Record, check_strangers
 from pocketrec.storage.repair import check_files
 from pocketrec.storage.space import OVERHEAD, room
 from pocketrec.storage.stage import Draft, Stage
@@ -104,6 +104,7 @@ def _split(where: Dataset, rules: SplitSettings, fresh: bool, force: bool, progr
     if roles and (found := _texts(where, rules, clicks, roles, argv).current()):
         return _report(found, reused=True)
     counts = parts.record.counts
+    check_strangers(where.rsc15, [where.split_txt(name).name for name in ROLE_OF])
     needed = txt_bytes(counts["text_bytes"], counts["rows"]) + (0 if roles else roles_bytes(counts["rows"]))
     with room(where.rsc15, "split", needed, force=force), _txt_files(where) as writers:
         if roles:
@@ -119,7 +120,7 @@ def _split(where: Dataset, rules: SplitSettings, fresh: bool, force: bool, progr
             roles = draft.record
         stage = _texts(where, rules, clicks, roles, argv)
         with stage.replacing(force=True) as draft:
-            stage.forget()
+            stage.claim(*(writer.path.name for writer in writers.values()))
             draft.files = {writer.path.name: writer.commit() for writer in writers.values()}
             draft.counts = dict(roles.counts["sets"])
     return _report(draft.record, reused=False)

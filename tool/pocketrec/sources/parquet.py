@@ -59,7 +59,7 @@ class TableLog:
             LogError: a column is missing or of a dtype that it cannot have, or the file is damaged.
         """
         try:
-            schema = pl.read_parquet_schema(self.log)
+            schema = pl.scan_parquet(self.log, glob=False).collect_schema()
             if any(own not in schema for own in self.columns.values()):
                 raise missing_columns(self.name, self.columns, list(schema))
             self._check(schema)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 import time
@@ -25,6 +26,18 @@ SECONDS_TO_HEAR = 0.02
 file was made after its folder had been removed."""
 MOST_REMOVALS = 10
 """Tries; a folder that is still there then is one that this user may not remove."""
+
+
+def size_of(path: Path) -> int | None:
+    """Bytes of a regular file; None where there is none: what is missing, a folder, a pipe or a link counts as that.
+
+    pocketrec writes no links. One inside a dataset folder leads to what is not its own.
+    """
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def staged_name(path: Path) -> Path:
@@ -67,6 +80,7 @@ def staged_file(path: Path) -> Iterator[Path]:
     staged = staged_name(path)
     with parents_of(path):
         try:
+            remove(staged)  # left by a run that was killed; a link or a pipe must not be written through
             yield staged
             flush(staged)
             commit(staged, path)
@@ -82,9 +96,9 @@ def staged_folder(path: Path) -> Iterator[Path]:
     none, never a mixture.
     """
     staged = staged_name(path)
-    shutil.rmtree(staged, ignore_errors=True)
     with parents_of(path):
         try:
+            remove(staged)
             staged.mkdir()  # a signal may stop us as soon as it is there
             yield staged
             for written in (*staged.rglob("*"), staged):
@@ -110,15 +124,24 @@ def write_text(path: Path, text: str) -> None:
         staged.write_text(text, encoding="utf-8")
 
 
-def remove_leftovers(folder: Path) -> list[Path]:
-    """Remove what a killed run left staged anywhere below `folder`; return what was removed."""
-    leftovers = list(folder.rglob(f"*{STAGED_SUFFIX}")) if folder.is_dir() else []
-    for path in leftovers:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    return leftovers
+def leftovers(folder: Path, own: re.Pattern[str]) -> list[Path]:
+    """What a killed run left staged in a folder: names that match `own` and end in `STAGED_SUFFIX`."""
+    found = sorted(folder.glob(f"*{STAGED_SUFFIX}")) if folder.is_dir() and not folder.is_symlink() else []
+    return [path for path in found if own.fullmatch(path.name.removesuffix(STAGED_SUFFIX))]
+
+
+def remove_leftovers(folder: Path, own: re.Pattern[str]) -> None:
+    """Remove them."""
+    for path in leftovers(folder, own):
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it; of a link or a pipe only the name."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def content_hash(path: Path, advance: Callable[[int], None] | None = None, *, block_bytes: int = 1 << 20) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pocketrec.storage.files import STAGED_SUFFIX, content_hash
-from pocketrec.storage.layout import Dataset, homes_in
+from pocketrec.storage.files import content_hash, leftovers
+from pocketrec.storage.layout import OWN, Dataset, homes_in
 from pocketrec.storage.manifest import Record, read_records, same_log
 
 State = Literal["current", "out of date", "damaged"]
@@ -51,8 +51,8 @@ def inspect(dataset: Path | str = "dataset") -> InspectReport:
         DatasetError: the folder does not exist, or a manifest is damaged.
     """
     homes = homes_in(dataset)
-    leftovers = tuple(sorted(homes[0].root.rglob(f"*{STAGED_SUFFIX}")))
-    return InspectReport(homes[0].root, tuple(stage for home in homes for stage in _stages(home)), leftovers)
+    left = tuple(path for home in homes for place in home.homes for path in leftovers(place, OWN))
+    return InspectReport(homes[0].root, tuple(stage for home in homes for stage in _stages(home)), left)
 
 
 def _stages(home: Dataset) -> Iterator[StageState]:

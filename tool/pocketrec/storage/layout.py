@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from pocketrec.errors import DatasetError
+from pocketrec.errors import DatasetError, FolderError
 
+OWN = re.compile(
+    r"manifest\.json|clicks|scan|roles|sequences|item_ids\.parquet|items\.parquet|rejects\.csv|rsc15_\w+\.txt|gru4rec_bs\d+\S*"
+    r"|(feats|targets|masks)\w*_bs\d+\.(npy|txt)|verify\.\w+|neumf\.\w+|dnn\.\w+|epoch-\d+\.\w+|extras|ratings|interactions|epochs"
+)
+"""The names that pocketrec gives to what it writes into `Dataset.homes`; whatever else is there is somebody else's."""
 SPLITS = ("train_tr", "train_valid", "test")
 """The sets that become batches."""
 DEFAULT_LANES = 512
@@ -74,6 +80,15 @@ class Dataset:
         """The item index: item_id, item_idx, support."""
         return self.final / "items.parquet"
 
+    def check(self) -> None:
+        """Refuse a folder of pocketrec's that leads out of the dataset folder.
+
+        Raises:
+            FolderError: one is a link, or not a folder.
+        """
+        for path in (*self.homes, self.clicks, self.roles, self.sequences, self.model / "checkpoints"):
+            check_folder(path)
+
     def split_txt(self, name: str) -> Path:
         """`rsc15_{name}.txt`, name one of train_full, test, train_tr, train_valid."""
         return self.rsc15 / f"rsc15_{name}.txt"
@@ -96,6 +111,19 @@ SIDES = ("ncf", "dnn")
 """Folders in a dataset folder that are dataset folders themselves: those of ratings, beside the clicks."""
 
 
+def check_folder(path: Path) -> Path:
+    """The path of a folder inside a dataset folder; it need not exist.
+
+    Raises:
+        FolderError: it is a link, which may lead anywhere, or not a folder.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        what = "link" if path.is_symlink() else "file"
+        do = "name another folder with --dataset, or move it away"
+        raise FolderError(f"{path} is a {what}.", expected="a folder", do=do)
+    return path
+
+
 def homes_in(dataset: Path | str) -> list[Dataset]:
     """A dataset folder, and after it those of its sides that exist.
 
@@ -106,8 +134,11 @@ def homes_in(dataset: Path | str) -> list[Dataset]:
     if not root.is_dir():
         do = f"pocketrec prep CLICKS --dataset {root}"
         raise DatasetError(f"{root} is not a folder.", expected="a dataset folder", do=do)
-    sides = (root / name for name in SIDES)
-    return [Dataset(root), *(Dataset(side) for side in sides if side.is_dir())]
+    sides = (check_folder(root / name) for name in SIDES)
+    homes = [Dataset(root), *(Dataset(side) for side in sides if side.is_dir())]
+    for home in homes:
+        home.check()
+    return homes
 
 
 @dataclass(frozen=True)
@@ -119,8 +150,12 @@ class Side:
 
     @property
     def home(self) -> Path:
-        """The folder of everything that belongs to it, a dataset folder itself."""
-        return self.root / self.name
+        """The folder of everything that belongs to it, a dataset folder itself.
+
+        Raises:
+            FolderError: it is a link.
+        """
+        return check_folder(self.root / self.name)
 
     @property
     def final(self) -> Path:

@@ -20,8 +20,8 @@ from filelock import FileLock, Timeout
 
 from pocketrec.errors import BusyError, FolderError
 from pocketrec.parallel import check_fork
-from pocketrec.storage.files import check_name, parents_of, remove_leftovers
-from pocketrec.storage.layout import Dataset
+from pocketrec.storage.files import check_name, parents_of, remove_leftovers, size_of, write_text
+from pocketrec.storage.layout import OWN, Dataset
 from pocketrec.storage.space import room
 
 LOCK, HOLDER = ".pocketrec.lock", ".pocketrec.holder"
@@ -31,6 +31,7 @@ PATIENCE = 0.3
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What flock says on a network disk without a lock service, and on file systems that have none."""
+ANOTHER = "another process"
 
 _held: dict[Path, tuple[int, int]] = {}
 """Folder -> process and thread that hold it. A fork inherits the table, not the right to write."""
@@ -53,13 +54,15 @@ def hold(folder: Path | str, command: str) -> Iterator[None]:
     shown = Path(folder)
     with contextlib.ExitStack() as stack:
         with room(shown, command):
+            Dataset(shown).check()
             stack.enter_context(parents_of(home / LOCK))
+            _check_own(home / LOCK, ours=size_of(home / LOCK) == 0)
             stack.enter_context(_locked(home, shown))
             stack.callback(_held.pop, home, None)
             _held[home] = me
             since = datetime.now().astimezone().isoformat(" ", "seconds")
             holder = {"pid": os.getpid(), "command": command, "since": since, "host": socket.gethostname()}
-            (home / HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+            write_text(home / HOLDER, json.dumps(holder))
             _tidy(home)
         try:
             yield
@@ -69,8 +72,18 @@ def hold(folder: Path | str, command: str) -> Iterator[None]:
 
 
 def _tidy(home: Path) -> None:
-    for place in Dataset(home).homes:
-        remove_leftovers(place)
+    for place in (*Dataset(home).homes, Dataset(home).model / "checkpoints"):
+        remove_leftovers(place, OWN)
+
+
+def _check_own(path: Path, *, ours: bool) -> None:
+    """Refuse to take for a file of the lock what pocketrec did not write."""
+    if os.path.lexists(path) and not ours:
+        raise FolderError(
+            f"{path} is in the way: pocketrec did not write it.",
+            expected="no such file, or the one that a running pocketrec keeps there",
+            do="move it away, or name another folder with --dataset",
+        )
 
 
 @contextlib.contextmanager
@@ -94,11 +107,14 @@ def _locked(home: Path, shown: Path) -> Iterator[None]:
             expected="one that has flock, so that two processes never write into the same folder",
             do="name a folder on a disk of this machine with --dataset, or mount the file system with locks",
         ) from error
+    gone = [LOCK]
     try:
+        _check_own(home / HOLDER, ours=(size_of(home / HOLDER) or 0) < 4096 and _holder(home) != ANOTHER)
+        gone.append(HOLDER)
         yield
     finally:
         # Removed while still held: whoever waits for this very file sees that it has no name any more, and asks again.
-        for name in (HOLDER, LOCK):
+        for name in reversed(gone):
             with contextlib.suppress(OSError):
                 (home / name).unlink()
         lock.release()
@@ -107,8 +123,10 @@ def _locked(home: Path, shown: Path) -> Iterator[None]:
 def _holder(home: Path) -> str:
     """Who holds the folder, by its file; one that has just begun, or is of another version, may not have written it."""
     try:
+        if size_of(home / HOLDER) is None:  # a pipe would be waited for
+            return ANOTHER
         who = json.loads((home / HOLDER).read_text(encoding="utf-8"))
         where = "" if who["host"] == socket.gethostname() else f" on {who['host']}"
         return f"process {who['pid']}{where} (pocketrec {who['command']}), since {who['since']}"
     except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+        return ANOTHER

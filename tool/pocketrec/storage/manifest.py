@@ -1,6 +1,7 @@
 """What a stage wrote, from what, with which settings: one manifest.json a folder, one record a stage run.
 
 A record is written after the files it describes and removed before they are replaced, so a record that is there is true.
+What is neither in a record nor claimed by a run that was stopped was not made by pocketrec, and is never replaced.
 The manifest has a hash of its own records, so that a changed number in it is damage and not a fact.
 A stage is up to date when its record names the same settings and the same inputs; inputs are named by content, so the
 chain from the log to the model can be followed by comparing strings.
@@ -8,20 +9,26 @@ chain from the log to the model can be followed by comparing strings.
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import xxhash
 
 from pocketrec.errors import DatasetError, FolderError
-from pocketrec.storage.files import content_hash, write_text
+from pocketrec.storage.files import content_hash, size_of, write_text
 from pocketrec.version import __version__
 
 MANIFEST = "manifest.json"
+OUTSIDE = "../rejects.csv"
+"""The one file that is described in a folder and lies beside it."""
+MOST_BYTES = 1 << 26
+"""Of a manifest. A log in 4,096 parts has one of about 2 MB."""
 FORMAT = 1
 """The only format that is read. It is raised when a record can no longer be trusted to mean the same."""
 
@@ -43,9 +50,9 @@ class OutputFile:
     def fault(self, path: Path, advance: Callable[[int], None] | None = None) -> str:
         """What is wrong with the file at `path`, which should be this one; "" if nothing is. Reads it if the size fits."""
         try:
-            if not path.is_file():
-                return "is missing"
-            if (size := path.stat().st_size) != self.bytes:
+            if (size := size_of(path)) is None:
+                return "is missing, or not a file"
+            if size != self.bytes:
                 return f"has {size:,} bytes, not {self.bytes:,}"
             return "" if content_hash(path, advance) == self.xxh3 else "has changed: its XXH3-128 is another"
         except OSError as error:
@@ -89,21 +96,43 @@ class Record:
 
     def missing(self, folder: Path) -> list[Path]:
         """The files of this record that are gone or have another size (a cheap check; it reads no contents)."""
-        paths = ((folder / name, file.bytes) for name, file in self.files.items())
-        return [path for path, size in paths if not path.is_file() or path.stat().st_size != size]
+        return [folder / name for name, file in self.files.items() if size_of(folder / name) != file.bytes]
+
+
+SAMPLES, SAMPLE_BYTES = 256, 1 << 14
+
+
+def fingerprint(log: Path) -> dict[str, Any]:
+    """What tells a log from another at little cost: path, size, time of change, and a hash of samples.
+
+    The samples are `SAMPLES` pieces from all over a large log (4 MB), and the whole of one that is not larger than they
+    are.
+    """
+    found, digest = log.stat(), xxhash.xxh3_128()
+    number = SAMPLES if found.st_size > SAMPLES * SAMPLE_BYTES else 1
+    length = SAMPLE_BYTES if number > 1 else SAMPLES * SAMPLE_BYTES
+    with log.open("rb") as file:
+        for place in range(number):
+            file.seek((found.st_size - length) * place // (number - 1) if number > 1 else 0)
+            digest.update(file.read(length))
+    return {
+        "log_path": os.path.realpath(log),
+        "log_bytes": found.st_size,
+        "log_mtime_ns": found.st_mtime_ns,
+        "log_samples": digest.hexdigest(),
+    }
 
 
 def same_log(log: Path, ingested: Record) -> bool:
     """Whether a log is the one that an ingest record was made from: never for standard input, which cannot be read twice.
 
-    The log is read only if its time of change is another.
+    The log is read whole only where its path, its time of change or a sample is another.
     """
-    if not log.is_file():
+    if not log.is_file() or log.stat().st_size != ingested.counts["log_bytes"]:
         return False
-    stat = log.stat()
-    if stat.st_size != ingested.counts["log_bytes"]:
-        return False
-    return stat.st_mtime_ns == ingested.counts["log_mtime_ns"] or content_hash(log) == ingested.inputs["log"]
+    if all(ingested.counts.get(name) == value for name, value in fingerprint(log).items()):
+        return True
+    return content_hash(log) == ingested.inputs["log"]
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -129,23 +158,58 @@ def json_digest(value: Any) -> str:
     return xxhash.xxh3_128(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Manifest:
+    """What a manifest says.
+
+    Attributes:
+        records: of finished stage runs by key, in the order of the keys.
+        claims: key of a record -> names of files that a run was about to write when it was stopped, or is writing now.
+    """
+
+    records: dict[str, Record] = field(default_factory=dict)
+    claims: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> set[str]:
+        """Of all files that pocketrec made, or may have made."""
+        return {name for record in self.records.values() for name in record.files}.union(*self.claims.values())
+
+
 def read_records(folder: Path) -> dict[str, Record]:
-    """All records of a folder by key, in the order of the keys; empty when nothing was finished there.
+    """The records of a folder by key; for the errors see `read_manifest`."""
+    return read_manifest(folder).records
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a folder; empty when nothing was finished there.
 
     Raises:
         DatasetError: the manifest is damaged, or of another format.
-        FolderError: it is a folder, or cannot be read.
+        FolderError: it is no file, or cannot be read.
     """
     path = folder / MANIFEST
-    if not path.exists():
-        return {}
+    if not os.path.lexists(path):
+        return Manifest()
     try:
+        size = size_of(path)
+        if size is None or size > MOST_BYTES:
+            what = (
+                f"it has {size:,} bytes"
+                if size
+                else os.strerror(errno.EISDIR)
+                if path.is_dir()
+                else "it is a link or a pipe"
+            )
+            raise OSError(None, what)
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             raise _other_format(path, document["format"])
         if document.get("xxh3", digest := json_digest(document["records"])) != digest:  # an older pocketrec wrote none
             raise ValueError("its XXH3-128 is another")
-        return {key: _record(entry) for key, entry in document["records"].items()}
+        records = {key: _record(entry) for key, entry in document["records"].items()}
+        claims = {key: list(map(_safe, names)) for key, names in document.get("claims", {}).items()}
+        return Manifest(records, claims)
     except OSError as error:
         raise FolderError(
             f"{path} cannot be read ({error.strerror}).",
@@ -156,8 +220,20 @@ def read_records(folder: Path) -> dict[str, Record]:
         raise DatasetError(
             f"{path} is damaged ({error.__class__.__name__}: {error}).",
             expected="the JSON that pocketrec wrote there",
-            do="remove the file; the stage that wrote it will run again",
+            do="move the file away; the stage that wrote it will run again",
         ) from error
+
+
+def _safe(name: str) -> str:
+    """A name of a file below the manifest's folder; the lines set aside lie beside it.
+
+    Raises:
+        ValueError: it leads elsewhere.
+    """
+    path = PurePosixPath(name)
+    if name != OUTSIDE and (path.is_absolute() or ".." in path.parts or not path.parts):
+        raise ValueError(f"it names {name!r}, which leads out of the folder")
+    return name
 
 
 def _other_format(path: Path, found: object) -> DatasetError:
@@ -184,7 +260,7 @@ def intact_record(folder: Path, key: str, settings: Mapping[str, Any], inputs: M
 
 def _record(entry: dict[str, Any]) -> Record:
     files = {
-        name: OutputFile(file["bytes"], file["xxh3"], tuple(file["shape"]), file["dtype"])
+        _safe(name): OutputFile(file["bytes"], file["xxh3"], tuple(file["shape"]), file["dtype"])
         for name, file in entry["files"].items()
     }
     argv = tuple(map(str, entry.get("argv", ())))
@@ -193,19 +269,68 @@ def _record(entry: dict[str, Any]) -> Record:
 
 def write_record(folder: Path, key: str, record: Record) -> None:
     """Add or replace one record. Call it last, when every file of the record has its final name."""
-    records = read_records(folder)
-    records[key] = record
-    _write(folder, records)
+    found = read_manifest(folder)
+    found.records[key] = record
+    found.claims.pop(key, None)
+    _write(folder, found)
 
 
 def drop_record(folder: Path, key: str) -> None:
-    """Forget a record before its files are replaced."""
-    records = read_records(folder)
-    if records.pop(key, None) is not None:
-        _write(folder, records)
+    """Forget a record before its files are replaced or removed; their names stay claimed."""
+    found = read_manifest(folder)
+    if (record := found.records.pop(key, None)) is not None:
+        found.claims[key] = sorted({*found.claims.get(key, ()), *record.files})
+        _write(folder, found)
 
 
-def _write(folder: Path, records: dict[str, Record]) -> None:
-    described = {key: asdict(records[key]) for key in sorted(records)}
+def claim(folder: Path, key: str, names: Iterable[str], new: Iterable[str] = ()) -> None:
+    """Drop a record, and say which files are written next. Nothing is written over that pocketrec did not make.
+
+    Args:
+        folder: that of the manifest.
+        key: of the record.
+        names: of the files, relative to the folder.
+        new: of files in a folder that takes the place of another, which has been looked through before.
+
+    Raises:
+        FolderError: a file of another origin, or a folder, has one of the names.
+    """
+    names = list(names)
+    check_strangers(folder, names)
+    found = read_manifest(folder)
+    record = found.records.pop(key, None)
+    found.claims[key] = sorted({*found.claims.get(key, ()), *names, *new, *(record.files if record else ())})
+    _write(folder, found)
+
+
+def drop_claims(folder: Path, keys: Iterable[str]) -> None:
+    """Forget what was claimed for some records, when the files are gone."""
+    found = read_manifest(folder)
+    if found.claims.keys() & set(keys):
+        left = {key: names for key, names in found.claims.items() if key not in keys}
+        _write(folder, Manifest(found.records, left))
+
+
+def check_strangers(folder: Path, names: Iterable[str]) -> None:
+    """Refuse to write where something is that pocketrec did not make.
+
+    Raises:
+        FolderError: something else has one of the names, relative to `folder`.
+    """
+    known = read_manifest(folder).names
+    for name in names:
+        path = folder / name
+        if os.path.lexists(path) and (name not in known or (path.is_dir() and not path.is_symlink())):
+            raise FolderError(
+                f"{os.path.normpath(path)} is in the way: no manifest says that pocketrec made it.",
+                expected="a free name, or a file that a manifest lists",
+                do="move it away, or name another folder with --dataset",
+            )
+
+
+def _write(folder: Path, manifest: Manifest) -> None:
+    described = {key: asdict(manifest.records[key]) for key in sorted(manifest.records)}
     document = {"format": FORMAT, "records": described, "xxh3": json_digest(described)}
+    if manifest.claims:
+        document["claims"] = manifest.claims
     write_text(folder / MANIFEST, json.dumps(document, indent=1, sort_keys=True) + "\n")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
 
 from pocketrec.errors import DatasetError, ModelError, SettingsError
+from pocketrec.schema import Array
+from pocketrec.settings import Rule, Settings
 from pocketrec.storage import repair
 from pocketrec.storage.layout import Side
 from pocketrec.storage.manifest import Record
@@ -15,42 +20,45 @@ from pocketrec.storage.tensors import Tensors, read_tensors, write_tensors
 from pocketrec.version import __version__
 
 
-class NetworkSettings(Protocol):
-    """What a network is made of; a frozen dataclass."""
+@dataclass(frozen=True)
+class NetworkSettings(Settings):
+    """What a network is made of, as far as all networks are.
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    Attributes:
+        n_users: codes of users are 0 .. n_users - 1.
+        n_items: codes of items are 0 .. n_items - 1.
+    """
 
-    @property
-    def n_users(self) -> int:
-        """Codes of users are 0 .. n_users - 1."""
-
-    @property
-    def n_items(self) -> int:
-        """Codes of items are 0 .. n_items - 1."""
+    n_users: int = field(kw_only=True, metadata={"rule": Rule("Codes of users.", least=1)})
+    n_items: int = field(kw_only=True, metadata={"rule": Rule("Codes of items.", least=1)})
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Shape of each weight by name."""
+        """Shape of each weight by name; features of users and items, named so, are not trained."""
+        raise NotImplementedError
 
     @property
     def parameters(self) -> int:
         """Trained numbers."""
-
-
-class Network(Protocol):
-    """A network in numpy."""
-
-    @property
-    def settings(self) -> Any:
-        """`NetworkSettings`."""
-
-    @property
-    def weights(self) -> Tensors:
-        """By the names of its settings' shapes."""
+        return sum(math.prod(shape) for name, shape in self.shapes.items() if not name.endswith("_features"))
 
 
 SettingsT = TypeVar("SettingsT", bound=NetworkSettings)
-NetworkT = TypeVar("NetworkT", bound=Network)
+
+
+class Network(Generic[SettingsT]):
+    """A trained network in numpy."""
+
+    def __init__(self, settings: SettingsT, weights: Mapping[str, Array]) -> None:
+        """Args:
+        settings: what it is made of.
+        weights: by the names of `settings.shapes`, in any float type.
+        """
+        self.settings = settings
+        self.weights: Tensors = {name: np.asarray(weights[name], np.float32) for name in settings.shapes}
+
+
+NetworkT = TypeVar("NetworkT", bound=Network[Any])
 
 
 @dataclass(frozen=True)
@@ -129,10 +137,7 @@ def read_network(
 ) -> NetworkFile[NetworkT]:
     """The trained network of a side of a dataset folder, for the split that is there now.
 
-    Args:
-        side: where it is.
-        settings: makes its settings of what JSON has of them.
-        network: makes the network of settings and weights.
+    `settings` makes its settings of what JSON has of them, `network` the network of settings and weights.
 
     Raises:
         DatasetError: there is no split, or the network was trained on another one.

@@ -20,7 +20,7 @@ DatasetError: the stage before has not run, or a file of it is missing, damaged 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,9 @@ from pocketrec.storage.layout import SIDES
 from pocketrec.storage.manifest import (
     OutputFile,
     Record,
+    check_strangers,
+    claim,
     current_record,
-    drop_record,
     intact_record,
     json_values,
     write_record,
@@ -71,29 +72,42 @@ class Stage:
         find = intact_record if intact else current_record
         return find(self.folder, self.record_key, json_values(self.settings), self.inputs)
 
-    def forget(self) -> None:
-        """Drop the record, since its files are about to be replaced."""
-        drop_record(self.folder, self.record_key)
+    def claim(self, *names: str) -> None:
+        """Drop the record, since files of these names, relative to the folder, are about to be written.
+
+        Raises:
+            FolderError: something has such a name that pocketrec did not make.
+        """
+        claim(self.folder, self.record_key, names)
 
     @contextlib.contextmanager
-    def replacing(self, needed: int = 0, *, force: bool = False, into: Path | None = None) -> Iterator[Draft]:
+    def replacing(
+        self, needed: int = 0, *, force: bool = False, into: Path | None = None, names: Iterable[str] = ()
+    ) -> Iterator[Draft]:
         """Write the files in the `with` block; then the record is written.
 
         Args:
             needed: about how many bytes will be written; 0 where nobody knows.
             force: begin even where less is free.
             into: a folder that the block fills under a staged name, `Draft.folder`; it takes the place of the earlier one
-                when the block is done. Without it the block gives its files their names itself, after `forget`.
+                when the block is done. Without it the block gives its files their names itself, after `claim`.
+            names: of files that the block writes elsewhere than in that folder, relative to the stage's.
+
+        Raises:
+            FolderError: besides, where something is in the way that pocketrec did not make; before anything is begun.
         """
         draft = Draft()
+        inside = into.rglob("*") if into else ()
+        there = (str(path.relative_to(self.folder)) for path in inside if path.is_symlink() or not path.is_dir())
+        check_strangers(self.folder, (*names, *there))
         with room(into or self.folder, self.command, needed, force=force):
             if into is None:
                 yield draft
             else:
                 with staged_folder(into) as draft.folder:
                     yield draft
-                    self.forget()
-                draft.files = {f"{into.relative_to(self.folder)}/{name}": file for name, file in draft.files.items()}
+                    draft.files = {f"{into.relative_to(self.folder)}/{name}": file for name, file in draft.files.items()}
+                    claim(self.folder, self.record_key, draft.beside, new=draft.files)
             files, counts = {**draft.files, **draft.beside}, json_values(draft.counts)
             draft.record = Record(
                 self.name, json_values(self.settings), draft.inputs or self.inputs, files, counts, tuple(self.argv)

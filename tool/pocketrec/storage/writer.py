@@ -12,7 +12,7 @@ import xxhash
 
 from pocketrec.schema import Array
 from pocketrec.storage.append import BulkFile
-from pocketrec.storage.files import commit, content_hash, staged_name
+from pocketrec.storage.files import commit, content_hash, remove, staged_name
 from pocketrec.storage.formats import Npy, Txt
 from pocketrec.storage.manifest import OutputFile
 
@@ -28,6 +28,7 @@ class Writer:
         self._hash = xxhash.xxh3_128()
         self._header = form.header(0) if form else b""
         self._finished, self._digest = False, ""
+        remove(self._staged)  # left by a run that was killed; a link or a pipe must not be written through
         self._file = BulkFile(self._staged)
         try:
             self._file.append(self._header)

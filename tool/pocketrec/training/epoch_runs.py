@@ -66,12 +66,6 @@ class History:
     kept: int = 0
     weights: Tensors = field(default_factory=dict)
 
-    def add(self, epoch: Epoch, trainer: Trainer) -> None:
-        """Take in an epoch that the trainer has just finished."""
-        self.epochs.append(dict(epoch.content))
-        if epoch.score is not None and (epoch.score > self.score or epoch.score == KEEP_LAST):
-            self.score, self.kept, self.weights = epoch.score, len(self.epochs), trainer.weights()
-
 
 class Checkpoints:
     """A folder of epoch-NNNN.safetensors: the trainer's state, the weights that are kept, and the history as JSON."""
@@ -104,11 +98,9 @@ class Checkpoints:
             path.unlink()
 
     def resume(self, trainer: Trainer, epochs: int) -> History:
-        """The history in the newest checkpoint of this run that is whole; the trainer goes on from there.
+        """The history in the newest whole checkpoint of this run; the trainer, as it was made, goes on from there.
 
-        Args:
-            trainer: as it was made.
-            epochs: a checkpoint of more than these is of no use.
+        A checkpoint of more than `epochs` is of no use.
         """
         for path in self.paths():
             try:
@@ -123,25 +115,22 @@ class Checkpoints:
             return history
         return History()
 
-    def clear(self) -> None:
-        """Remove them all, those of pocketrec 0.1 (.npz) among them."""
-        self._remove(self.paths("safetensors|npz"))
+    def clear(self, *, own: bool = False) -> None:
+        """Remove them all, those of pocketrec 0.1 (.npz) among them.
 
-    def clear_own(self) -> None:
-        """Remove those of this run: one that was killed right after it had finished could not."""
-        self._remove([path for path in self.paths() if self._is_own(path)])
+        Or with `own` those of this run: one that was killed right after it had finished could not.
+        """
+        for path in self.paths("safetensors|npz"):
+            if not own or self._is_own(path):
+                path.unlink()
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
     def _is_own(self, path: Path) -> bool:
         try:
             return bool(_read(path).about["identity"] == self.identity)
         except (ModelError, KeyError):
             return False
-
-    def _remove(self, paths: list[Path]) -> None:
-        for path in paths:
-            path.unlink()
-        if self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
 
 
 def run_epochs(
@@ -172,7 +161,9 @@ def run_epochs(
     with curves as log:
         while len(history.epochs) < epochs and not enough(history):
             epoch = one(len(history.epochs))
-            history.add(epoch, trainer)
+            history.epochs.append(dict(epoch.content))
+            if epoch.score is not None and (epoch.score > history.score or epoch.score == KEEP_LAST):
+                history.score, history.kept, history.weights = epoch.score, len(history.epochs), trainer.weights()
             log(len(history.epochs), **epoch.scalars)
             if len(history.epochs) % checkpoints.every == 0:
                 checkpoints.write(history, trainer)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pocketrec.errors import require
 from pocketrec.lite.judge.ladder import Rung
+from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.storage.files import content_hash, staged_file
 from pocketrec.storage.lock import hold
 from pocketrec.storage.manifest import OutputFile, json_digest, versions
@@ -57,9 +58,9 @@ def export_network(
     """Write a trained network as a .tflite and judge it.
 
     Args:
-        place: the side of the dataset, which is held.
-        read: reads the trained network.
-        made: makes the model's bytes.
+        place: the side of the dataset.
+        read: reads the trained network, once the side is held.
+        made: makes the model's bytes, with TensorFlow.
         judge: climbs the ladder, once the model has its name.
 
     Raises:
@@ -77,10 +78,11 @@ def export_network(
         found = stage.current(intact=True)
         if not found:
             with stage.replacing(OVERHEAD + BYTES_PER_PARAMETER * settings.parameters) as draft:
-                content = made(trained)
+                with native_stderr_closed():
+                    content = made(trained)
                 with staged_file(path) as staged:
                     staged.write_bytes(content)
-                    stage.forget()  # only now: a disk that is full leaves the earlier model usable
+                    stage.claim(path.name)  # only now: a disk that is full leaves the earlier model usable
                 draft.files = {path.name: OutputFile.of(path)}
                 draft.counts = {"parameters": settings.parameters}
         output = (found or draft.record).files[path.name]

@@ -1,72 +1,94 @@
-"""The stage that trains a network of `ncf` or `dnn`: whether there is anything to do, and what is written at the end."""
+"""The stage that trains a network of `ncf` or `dnn`: whether there is anything to do, the epochs, and what is written."""
 
 from __future__ import annotations
 
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from pocketrec.storage.manifest import OutputFile
+from pocketrec.lite.quiet import native_stderr_closed
+from pocketrec.settings import Settings, options_for
+from pocketrec.storage.manifest import OutputFile, json_values
 from pocketrec.storage.networks import NetworkFile, NetworkSide
 from pocketrec.storage.stage import Stage
-from pocketrec.training.epoch_runs import Checkpoints
+from pocketrec.training.epoch_runs import Checkpoints, Epoch, History, run_epochs
 
 
-@dataclass(frozen=True)
-class Learned:
-    """What a training came to.
+class NetworkRun(ABC):
+    """One training."""
 
-    Attributes:
-        network: with the weights that are kept.
-        counts: for the record.
-        resumed: epochs that a checkpoint had.
-        save: writes the network in other forms, too, and names the files.
-    """
-
-    network: NetworkFile[Any]
-    counts: Mapping[str, Any]
-    resumed: int
-    save: Callable[[], Sequence[Path]] = tuple
-
-
-def train_network(
-    place: NetworkSide,
-    stage: Stage,
-    checkpoints: Checkpoints,
-    needed: int,
-    learn: Callable[[], Learned],
-    *,
-    clean: bool,
-) -> tuple[Mapping[str, Any], int, bool]:
-    """Train a network, unless the one that is there is up to date.
-
-    Args:
+    def __init__(
+        self, place: NetworkSide, training: Settings, named: Mapping[str, Any], split: str, checkpoints: Checkpoints
+    ) -> None:
+        """Args:
         place: where the network goes; it is held.
-        stage: of the training.
+        training: what the user chose.
+        named: what determines the network, for its record.
+        split: content of the split that it is trained on.
         checkpoints: of the run. Where few are kept (`Checkpoints.keep`), they are for a run that was stopped, and go when
             it has finished.
-        needed: bytes that will be written, about.
-        learn: trains, from the newest checkpoint on.
-        clean: forget an earlier network and all checkpoints.
+        """
+        self.place, self.named, self.split, self.checkpoints = place, json_values(named), split, checkpoints
+        argv = (place.name, "train", *options_for(training), "--clean")
+        self.stage = Stage(place.model, f"{place.name}_train", self.named, {"split": split}, argv)
+        self.began = time.perf_counter()
 
-    Returns:
-        The counts of the record, how many epochs a checkpoint had, and whether the network was there already.
-    """
-    found = None if clean else stage.current()
-    if found and place.network.name in found.files:  # pocketrec 0.1 wrote another file, which is not read
-        if checkpoints.keep:
-            checkpoints.clear_own()
-        return found.counts, 0, True
-    if clean:
-        checkpoints.clear()
-    with stage.replacing(needed) as draft:
-        learned = learn()
-        stage.forget()
-        learned.network.write(place.network)
-        place.network.with_suffix(".npz").unlink(missing_ok=True)  # what pocketrec 0.1 wrote in its place
-        draft.files = {path.name: OutputFile.of(path) for path in (place.network, *learned.save())}
-        draft.counts = dict(learned.counts)
-    if checkpoints.keep:
-        checkpoints.clear()
-    return draft.counts, learned.resumed, False
+    @abstractmethod
+    def begin(self) -> tuple[Any, AbstractContextManager[Callable[..., None]]]:
+        """The trainer as it was made, and what is told the scalars of each epoch."""
+
+    @abstractmethod
+    def epoch(self, trainer: Any, number: int) -> Epoch:
+        """Train and judge the epoch of a number, from 0."""
+
+    @abstractmethod
+    def enough(self, history: History) -> bool:
+        """Whether to stop early; asked before each epoch."""
+
+    @abstractmethod
+    def network(self, history: History) -> NetworkFile[Any]:
+        """The network with the weights that are kept."""
+
+    @abstractmethod
+    def counts(self, history: History) -> Mapping[str, Any]:
+        """What the record says besides the epochs and which one is kept."""
+
+    def save(self, trainer: Any, history: History) -> Sequence[Path]:  # noqa: ARG002
+        """Write the network in other forms, too, and name the files."""
+        return ()
+
+    def run(self, epochs: int, needed: int, *, clean: bool) -> tuple[Mapping[str, Any], int, bool]:
+        """Train the epochs that no checkpoint has, unless the network that is there is up to date.
+
+        Args:
+            epochs: at most.
+            needed: bytes that will be written, about.
+            clean: forget an earlier network and all checkpoints.
+
+        Returns:
+            The counts of the record, how many epochs a checkpoint had, and whether the network was there already.
+        """
+        path, found = self.place.network, None if clean else self.stage.current()
+        if found and path.name in found.files:  # pocketrec 0.1 wrote another file, which is not read
+            if self.checkpoints.keep:
+                self.checkpoints.clear(own=True)
+            return found.counts, 0, True
+        if clean:
+            self.checkpoints.clear()
+        with self.stage.replacing(needed) as draft:
+            with native_stderr_closed():
+                trainer, curves = self.begin()
+            history, resumed = run_epochs(
+                trainer, self.checkpoints, epochs, lambda number: self.epoch(trainer, number), self.enough, curves
+            )
+            draft.counts = {"epochs": history.epochs, "kept": history.kept, **self.counts(history)}
+            self.stage.claim(path.name)
+            self.network(history).write(path)
+            path.with_suffix(".npz").unlink(missing_ok=True)  # what pocketrec 0.1 wrote in its place
+            draft.files = {one.name: OutputFile.of(one) for one in (path, *self.save(trainer, history))}
+        if self.checkpoints.keep:
+            self.checkpoints.clear()
+        return draft.counts, resumed, False

@@ -23,21 +23,14 @@ _SPREAD = 0.05
 
 
 def layers_of(settings: DnnSettings, training: DnnTrainSettings) -> dict[str, Any]:
-    """The layers by name.
-
-    Args:
-        settings: what the network is made of.
-        training: of this the dropout, the L2 penalties and the seed are used.
-    """
+    """The layers by name; of `training` the dropout, the L2 penalties and the seed are used."""
     made: dict[str, Any] = {}
+    embedding = keras.layers.Embedding
     for number, name in enumerate(INPUTS):
-        rows = {"user": settings.n_users, "item": settings.n_items}[name]
-        columns = {"user": settings.user_columns, "item": settings.item_columns}[name]
+        rows, columns = settings.shapes[f"{name}_features"]
         spread = keras.initializers.RandomNormal(0.0, _SPREAD, seed=training.seed + number)
-        l2, bias_l2 = (
-            keras.regularizers.L2(one) if one else None for one in (training.regularization, training.bias_regularization)
-        )
-        embedding = keras.layers.Embedding
+        penalties = training.regularization, training.bias_regularization
+        l2, bias_l2 = (keras.regularizers.L2(one) if one else None for one in penalties)
         made[f"{name}_embedding"] = embedding(rows, settings.embedding_size, spread, l2, name=f"{name}_embedding")
         made[f"{name}_bias"] = embedding(rows, settings.outputs, "zeros", bias_l2, name=f"{name}_bias")
         made[f"{name}_features"] = embedding(rows, columns, "zeros", trainable=False, name=f"{name}_features")
@@ -114,19 +107,15 @@ class RatingDnn(keras.Model):  # type: ignore[misc]
 def start(model: Any, settings: DnnSettings, features: Mapping[str, Any], mean: float) -> None:
     """Put in what is known before training: features, and the mean rating; rows of codes without train rows are zeros.
 
-    Args:
-        model: functional or subclassed.
-        settings: what it is made of.
-        features: `user` and `item`, as prep wrote them; their first column is 0 where there is no train row.
-        mean: rating of the train set.
+    `features` of `user` and `item` are as prep wrote them: their first column is 0 where there is no train row.
     """
+    named = _named(model, settings)
     for name in INPUTS:
         rows = np.asarray(features[name], np.float32)
-        _named(model, settings)[f"{name}_features"].assign(rows)
-        table = _named(model, settings)[name]
-        table.assign(table.numpy() * (rows[:, :1] > 0))
+        named[f"{name}_features"].assign(rows)
+        named[name].assign(named[name].numpy() * (rows[:, :1] > 0))
     if settings.task == "rate":
-        _named(model, settings)["bias_out"].assign([mean])
+        named["bias_out"].assign([mean])
 
 
 def weights_of(model: Any, settings: DnnSettings) -> Tensors:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -27,11 +26,6 @@ class LiteDnn(tf.Module):  # type: ignore[misc]
         tables = ("user", "item")
         self._dense = {name: tf.constant(array) for name, array in weights.items() if not name.startswith(tables)}
         self._dense["kernel_1"] = tf.constant(weights["kernel_1"][self._order()])
-
-    def signatures(self) -> Mapping[str, Any]:
-        """Concrete functions by name."""
-        one, many = tf.TensorSpec((1,), tf.int32, name="user"), tf.TensorSpec((None,), tf.int32, name="items")
-        return {"predict": tf.function(self.predict).get_concrete_function(user=one, items=many)}
 
     def _order(self) -> list[int]:
         """Rows of the first kernel in the order of the tables: the user's embedding and features, then the item's."""

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pocketrec.dnn.metrics import mean_rating
 from pocketrec.dnn.network import DnnSettings, class_of
 from pocketrec.dnn.options import DnnTrainSettings
 from pocketrec.dnn.sets import RatingSets
@@ -32,20 +33,16 @@ class Trainer(fitting.Fitted):
         self.settings, self.training, self.train = settings, training, sets.rows("train")
         fitting.begin(training.seed)
         model = functional(settings, training)
-        total = sum(float(ratings.sum(dtype=np.float64)) for *_, ratings in self.train.blocks())
-        start(model, settings, {"user": sets.user_features, "item": sets.item_features}, total / len(self.train))
+        features = {"user": sets.user_features, "item": sets.item_features}
+        start(model, settings, features, mean_rating([self.train]))
+        loss, metrics = judged_by(settings)
         model.compile(
             keras.optimizers.Adam(training.learning_rate, name="adam"),  # not adam_1 the second time
-            loss_of(settings),
-            metrics=metrics_of(settings),
+            loss,
+            metrics=metrics,
             steps_per_execution=fitting.steps_per_call(training.batch_size),
         )
         super().__init__(model, training.batch_size)
-
-    @property
-    def steps(self) -> int:
-        """Batches of an epoch; the last may be small."""
-        return -(-len(self.train) // self.training.batch_size)
 
     def epoch(self, number: int, advance: Advance) -> dict[str, float]:
         """Train on every rating once, in an order of the epoch's own; the loss and the metrics by name."""
@@ -53,7 +50,8 @@ class Trainer(fitting.Fitted):
         order = np.random.default_rng([self.training.seed, number]).permutation(numbers)
         codes, target = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32)
         batches = fitting.dataset_of(lambda: self._batches(order), ({"user": codes, "item": codes}, target))
-        return self.fit(batches, self.steps, advance)
+        steps = -(-len(order) // self.training.batch_size)  # the last batch may be small
+        return self.fit(batches, steps, advance)
 
     def _batches(self, order: Int32) -> Iterator[Any]:
         size = self.training.batch_size
@@ -98,16 +96,11 @@ def _repeatable(saved: Path, path: Path) -> None:
             target.writestr(zipfile.ZipInfo(name), content)
 
 
-def loss_of(settings: DnnSettings) -> Any:
-    """The loss of a network's task, without L2, which Keras adds."""
+def judged_by(settings: DnnSettings) -> tuple[Any, list[Any]]:
+    """The loss of a network's task, to which Keras adds L2, and what is told of an epoch besides."""
     if settings.task == "rate":
-        return keras.losses.MeanSquaredError()
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def metrics_of(settings: DnnSettings) -> list[Any]:
-    """What is told of an epoch beside the loss, which has L2 in it."""
-    if settings.task == "rate":
-        return [keras.metrics.RootMeanSquaredError(name="rmse"), keras.metrics.MeanAbsoluteError(name="mae")]
+        metrics = [keras.metrics.RootMeanSquaredError(name="rmse"), keras.metrics.MeanAbsoluteError(name="mae")]
+        return keras.losses.MeanSquaredError(), metrics
     crossentropy = keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy", from_logits=True)
-    return [crossentropy, keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+    metrics = [crossentropy, keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics

@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
 
@@ -24,7 +24,7 @@ import numpy as np
 from pocketrec import version
 from pocketrec.lite.contract import TensorSpec
 from pocketrec.lite.flatbuffer import ModelFile, read_model
-from pocketrec.lite.frozen import ANY, FrozenCard, Signatures
+from pocketrec.lite.frozen import ANY, FrozenModel, Signatures
 from pocketrec.lite.judge.ladder import Check, Fault
 from pocketrec.schema import Float32, Int32
 from pocketrec.storage.networks import NetworkFile, NetworkT
@@ -45,7 +45,7 @@ class FrozenCase(Generic[NetworkT]):
         path: the file.
         trained: what it was exported from.
         signatures: that it must have.
-        card: reads the file's card, with LiteRT at hand.
+        open: opens such a file with LiteRT.
         once: a Python program that runs the file of its first argument once.
         file: what the flatbuffer says; set by the rung `file`.
     """
@@ -53,38 +53,23 @@ class FrozenCase(Generic[NetworkT]):
     path: Path
     trained: NetworkFile[NetworkT]
     signatures: Signatures
-    card: Callable[[Path], FrozenCard[Any]]
+    open: Callable[[Path], FrozenModel[Any]]
     once: str
-    file: ModelFile | None = None
-
-    def read(self) -> ModelFile:
-        """The flatbuffer, once the rung `file` has read it."""
-        if self.file is None:
-            raise Fault("the file was not read")
-        return self.file
+    file: ModelFile = field(init=False)
 
     def users(self) -> list[int]:
         """Codes of some users from all over the table, the first and the last among them."""
-        found: list[int] = self._some(self.trained.network.settings.n_users, USERS).tolist()
-        return found
+        return list(map(int, _some(self.trained.network.settings.n_users, USERS)))
 
     def items(self) -> Int32:
         """Codes of some items from all over the table, the first and the last among them, int32 (n,)."""
-        return self._some(self.trained.network.settings.n_items, ITEMS)
-
-    @staticmethod
-    def _some(codes: int, most: int) -> Int32:
-        return np.unique(np.linspace(0, codes - 1, most).astype(np.int32))
+        return _some(self.trained.network.settings.n_items, ITEMS)
 
     def compare(self, ask: Callable[[int, Int32], Float32], expected: Callable[[Int32, Int32], Float32]) -> str:
         """Compare the model's answers with numpy's for users and items from all over the tables, in any order and number.
 
-        Args:
-            ask: the model: answers for a user and items, (n,).
-            expected: the network in numpy: answers for users and items side by side, (n,).
-
-        Returns:
-            What was compared, in words.
+        `ask` is the model: answers for a user and items, (n,). `expected` is numpy: those for users and items side by side.
+        What was compared is returned in words.
 
         Raises:
             Fault: an answer is not within the tolerance.
@@ -98,20 +83,24 @@ class FrozenCase(Generic[NetworkT]):
         return f"{compared}; largest difference {worst:.1e} (allowed {TOLERANCE:.0e})"
 
 
+def _some(codes: int, most: int) -> Int32:
+    return np.unique(np.linspace(0, codes - 1, most).astype(np.int32))
+
+
 def _check_file(case: FrozenCase[Any]) -> str:
     case.file = read_model(case.path)
     return f"{case.file.size:,} bytes"
 
 
 def _check_operators(case: FrozenCase[Any]) -> str:
-    model = case.read()
+    model = case.file
     if model.foreign_operators:
         raise Fault(", ".join(model.foreign_operators))
     return f"{len(model.operators)} kinds of builtin operators"
 
 
 def _check_signatures(case: FrozenCase[Any]) -> str:
-    found, faults = case.read().signatures, []
+    found, faults = case.file.signatures, []
     for name, sides in case.signatures.items():
         if name not in found:
             faults.append(f"no signature {name!r}")
@@ -137,7 +126,7 @@ def _fits(spec: TensorSpec, found: str) -> bool:
 
 
 def _check_card(case: FrozenCase[Any]) -> str:
-    card, settings = case.card(case.path), case.trained.network.settings
+    card, settings = case.open(case.path).card, case.trained.network.settings
     if card.settings != settings or card.split != case.trained.split:
         raise Fault(f"it is of {card.settings}, split {card.split}, not of {settings}, {case.trained.split}")
     return f"codes of {settings.n_users:,} users and {settings.n_items:,} items, split {card.split}"

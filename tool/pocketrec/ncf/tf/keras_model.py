@@ -18,10 +18,7 @@ from pocketrec.storage.tensors import Tensors
 def build(settings: NetworkSettings, mf_regularization: float = 0.0, mlp_regularization: Sequence[float] = ()) -> Any:
     """The model: inputs `user` and `item`, int32 (n,); output a logit, float32 (n, 1).
 
-    Args:
-        settings: what it is made of.
-        mf_regularization: L2 of both tables.
-        mlp_regularization: L2 of each layer; that of the first, which has no kernel, is not used, as in the original.
+    L2 is that of both tables, and of each layer; that of the first, which has no kernel, is not used, as in the original.
     """
     inputs = {name: keras.Input((), dtype="int32", name=name) for name in ("user", "item")}
     width, mf = settings.mf_dim + settings.mlp_dim, settings.mf_dim
@@ -47,24 +44,14 @@ def build(settings: NetworkSettings, mf_regularization: float = 0.0, mlp_regular
 
 def weights_of(model: Any, settings: NetworkSettings) -> Tensors:
     """Its weights by the names of `NetworkSettings.shapes`."""
-    found = {name: variable.numpy() for name, variable in _named(model, settings).items()}
-    assert {name: array.shape for name, array in found.items()} == settings.shapes
-    return found
-
-
-def set_weights(model: Any, settings: NetworkSettings, weights: Tensors) -> None:
-    """Put weights into a model."""
-    for name, variable in _named(model, settings).items():
-        variable.assign(weights[name])
-
-
-def _named(model: Any, settings: NetworkSettings) -> dict[str, Any]:
     layer = model.get_layer
-    named = {"user": layer("embedding_user").embeddings, "item": layer("embedding_item").embeddings}
+    found = {"user": layer("embedding_user").embeddings, "item": layer("embedding_item").embeddings}
     for number in range(1, len(settings.dense) + 1):
         dense = layer(f"dense_{number}")
-        named |= {f"kernel_{number}": dense.kernel, f"bias_{number}": dense.bias}
-    return named | {"kernel_out": layer("rating").kernel, "bias_out": layer("rating").bias}
+        found |= {f"kernel_{number}": dense.kernel, f"bias_{number}": dense.bias}
+    found |= {"kernel_out": layer("rating").kernel, "bias_out": layer("rating").bias}
+    assert {name: tuple(variable.shape) for name, variable in found.items()} == settings.shapes
+    return {name: variable.numpy() for name, variable in found.items()}
 
 
 def _l2(weight: float) -> Any:

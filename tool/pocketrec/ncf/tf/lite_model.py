@@ -6,7 +6,6 @@ and for all at export, so that a phone does a fraction of the work for a list of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -34,15 +33,6 @@ class LiteNetwork(tf.Module):  # type: ignore[misc]
             self._first, items = tf.constant(kernel[:half]), items @ kernel[half:] + weights["bias_1"]
         # (I, mf + width of the first layer): GMF's factors, and what the item adds to the first layer
         self._item = tf.concat([weights["item"][:, :mf], items], axis=1)
-
-    def signatures(self) -> Mapping[str, Any]:
-        """Concrete functions by name."""
-        one, many = tf.TensorSpec((1,), tf.int32, name="user"), tf.TensorSpec((None,), tf.int32, name="items")
-        seen, top = tf.TensorSpec((None,), tf.int32, name="seen"), tf.TensorSpec((), tf.int32, name="top")
-        return {
-            "score": tf.function(self.score).get_concrete_function(user=one, items=many),
-            "recommend": tf.function(self.recommend).get_concrete_function(user=one, seen=seen, top=top),
-        }
 
     def score(self, user: Tensor, items: Tensor) -> dict[str, Tensor]:
         """Logits of some items for one user."""

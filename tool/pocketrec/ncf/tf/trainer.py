@@ -58,15 +58,9 @@ class Trainer(fitting.Fitted):
         return keras.optimizers.LossScaleOptimizer(adam) if dynamic else adam
 
     def epoch(self, blocks: Callable[[], Iterable[Examples]], steps: int, advance: Callable[[int], None]) -> float:
-        """Train on every batch once.
+        """Train on each of `steps` batches once and return the mean loss.
 
-        Args:
-            blocks: makes some batches at a time; a strategy may begin an epoch more than once.
-            steps: how many batches there are.
-            advance: told about examples.
-
-        Returns:
-            The mean loss.
+        `blocks` makes some batches at a time; a strategy may begin an epoch more than once. `advance` is told of examples.
         """
         batches = self._dataset(blocks)
         if self.training.keras_use_ctl:

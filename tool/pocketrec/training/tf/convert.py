@@ -21,7 +21,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from pocketrec.lite.catalogue import ITEMS, SUPPORT, Catalogue
 from pocketrec.lite.contract import METADATA, Card
-from pocketrec.lite.frozen import FrozenCard
+from pocketrec.lite.frozen import ANY, FrozenCard, Signatures
 
 Array = npt.NDArray[Any]
 
@@ -48,17 +48,22 @@ def convert(module: tf.Module, signatures: Mapping[str, Any], card: Card, items:
     return finish(_converted(module, signatures), card, items)
 
 
-def convert_frozen(module: Any, card: FrozenCard[Any]) -> bytes:
-    """The .tflite of a tf.Module without variables, with `card` as the metadata entry `pocketrec`.
-
-    Args:
-        module: has a method `signatures`, from names to concrete functions.
-        card: what the file says of itself.
+def convert_frozen(module: Any, signatures: Signatures, card: FrozenCard[Any]) -> bytes:
+    """The .tflite of a tf.Module without variables, whose methods are the signatures, with its card.
 
     Raises:
         tf.lite.ConverterError: a function needs an operator that TensorFlow Lite does not have.
     """
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(_converted(module, module.signatures())))
+    functions = {
+        name: tf.function(getattr(module, name)).get_concrete_function(
+            **{
+                tensor: tf.TensorSpec([None if length == ANY else length for length in spec.shape], spec.dtype, name=tensor)
+                for tensor, spec in inputs.items()
+            }
+        )
+        for name, (inputs, _) in signatures.items()
+    }
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(_converted(module, functions)))
     _drop_unused(model)
     _add_metadata(model, METADATA, card.to_json().encode())
     return _pack(model)
@@ -130,23 +135,18 @@ def _fill_zeros(model: Any, graph: Any) -> None:
     fills = []
     for index in zeros:
         tensor = graph.tensors[index]
-        shape = _constant(
-            model, graph, tensor.name + b"_shape", np.asarray(tensor.shape, np.int32), schema.TensorType.INT32
-        )
+        lengths = np.asarray(tensor.shape, np.int32)
+        shape = _constant(model, graph, tensor.name + b"_shape", lengths, schema.TensorType.INT32)
         tensor.buffer = 0
         fills.append(_operator(model, "Fill", [shape, value], [index]))
     graph.operators = fills + graph.operators
 
 
 def _store_small(model: Any, graph: Any, storage: str, n_items: int, stored: dict[int, Stored]) -> None:
-    """Keep constants of a graph as float16, or tables as int8, and make float32 of them in it.
+    """Keep constants of a graph as float16, or tables of `n_items` rows as int8, and make float32 of them in it.
 
-    Args:
-        model: whole.
-        graph: one that begins variables; with int8 any, since variables that nothing assigns became constants.
-        storage: float16 or int8.
-        n_items: rows of a table.
-        stored: what became of each content so far, by its hash; the graphs share it.
+    The graph is one that begins variables; with int8 any, since variables that nothing assigns became constants. `stored`
+    is what became of each content so far, by its hash; the graphs share it.
     """
     operators: list[Any] = []
     for index, tensor in enumerate(list(graph.tensors)):
@@ -195,9 +195,8 @@ def _gather_small(model: Any, graph: Any, index: int, small: int, scales: int) -
         for source, width in ((small, shape[-1]), (scales, 1)):
             table = graph.tensors[source]
             parts.append(_tensor(graph, table.name + b"_rows", [*shape[:-1], width], table.type))
-            one = schema.OperatorT(
-                opcodeIndex=operator.opcodeIndex, inputs=[source, operator.inputs[1]], outputs=[parts[-1]]
-            )
+            inputs = [source, operator.inputs[1]]
+            one = schema.OperatorT(opcodeIndex=operator.opcodeIndex, inputs=inputs, outputs=[parts[-1]])
             one.builtinOptionsType, one.builtinOptions = operator.builtinOptionsType, operator.builtinOptions
             found.append(one)
         found += _enlarge(model, graph, parts[0], parts[1], rows)
@@ -211,8 +210,12 @@ def _tensor(graph: Any, name: bytes, shape: Any, kind: int, buffer: int = 0) -> 
 
 def _operator(model: Any, name: str, inputs: list[int], outputs: list[int], version: int = 1) -> Any:
     """An operator of the kind `name`, as in the schema's options: Fill, Cast, ..."""
-    code = _operator_code(model, getattr(schema.BuiltinOperator, name.upper()), version)
-    operator = schema.OperatorT(opcodeIndex=code, inputs=inputs, outputs=outputs)
+    builtin, codes = getattr(schema.BuiltinOperator, name.upper()), model.operatorCodes
+    known = [(code.builtinCode, code.version) for code in codes]
+    if (builtin, version) not in known:
+        known.append((builtin, version))
+        codes.append(schema.OperatorCodeT(deprecatedBuiltinCode=builtin, builtinCode=builtin, version=version))
+    operator = schema.OperatorT(opcodeIndex=known.index((builtin, version)), inputs=inputs, outputs=outputs)
     operator.builtinOptionsType = getattr(schema.BuiltinOptions, f"{name}Options")
     operator.builtinOptions = getattr(schema, f"{name}OptionsT")()
     return operator
@@ -225,15 +228,6 @@ def _is_zeros(model: Any, tensor: Any) -> bool:
 
 def _constant(model: Any, graph: Any, name: bytes, value: np.ndarray[Any, Any], kind: int) -> int:
     return _tensor(graph, name, value.shape, kind, _add_buffer(model, value.tobytes()))
-
-
-def _operator_code(model: Any, builtin: int, version: int = 1) -> int:
-    codes = [(code.builtinCode, code.version) for code in model.operatorCodes]
-    if (builtin, version) not in codes:
-        code = schema.OperatorCodeT(deprecatedBuiltinCode=builtin, builtinCode=builtin, version=version)
-        model.operatorCodes.append(code)
-        return len(codes)
-    return codes.index((builtin, version))
 
 
 def _add_buffer(model: Any, content: bytes) -> int:

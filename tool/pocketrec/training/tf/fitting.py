@@ -30,15 +30,9 @@ class Fitted:
         model.optimizer.build(model.trainable_variables)
 
     def fit(self, batches: Any, steps: int, advance: Advance) -> dict[str, float]:
-        """Train on every batch once.
+        """Train on each of `steps` batches of `dataset_of` once; the loss and the metrics by name.
 
-        Args:
-            batches: a tf.data.Dataset, as `dataset_of` makes.
-            steps: how many batches there are.
-            advance: told about examples.
-
-        Returns:
-            The loss and the metrics by name.
+        `advance` is told about examples.
         """
         told = _Told(advance, self.batch_size, steps)
         history = self.model.fit(batches, epochs=1, steps_per_epoch=steps, verbose=0, callbacks=[told], shuffle=False)
