@@ -5,7 +5,7 @@ this or that zone. One in five is ingested, from the file to the manifest; of th
 goes to the spool and rejects.csv, which is where a line could be lost. POCKETREC_FUZZ sets how many logs (two hundred
 without it), POCKETREC_FUZZ_SEED which. A long run, with its figures:
 
-    POCKETREC_FUZZ=100000 pytest tests/test_fuzz_logs.py -s
+    POCKETREC_FUZZ=100000 pytest tests/ingestion/test_fuzz_logs.py -s
 """
 
 from __future__ import annotations

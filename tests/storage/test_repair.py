@@ -1,6 +1,8 @@
 """Any file of a dataset damaged in any way: every command ends in its result or in one message, and nothing is run.
 
-POCKETREC_DAMAGES sets how many times (forty without it), POCKETREC_DAMAGES_SEED which.
+POCKETREC_DAMAGES sets how many times (forty without it), POCKETREC_DAMAGES_SEED which:
+
+    POCKETREC_DAMAGES=10000 pytest tests/storage/test_repair.py
 """
 
 from __future__ import annotations

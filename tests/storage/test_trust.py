@@ -18,10 +18,12 @@ import pytest
 import pocketrec
 from conftest import HANG, call
 from log_support import csv_of_text_ids
+from ncf_support import two_camps, write_dat
 from pocketrec.errors import DatasetError, FolderError, LogError
 from pocketrec.ingestion import ingest as module
 from pocketrec.ingestion.ingest import ingest
 from pocketrec.ingestion.parts import Parts
+from pocketrec.lite.judge.verify import make_way
 from pocketrec.progress import Advance
 from pocketrec.sources.options import ReadSettings, SynthSettings
 from pocketrec.sources.synth import synth
@@ -385,3 +387,26 @@ def test_ids_that_ingest_takes_are_taken_by_export(text: str) -> None:
     assert Catalogue.of([f"a{text}b", text], np.array([1, 2])).ids == (f"a{text}b", text)
     with pytest.raises(DatasetError):
         Catalogue.of(["a\nb"], np.array([1]))
+
+
+def test_what_training_and_verify_write_replaces_nothing_of_a_stranger(tmp_path: Path) -> None:
+    """Said before the minutes that a training takes."""
+    ratings, home = tmp_path / "ratings.dat", tmp_path / "d"
+    write_dat(ratings, two_camps())
+    assert call("dnn", "prep", ratings, "--dataset", home)[0] == 0
+    for name in ("dnn.safetensors", "dnn.keras", "dnn.png"):
+        path = home / "dnn" / "model" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"mine")
+        code, _, err = call("dnn", "train", "--dataset", home, "--epochs", 1)
+        assert code == 1
+        assert f"{path} is in the way" in err
+        assert path.read_bytes() == b"mine"
+        path.unlink()
+    for name in ("verify.json", "verify.png"):
+        (tmp_path / name).write_bytes(b"[]")
+        with pytest.raises(FolderError, match=f"{name} is in the way"):
+            make_way(tmp_path)
+        (tmp_path / "verify.json").write_text('{"rungs": []}')
+        make_way(tmp_path)
+        (tmp_path / "verify.json").unlink()

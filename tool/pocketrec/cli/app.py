@@ -190,7 +190,13 @@ def batches(dataset: DatasetOption = Path("dataset"), *, batching: BatchSettings
 def train(
     dataset: DatasetOption = Path("dataset"),
     source: SourceOption = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, not from the last checkpoint.")] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh",
+            help="Begin anew, and replace the checkpoint that is there. Without it one of other settings is refused.",
+        ),
+    ] = False,
     tensorboard: Annotated[Path | None, typer.Option("--tensorboard", help="Folder for TensorBoard's files.")] = None,
     *,
     training: TrainSettings,

@@ -199,6 +199,8 @@ def _(result: TrainReport) -> Iterable[str]:
 def _(result: TrainReport) -> Iterable[str]:
     if result.resumed:
         yield "  went on from the last checkpoint; --fresh begins anew"
+    for why in result.passed_over:
+        yield f"  {why}"
     if not result.validation:
         yield "  train_valid is trained on, so nothing was held out to judge by: the last epoch is kept"
 

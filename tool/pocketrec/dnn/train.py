@@ -149,6 +149,7 @@ class _Run(NetworkRun):
         same = {"named": training.learning, "split": split}  # a run with more epochs goes on from its checkpoints
         checkpoints = Checkpoints(place.checkpoints, same, every=training.checkpoint_every)
         super().__init__(place, training, {**training.learning, "epochs": training.epochs}, split, checkpoints)
+        self.others = (place.keras, place.picture)
 
     def begin(self) -> tuple[Trainer, Curves]:
         from pocketrec.dnn.tf.trainer import Trainer

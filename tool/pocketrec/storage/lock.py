@@ -29,9 +29,10 @@ LOCK, HOLDER = ".pocketrec.lock", ".pocketrec.holder"
 PATIENCE = 0.3
 """Seconds to wait for a lock: one that is being given back at this moment is not a reason to refuse."""
 
+ANOTHER = "another process"
+
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What flock says on a network disk without a lock service, and on file systems that have none."""
-ANOTHER = "another process"
 
 _held: dict[Path, tuple[int, int]] = {}
 """Folder -> process and thread that hold it. A fork inherits the table, not the right to write."""

@@ -109,7 +109,7 @@ def _file_among(path: Path) -> Path | None:
 
 
 @contextlib.contextmanager
-def room(folder: Path, stage: str, needed: int = 0, *, force: bool = False) -> Iterator[None]:
+def room(folder: Path, stage: str, needed: int = 0, *, force: bool | None = None) -> Iterator[None]:
     """Check that a folder has space for what a stage writes in the `with` block, and explain it if the space runs out.
 
     The block must remove what it began by itself, which `files.staged_folder` and `Writer` do.
@@ -118,7 +118,7 @@ def room(folder: Path, stage: str, needed: int = 0, *, force: bool = False) -> I
         folder: where the stage writes; it need not exist.
         stage: its name, for the message.
         needed: about how many bytes it will write; 0 where nobody knows.
-        force: begin even where there is less.
+        force: begin even where there is less; None where a command has no such option.
 
     Raises:
         SpaceError: less is free than needed, or the disk became full.
@@ -131,7 +131,8 @@ def room(folder: Path, stage: str, needed: int = 0, *, force: bool = False) -> I
                 f"{stage} needs about {size(needed)} in {folder}, and {size(free)} are free: "
                 f"about {size(needed - free)} are missing.",
                 expected=f"{size(needed)} free; nothing has been written",
-                do="free some space, name another folder with --dataset, or try it with --force",
+                do="free some space, or name another folder with --dataset"
+                + (", or try it with --force" if force is False else ""),
             )
         yield
     except PocketrecError:

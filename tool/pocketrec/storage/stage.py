@@ -72,23 +72,25 @@ class Stage:
         find = intact_record if intact else current_record
         return find(self.folder, self.record_key, json_values(self.settings), self.inputs)
 
-    def claim(self, *names: str) -> None:
+    def claim(self, *names: str, new: Iterable[str] = ()) -> None:
         """Drop the record, since files of these names, relative to the folder, are about to be written.
+
+        Those of `new` are not looked at: they were when the stage began.
 
         Raises:
             FolderError: something has such a name that pocketrec did not make.
         """
-        claim(self.folder, self.record_key, names)
+        claim(self.folder, self.record_key, names, new)
 
     @contextlib.contextmanager
     def replacing(
-        self, needed: int = 0, *, force: bool = False, into: Path | None = None, names: Iterable[str] = ()
+        self, needed: int = 0, *, force: bool | None = None, into: Path | None = None, names: Iterable[str] = ()
     ) -> Iterator[Draft]:
         """Write the files in the `with` block; then the record is written.
 
         Args:
             needed: about how many bytes will be written; 0 where nobody knows.
-            force: begin even where less is free.
+            force: begin even where less is free; None where the command has no such option.
             into: a folder that the block fills under a staged name, `Draft.folder`; it takes the place of the earlier one
                 when the block is done. Without it the block gives its files their names itself, after `claim`.
             names: of files that the block writes elsewhere than in that folder, relative to the stage's.

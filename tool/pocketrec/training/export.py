@@ -77,7 +77,7 @@ def export_network(
         stage = Stage(place.model, f"{place.name}_export", asdict(settings), inputs, argv)
         found = stage.current(intact=True)
         if not found:
-            with stage.replacing(OVERHEAD + BYTES_PER_PARAMETER * settings.parameters) as draft:
+            with stage.replacing(OVERHEAD + BYTES_PER_PARAMETER * settings.parameters, names=(path.name,)) as draft:
                 with native_stderr_closed():
                     content = made(trained)
                 with staged_file(path) as staged:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.settings import Settings, options_for
-from pocketrec.storage.manifest import OutputFile, json_values
+from pocketrec.storage.manifest import OutputFile, json_values, read_records
 from pocketrec.storage.networks import NetworkFile, NetworkSide
 from pocketrec.storage.stage import Stage
 from pocketrec.training.epoch_runs import Checkpoints, Epoch, History, run_epochs
@@ -35,6 +35,8 @@ class NetworkRun(ABC):
         argv = (place.name, "train", *options_for(training), "--clean")
         self.stage = Stage(place.model, f"{place.name}_train", self.named, {"split": split}, argv)
         self.began = time.perf_counter()
+        self.others: Sequence[Path] = ()
+        """What `save` writes besides the network."""
 
     @abstractmethod
     def begin(self) -> tuple[Any, AbstractContextManager[Callable[..., None]]]:
@@ -78,16 +80,20 @@ class NetworkRun(ABC):
             return found.counts, 0, True
         if clean:
             self.checkpoints.clear()
-        with self.stage.replacing(needed) as draft:
+        older = path.with_suffix(".npz")  # what pocketrec 0.1 wrote in its place
+        before = read_records(self.place.model).get(self.stage.record_key)
+        others = [one.name for one in self.others]  # in an earlier record are not all of them
+        with self.stage.replacing(needed, names=(path.name, *(() if before else others))) as draft:
             with native_stderr_closed():
                 trainer, curves = self.begin()
             history, resumed = run_epochs(
                 trainer, self.checkpoints, epochs, lambda number: self.epoch(trainer, number), self.enough, curves
             )
             draft.counts = {"epochs": history.epochs, "kept": history.kept, **self.counts(history)}
-            self.stage.claim(path.name)
+            self.stage.claim(path.name, new=others)
             self.network(history).write(path)
-            path.with_suffix(".npz").unlink(missing_ok=True)  # what pocketrec 0.1 wrote in its place
+            if before and older.name in before.files:
+                older.unlink(missing_ok=True)
             draft.files = {one.name: OutputFile.of(one) for one in (path, *self.save(trainer, history))}
         if self.checkpoints.keep:
             self.checkpoints.clear()

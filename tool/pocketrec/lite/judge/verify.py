@@ -43,6 +43,7 @@ from pocketrec.progress import SILENT, Progress
 from pocketrec.storage.files import content_hash, write_text
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.lock import hold
+from pocketrec.storage.manifest import check_strangers
 from pocketrec.storage.space import room
 
 LADDER: tuple[Check[Case], ...] = (
@@ -136,11 +137,26 @@ def verify(
     items, batches = read_item_list(place), open_batches(place, batch_size)
     check_codes(batches, len(items.ids), place)
     with hold(dataset, "verify"):  # so that no other command replaces the model meanwhile
+        make_way(place.model)
         with tempfile.TemporaryDirectory(prefix="pocketrec-") as folder:
             case = Case(path, place, batches, items, settings, Path(folder), progress)
             rungs = tuple(climb(LADDER, case))
         with room(place.model, "verify"):
             return _write(case, rungs, time.perf_counter() - began)
+
+
+def make_way(folder: Path) -> None:
+    """See that verify.json and verify.png are not a stranger's. They have no record: the json says itself what it is.
+
+    Raises:
+        FolderError: they are.
+    """
+    try:
+        ours = "rungs" in json.loads((folder / "verify.json").read_bytes())
+    except (OSError, ValueError, TypeError, RecursionError):
+        ours = False
+    if not ours:
+        check_strangers(folder, ("verify.json", "verify.png"))
 
 
 def _write(case: Case, rungs: tuple[Rung, ...], seconds: float) -> VerifyReport:
@@ -160,12 +176,12 @@ def _write(case: Case, rungs: tuple[Rung, ...], seconds: float) -> VerifyReport:
         json=folder / "verify.json",
         picture=picture,
     )
+    document = {"passed": report.passed, **asdict(report)}
+    write_text(report.json, json.dumps(document, indent=1, default=str) + "\n")
     if picture:
         draw(picture, _title(report), report.losses, process_checks.training_rows(case), rungs)
     else:
         (folder / "verify.png").unlink(missing_ok=True)
-    document = {"passed": report.passed, **asdict(report)}
-    write_text(report.json, json.dumps(document, indent=1, default=str) + "\n")
     return report
 
 
