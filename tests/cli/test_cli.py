@@ -179,6 +179,7 @@ def test_an_unknown_zone_is_one_message(log: Path, tmp_path: Path) -> None:
 
 
 def test_run_makes_a_model_that_passes_every_rung(tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow")
     code, out, _ = call("demo", tmp_path / "demo", "--clicks", 20_000, "--json")
     assert code == 0
     report = json.loads(out)

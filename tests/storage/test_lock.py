@@ -66,6 +66,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_second_one_says_who_holds_it(log: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow")
     home = tmp_path / "d"
     with holder(home) as other:
         before = names(home)
