@@ -27,11 +27,7 @@ class Parts:
     """
 
     def __init__(self, dataset: Dataset) -> None:
-        """Find the parts by the record of the ingest.
-
-        Raises:
-            DatasetError: nothing was ingested, or a file is missing.
-        """
+        """Find the parts by the record of the ingest; a DatasetError if nothing was ingested, or a file is missing."""
         self.dataset = dataset
         folder, do = dataset.clicks.parent, f"pocketrec ingest CLICKS --dataset {dataset.root}"
         self.record = whole_record(folder, "ingest", DatasetError(f"{dataset.clicks} has no ingested log.", do=do))
@@ -64,6 +60,11 @@ class Parts:
         return sorted(name for name in self.record.files if name.startswith(prefix))
 
 
+def equal_share(rows: int, parts: int, least: int, most: int) -> int:
+    """The rows that each of some parts has in hand, if all have about `rows`: a power of two, as row groups are."""
+    return int(np.clip(1 << (rows // parts).bit_length() - 1, least, most))
+
+
 def read_columns(part: Path, columns: Sequence[str], rows: slice = slice(None)) -> list[Int64]:
     """Columns of a part, or of one of its files, as int64 arrays of equal length, in log order."""
     frame = read_frame(part, columns, rows)
@@ -71,11 +72,7 @@ def read_columns(part: Path, columns: Sequence[str], rows: slice = slice(None)) 
 
 
 def read_frame(part: Path, columns: Sequence[str], rows: slice = slice(None)) -> pl.DataFrame:
-    """Some or all rows of a part (a folder), or of one of its files, in log order.
-
-    Raises:
-        DatasetError: a file of the part cannot be read.
-    """
+    """Some or all rows of a part (a folder), or of one of its files, in log order; a DatasetError names a damaged file."""
     try:
         scan = _scan(sorted(part.iterdir()) if part.is_dir() else [part])
         if rows.stop is not None:
