@@ -61,7 +61,10 @@ class Parts:
 
 
 def equal_share(rows: int, parts: int, least: int, most: int) -> int:
-    """The rows that each of some parts has in hand, if all have about `rows`: a power of two, as row groups are."""
+    """Rows for each of the parts that are open at once, so that all of them together hold about `rows` in memory.
+
+    It is a power of two: a slice that is read begins where a row group does.
+    """
     return int(np.clip(1 << (rows // parts).bit_length() - 1, least, most))
 
 

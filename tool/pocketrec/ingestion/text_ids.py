@@ -23,8 +23,7 @@ ITEM_IDS = "item_ids.parquet"
 def code_parts(
     parts: list[Path], home: Path, name: str, text: Collection[str], row_group_rows: int, advance: Callable[[int], None]
 ) -> None:
-    """Write each part again, as one file `name`, with codes for ids beside the ids that came in, those of the columns
-    `text`.
+    """Write each part again, as one file `name`, with codes in the columns `text`, and beside them the ids that came in.
 
     Parts are folders of Parquet files, ascending by session; their files in order have the rows in order. They are removed
     when they have been read. `home` gets the new ones, and `ITEM_IDS` if item ids are text.

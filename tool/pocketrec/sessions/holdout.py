@@ -82,8 +82,8 @@ class Tally:
 class Survey:
     """What the second pass found, times in ms: the latest that is left, and the folder of temporary files (see `survey`).
 
-    first_end: by item code, the earliest end of a session that still has the item, which is in train_full if that session
-        is.
+    first_end: by item code, the earliest end of a session that still has the item: the item is in train_full exactly if
+        that session is.
     """
 
     tmax: int

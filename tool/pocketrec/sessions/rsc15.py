@@ -59,7 +59,7 @@ class Part:
 
     Attributes:
         files: of its clicks, in the order of the log, and the rows of each.
-        first: its first line in the log; `last` its last.
+        first, last: its first and its last line in the log.
         ids: columns of text that stand for session or item in the txt files.
     """
 

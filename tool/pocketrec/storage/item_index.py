@@ -25,7 +25,8 @@ def read_items(path: Path, columns: Sequence[str] = ("item_id", "item_idx", "sup
     """Columns of an item index, one row an item: item_id (int64 or String), item_idx (int32), support (int64).
 
     `path` is what `write_items` wrote, or the vocabulary of the split, which has no item_idx; `do` the command that makes a
-    file that no manifest describes, `pocketrec batches` if empty. A DatasetError says that it is missing or cannot be read.
+    file that no manifest describes, `pocketrec batches` if empty. A DatasetError says if it is missing, cut, or has other
+    columns.
     """
     do = do or f"pocketrec batches --dataset {path.parent.parent}"
     if not path.is_file():
