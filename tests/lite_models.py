@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from lite_support import MATRIX
@@ -26,7 +27,10 @@ from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import STEP, Card, ModelSpec, digest
 from pocketrec.lite.inputs import read_item_list
 from pocketrec.lite.options import ModelSettings
+from pocketrec.ncf.export import model_bytes
+from pocketrec.ncf.network import Network, NetworkSettings
 from pocketrec.storage.layout import Dataset
+from pocketrec.storage.networks import NetworkFile
 from pocketrec.training.tf.convert import finish
 
 SMALL = ModelSpec(n_items=40, batch_size=4, hidden_size=8, embedding="shared", negatives=16)
@@ -175,16 +179,25 @@ def flexing(items: Catalogue) -> bytes:
         return finish(converter.convert(), Card(SMALL, digests, items.hash, {}, "0"), items)
 
 
+def frozen() -> bytes:
+    """A model of `ncf` with random weights."""
+    settings, rng = NetworkSettings(n_users=7, n_items=9, layers=(8, 4)), np.random.default_rng(1)
+    weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in settings.shapes.items()}
+    return model_bytes(NetworkFile(Network(settings, weights), "0f" * 16))
+
+
 def main(folder: Path) -> None:
     """Export every dataset below `folder`, and put the other models beside them."""
     for name, settings in MATRIX.items():
         export(folder / name, ModelSettings(batch_size=4, hidden_size=8, negatives=16, **settings))
     export(folder / "adam", ModelSettings(batch_size=1, hidden_size=8, negatives=16))
     export(folder / "wider", ModelSettings(batch_size=4, hidden_size=8, negatives=16))
+    export(folder / "one", ModelSettings(batch_size=4, hidden_size=8, negatives=16))
     items = read_item_list(Dataset(folder / "adam"))
     for variant, settings in VARIANTS:
         model = variant(replace(SMALL, **settings), support=items.support)
         (folder / f"{variant.__name__.lower()}.tflite").write_bytes(convert_model(model, items))
+    (folder / "frozen.tflite").write_bytes(frozen())
     (folder / "flexing.tflite").write_bytes(flexing(items))
 
 

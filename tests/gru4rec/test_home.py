@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from conftest import call
+from lite_support import shrink_slots
 from pocketrec.errors import ModelError, SettingsError
 from pocketrec.gru4rec.checkpoints import STATE, read_checkpoint
 from pocketrec.gru4rec.evaluate import evaluate
@@ -133,7 +134,8 @@ def test_training_goes_on_from_a_device_and_from_where_it_was_killed(prepared: P
     again = read_checkpoint(where.checkpoint(LANES, last=True))
     for name, tensor in kept.tensors.items():
         np.testing.assert_array_equal(again.tensors[name], tensor, err_msg=name)
-    assert not train(where.root, TrainSettings(batch_size=LANES, epochs=1)).resumed, "another training than from the file"
+    with pytest.raises(SettingsError, match="another file to begin from"):
+        train(where.root, TrainSettings(batch_size=LANES, epochs=1))
 
 
 def test_a_checkpoint_is_fine_tuned(prepared: Path, tmp_path: Path) -> None:
@@ -238,6 +240,15 @@ def test_files_of_the_first_version_are_still_read(prepared: Path, tmp_path: Pat
     save_file(tensors, old, metadata=header)
     with pytest.raises(ModelError, match=r"is of format 9(.|\n)*Expected: format 4"):
         read_checkpoint(old)
+
+
+def test_a_model_that_kills_the_interpreter_does_not_end_evaluate(prepared: Path, tmp_path: Path) -> None:
+    shutil.copytree(prepared, tmp_path / "d")
+    path = export(tmp_path / "d", ModelSettings(batch_size=LANES, **NETWORK)).path
+    path.write_bytes(shrink_slots(path.read_bytes()))
+    code, out, err = call("evaluate", path, "--dataset", tmp_path / "d")
+    assert (code, out) == (1, "")
+    assert "the process that called each of its signatures" in " ".join(err.split())
 
 
 @pytest.mark.parametrize("storage", ["float32", "float16"])

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -224,4 +225,138 @@ def test_a_damaged_checkpoint_is_one_message(tmp_path: Path, damage: str) -> Non
     else:
         path.unlink()
     with pytest.raises(ModelError, match="is missing" if damage == "missing" else "cannot be read"):
+        read_checkpoint(path)
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def test_a_damaged_last_state_is_passed_over_and_the_weights_are_the_same(where: Dataset) -> None:
+    kept, last = where.checkpoint(8), where.checkpoint(8, last=True)
+    two = TrainSettings(batch_size=8, epochs=2, **SMALL)
+    whole = training.train(where.root, two)
+    expected = read_checkpoint(last)
+    training.train(where.root, TrainSettings(batch_size=8, epochs=1, **SMALL), fresh=True)
+    damage(last)
+    code, _, err = call(
+        *("train", "--dataset", where.root, "--batch-size", 8, "--epochs", 2, "--hidden-size", 12),
+        *("--negatives", 64),
+    )
+    assert code == 0, err
+    told = " ".join(err.split())
+    assert f"{last} cannot be read" in told
+    assert "went on behind epoch 1" in told
+    again = read_checkpoint(last)
+    assert again.position == expected.position
+    for name, tensor in expected.tensors.items():
+        np.testing.assert_array_equal(again.tensors[name], tensor, err_msg=name)
+    last.unlink()
+    assert training.train(where.root, two).passed_over == (
+        f"{last} is missing or damaged: went on behind epoch {whole.kept}",
+    )
+    damage(kept)
+    anew = training.train(where.root, two)
+    assert not anew.resumed
+    assert "cannot be read" in anew.passed_over[0]
+    assert anew.losses == whole.losses
+
+
+def test_the_checkpoint_of_another_training_is_not_replaced(where: Dataset) -> None:
+    kept, last = where.checkpoint(8), where.checkpoint(8, last=True)
+    training.train(where.root, TrainSettings(batch_size=8, epochs=1, **SMALL))
+    before = kept.read_bytes(), last.read_bytes()
+    command = ("train", "--dataset", where.root, "--batch-size", 8, "--epochs", 1, "--hidden-size", 12, "--negatives", 64)
+    code, out, err = call(*command, "--learning-rate", 0.05)
+    assert (code, out) == (1, "")
+    told = " ".join(err.split())
+    assert "is of another training (epoch 1): learning_rate 0.1 there, 0.05 now. It was not touched." in told
+    for cure in ("--fresh", f"move {kept} and {last} away"):
+        assert cure in told
+    assert (kept.read_bytes(), last.read_bytes()) == before
+    state = last.rename(where.root / "state")
+    assert call(*command, "--learning-rate", 0.05)[0] == 1
+    assert call(*command, "--learning-rate", 0.05, "--fresh")[0] == 0
+    assert kept.read_bytes() != before[0]
+    kept.unlink()
+    state.rename(last)
+    assert call(*command, "--learning-rate", 0.05)[0] == 0, "the weights of the other training were moved away"
+    kept.unlink()
+    begun = read_checkpoint(last)
+    write_checkpoint(last, replace(begun, position=Position(0, 16)))
+    assert call(*command)[0] == 1, "its first epoch is all that there is of it"
+
+
+def test_a_training_that_diverges_exits_with_1_and_keeps_what_was_there(where: Dataset) -> None:
+    kept = where.checkpoint(8)
+    training.train(where.root, TrainSettings(batch_size=8, epochs=1, **SMALL))
+    before = kept.read_bytes()
+    command = ("train", "--dataset", where.root, "--batch-size", 8, "--epochs", 2, "--hidden-size", 12, "--negatives", 64)
+    for more in ((), ("--loss", "bpr-max"), ("--optimizer", "sgd")):
+        code, out, err = call(*command, "--learning-rate", "1e30", "--fresh", *more)
+        assert (code, out) == (1, ""), more
+        assert "The training has diverged" in err
+        assert "lower --learning-rate" in " ".join(err.split())
+        assert kept.read_bytes() == before
+
+
+def test_a_checkpoint_of_another_format_is_not_taken_for_a_damaged_one(where: Dataset) -> None:
+    last = where.checkpoint(8, last=True)
+    training.train(where.root, TrainSettings(batch_size=8, epochs=1, **SMALL))
+    content = last.read_bytes()
+    assert content.count(b'\\"format\\": 4') == 1
+    last.write_bytes(content.replace(b'\\"format\\": 4', b'\\"format\\": 5'))
+    with pytest.raises(ModelError, match="is of format 5"):
+        training.train(where.root, TrainSettings(batch_size=8, epochs=2, **SMALL))
+
+
+@pytest.mark.parametrize(
+    ("where_", "changed"),
+    [
+        ("position", {"epoch": "x"}),
+        ("position", {"epoch": True}),
+        ("position", {"step": -5}),
+        ("position", {"step": 1.5}),
+        ("position", {"losses": [[2.0]]}),
+        ("position", {"losses": "2"}),
+        ("position", {"losses": [2.0, 1.0]}),
+        ("position", {"loss": float("nan")}),
+        ("position", {"loss": {}}),
+        ("position", {"validation": [None]}),
+        ("position", {"more": 1}),
+        ("position", []),
+        ("settings", {"hidden_size": 9_000_000_000}),
+        ("settings", {"hidden_size": 9e9}),
+        ("settings", {"hidden_size": True}),
+        ("settings", {"batch_size": 2**40}),
+        ("settings", {"n_items": 10**30}),
+        ("settings", {"learning_rate": 10**400}),
+        ("settings", {"learning_rate": [0.1]}),
+        ("settings", {"optimizer": {"adam": 1}}),
+        ("settings", []),
+    ],
+)
+def test_a_header_that_no_training_wrote_is_one_message(tmp_path: Path, where_: str, changed: Any) -> None:
+    """With the right hash: nothing about it is damaged, and no memory is asked for."""
+    from pocketrec.storage.tensors import write_tensors
+
+    path, settings = tmp_path / "a.safetensors", ModelSpec(n_items=5, batch_size=2, hidden_size=3, optimizer="sgd")
+    tensors = {name: np.zeros(spec.shape, spec.dtype) for name, spec in settings.state.items()}
+    about: dict[str, Any] = {"items": "i", "batches": "b", "source": "", "settings": {**vars(settings)}}
+    about["position"] = {"epoch": 1, "step": 0, "losses": [2.0], "loss": 0.0, "validation": []}
+    write_tensors(path, "training", about, tensors)
+    assert read_checkpoint(path).position.epoch == 1
+    about[where_] = {**about[where_], **changed} if isinstance(changed, dict) else changed
+    write_tensors(path, "training", about, tensors)
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_checkpoint(path)
+
+
+def test_tensors_of_another_type_are_not_those_of_the_settings(tmp_path: Path) -> None:
+    path, settings = tmp_path / "a.safetensors", ModelSpec(n_items=5, batch_size=2, hidden_size=3, optimizer="sgd")
+    tensors = {name: np.zeros(spec.shape, np.float64) for name, spec in settings.state.items()}
+    write_checkpoint(path, Checkpoint(settings, "items", "batches", tensors=tensors))
+    with pytest.raises(ModelError, match="not those of its settings"):
         read_checkpoint(path)

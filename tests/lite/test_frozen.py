@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from lite_support import models
 from pocketrec.errors import ModelError
-from pocketrec.lite.frozen import FrozenCard
+from pocketrec.lite import first_run
+from pocketrec.lite.frozen import FrozenCard, Signatures
 from pocketrec.ncf.network import NetworkSettings
+from pocketrec.ncf.runtime import NcfModel
 
 CARD = FrozenCard("ncf", NetworkSettings(n_users=7, n_items=9, layers=(8, 4)), "0f" * 16)
 
@@ -36,6 +42,9 @@ def test_another_format_is_said_to_be_so() -> None:
         ({"settings": {"n_users": 7}}, "n_items"),
         ({"settings": {**json.loads(CARD.to_json())["settings"], "layers": [7]}}, "which is odd"),
         ({"settings": []}, "TypeError"),
+        ({"settings": {**json.loads(CARD.to_json())["settings"], "n_users": True}}, "n_users is True"),
+        ({"settings": {**json.loads(CARD.to_json())["settings"], "n_items": 2**40}}, "n_items is 1099511627776"),
+        ({"settings": {**json.loads(CARD.to_json())["settings"], "n_items": "9"}}, "n_items"),
     ],
 )
 def test_what_is_not_such_a_card_is_refused(changed: dict[str, Any], why: str) -> None:
@@ -43,7 +52,26 @@ def test_what_is_not_such_a_card_is_refused(changed: dict[str, Any], why: str) -
         read({**json.loads(CARD.to_json()), **changed})
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "3"])
+@pytest.mark.parametrize("text", ["", "[]", "null", "3", "[" * 100_000])
 def test_json_of_another_kind_is_refused(text: str) -> None:
     with pytest.raises(ModelError, match="cannot be read"):
         FrozenCard.from_json(text, "ncf", NetworkSettings)
+
+
+def test_a_file_without_a_record_is_tried_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(shutil.copy(models() / "frozen.tflite", tmp_path))
+    monkeypatch.setattr(first_run, "_tried", set())
+    items = np.array([0, 8], np.int32)
+    scores = NcfModel(path).score(6, items)
+    assert scores.tolist() == NcfModel(path, trusted=True).score(6, items).tolist()
+    monkeypatch.setattr(first_run, "_tried", set())
+    monkeypatch.setattr(first_run, "SECONDS", 0.05)
+    with pytest.raises(ModelError, match=r"was stopped after 0 s(.|\n)*pocketrec ncf export"):
+        NcfModel(path)
+
+
+def test_a_model_with_other_signatures_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed: Signatures = {"score": ({}, {}), "rate": ({}, {})}
+    monkeypatch.setattr(NcfModel, "signatures", lambda _: needed)
+    with pytest.raises(ModelError, match="no signature 'rate'"):
+        NcfModel(models() / "frozen.tflite")

@@ -155,5 +155,5 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(ModelError, match=r"not an intact \.tflite"):
             OnDeviceModel(path)
-    with pytest.raises(ModelError, match="not an intact"):
+    with pytest.raises(ModelError, match="is missing"):
         OnDeviceModel(tmp_path / "none.tflite")

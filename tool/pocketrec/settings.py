@@ -134,7 +134,7 @@ def _fit(name: str, value: Any, hint: Any, rule: Rule) -> Any:
         return value
     if given in (int, float):
         fits = isinstance(value, Integral if given is int else Real) and not isinstance(value, bool)
-        fits = fits and rule.allows(int(value) if given is int else float(value))
+        fits = fits and rule.allows(int(value) if given is int else _float(value))
         if not fits:
             what = {int: "a whole number", float: "a number"}[given]
             raise SettingsError(f"{name} is {value!r}.", expected=f"{what}, {rule.expected}" if rule.expected else what)
@@ -142,6 +142,13 @@ def _fit(name: str, value: Any, hint: Any, rule: Rule) -> Any:
     if given in (bool, str) and not isinstance(value, given):
         raise SettingsError(f"{name} is {value!r}.", expected={bool: "True or False", str: "text"}[given])
     return value
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return math.inf
 
 
 def option_of(name: str, rule: Rule) -> str:

@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lite_support import MATRIX, STEPS, error_without, fresh, make_dataset, models
+from lite_support import MATRIX, STEPS, error_without, fresh, make_dataset, models, shrink_slots
 from pocketrec.errors import DatasetError, ModelError, SettingsError
 from pocketrec.lite.judge.verify import LADDER, VerifyReport, verify
 from pocketrec.lite.options import VerifySettings
@@ -55,6 +54,14 @@ def test_exported_models_pass_every_rung(tmp_path: Path, name: str, batch_size: 
     assert len(report.losses) == (16 if learns else 0)
     assert all(map(math.isfinite, report.losses))
     assert not learns or (report.step_seconds > 0 and report.peak_bytes > 0)
+
+
+def test_of_a_model_of_one_item_nothing_is_asked_that_needs_two(tmp_path: Path) -> None:
+    report = judge(fresh(tmp_path, "one"))
+    assert failures(report) == {}
+    skipped = {rung.name: rung.detail for rung in report.rungs if rung.verdict == "skipped"}
+    assert skipped.keys() == {"sampled", "learning"}
+    assert "the loss is 0 and cannot fall" in skipped["learning"]
 
 
 def test_the_report_is_on_disk_with_a_picture(tmp_path: Path) -> None:
@@ -174,21 +181,6 @@ def test_a_model_that_kills_the_interpreter_fails_at_load(tmp_path: Path) -> Non
     assert list(failures(report)) == ["load"]
     assert "the process that ran the model" in failures(report)["load"]
     assert verdicts(report)["arithmetic"] == "skipped"
-
-
-def shrink_slots(content: bytes) -> bytes:
-    """The same model; the FILL operators that make the optimizer's slots make them with 0 rows."""
-    data = bytearray(content)
-    model = schema.Model.GetRootAs(data, 0)
-    fill = [model.OperatorCodes(n).BuiltinCode() for n in range(model.OperatorCodesLength())].index(
-        schema.BuiltinOperator.FILL
-    )
-    for graph in (model.Subgraphs(n) for n in range(model.SubgraphsLength())):
-        for operator in (graph.Operators(n) for n in range(graph.OperatorsLength())):
-            if operator.OpcodeIndex() == fill:
-                shape = model.Buffers(graph.Tensors(operator.Inputs(0)).Buffer()).DataAsNumpy()
-                shape[:4] = 0
-    return bytes(data)
 
 
 def test_a_model_exported_for_another_index_fails_at_record(tmp_path: Path) -> None:

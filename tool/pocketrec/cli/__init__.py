@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 
-from pocketrec.cli import signals
+from pocketrec.cli import descriptors, signals
 from pocketrec.cli.malloc import keep_freed_memory
 
 
 def main() -> None:
     """The console script. Memory and signals are set up before any library begins a thread, which numpy does on import."""
+    descriptors.fill()
     keep_freed_memory(heaps=2 if sys.argv[1:2] == ["train"] else 1)
     signals.on_sigterm()
     from pocketrec.cli.app import app

@@ -6,7 +6,9 @@ something is wrong with the data or the machine, 2 the command was misused.
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +18,7 @@ from typer.core import TyperGroup
 import pocketrec
 from pocketrec.cli import dnn, ncf, signals
 from pocketrec.cli.options import Again, Clicks, DatasetOption, Output, fail_unless, with_options
+from pocketrec.cli.terminal import say, visible
 from pocketrec.errors import PocketrecError
 from pocketrec.gru4rec.options import DemoSettings, RankSettings, TrainSettings
 from pocketrec.lite.options import ModelSettings, VerifySettings
@@ -32,26 +35,46 @@ SourceOption = Annotated[
 ]
 
 
+Misuse: type[Exception] = typer.BadParameter.__mro__[1]
+"""UsageError, which is click's or, in later versions, typer's own."""
+
+
 class Commands(TyperGroup):
     """Turns what a user can cause or cure into one message and exit code 1."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
         try:
-            return super().invoke(ctx)
+            with _misuse_visible():
+                return super().invoke(ctx)
         except PocketrecError as error:
-            typer.echo(f"Error: {error}", err=True)
+            say(f"Error: {error}", err=True)
         except OSError as error:
             # Outside of `space.room`, which explains more: the log, or what `inspect` and `synth` touch.
             explained = unusable(error, Path.cwd())
             if not (is_full(error) or explained):
                 raise
             full = f"the disk is full: {error.filename or 'while writing'}. Nothing half-written is left."
-            typer.echo(f"Error: {explained or full}", err=True)
+            say(f"Error: {explained or full}", err=True)
         except KeyboardInterrupt:
-            typer.echo(signals.message(sys.argv), err=True)
+            say(signals.message(sys.argv), err=True)
             raise typer.Exit(signals.exit_code()) from None
         raise typer.Exit(1)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the options before the command."""
+        with _misuse_visible():
+            return super().parse_args(ctx, args)
+
+
+@contextlib.contextmanager
+def _misuse_visible() -> Iterator[None]:
+    """Typer prints what it says of a misuse itself; it may quote a name that a shell found in a folder."""
+    try:
+        yield
+    except Misuse as error:
+        error.message = visible(error.message)  # type: ignore[attr-defined]
+        raise
 
 
 app = typer.Typer(
@@ -69,7 +92,7 @@ app.add_typer(dnn.app, name="dnn")
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        typer.echo(f"pocketrec {pocketrec.__version__}")
+        say(f"pocketrec {pocketrec.__version__}")
         raise typer.Exit
 
 
@@ -167,7 +190,13 @@ def batches(dataset: DatasetOption = Path("dataset"), *, batching: BatchSettings
 def train(
     dataset: DatasetOption = Path("dataset"),
     source: SourceOption = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, not from the last checkpoint.")] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh",
+            help="Begin anew, and replace the checkpoint that is there. Without it one of other settings is refused.",
+        ),
+    ] = False,
     tensorboard: Annotated[Path | None, typer.Option("--tensorboard", help="Folder for TensorBoard's files.")] = None,
     *,
     training: TrainSettings,

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
+from pocketrec.cli.terminal import say
 from pocketrec.errors import SettingsError
 from pocketrec.progress import SILENT, Bars, Progress
 from pocketrec.settings import (
@@ -72,12 +73,12 @@ class Output(Settings):
 
         reports.load_for(result)
         if self.json:
-            typer.echo(reports.as_json(result))
+            say(reports.as_json(result))
             return
         for line in [] if self.quiet else reports.remarks(result):
-            typer.echo(line, err=True)
+            say(line, err=True)
         for line in reports.results(result):
-            typer.echo(line)
+            say(line)
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

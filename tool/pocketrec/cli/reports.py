@@ -11,6 +11,7 @@ from functools import singledispatch
 from io import StringIO
 from typing import Any
 
+from pocketrec.cli.terminal import Drawn, visible
 from pocketrec.gru4rec.demo import DemoReport
 from pocketrec.gru4rec.evaluate import EvaluateReport
 from pocketrec.gru4rec.export import ExportReport
@@ -42,8 +43,8 @@ def load_for(result: Any) -> None:
 
 
 def as_json(result: Any) -> str:
-    """A report as one JSON object; paths as text."""
-    return json.dumps(dataclasses.asdict(result), indent=1, default=str)
+    r"""A report as one JSON object; paths as text. It is printable ASCII; JSON's `\uNNNN` stands for anything else."""
+    return json.dumps(dataclasses.asdict(result), indent=1, default=str).replace("\x7f", "\\u007f")
 
 
 @singledispatch
@@ -148,16 +149,19 @@ def ladder(rungs: Sequence[Rung], more: str = "") -> Iterator[str]:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("rung", "verdict", "what was found", box=box.SIMPLE_HEAD, pad_edge=False)
     colour = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
     for rung in rungs:
-        table.add_row(rung.name, f"[{colour[rung.verdict]}]{rung.verdict}[/]", rung.detail)
+        name, verdict, found = (Text(visible(text)) for text in (rung.name, rung.verdict, rung.detail))  # not markup
+        verdict.stylize(colour[rung.verdict])
+        table.add_row(name, verdict, found)
     text = StringIO()
     terminal = Console()  # writes nothing; it knows whether stdout is a terminal, and how wide
     width = terminal.width if terminal.is_terminal else 120
     Console(file=text, width=width, force_terminal=terminal.is_terminal).print(table)
-    yield text.getvalue().rstrip()
+    yield Drawn(text.getvalue().rstrip())
     failed = ", ".join(rung.name for rung in rungs if rung.verdict == "failed")
     passed = sum(rung.verdict == "passed" for rung in rungs)
     yield f"{f'FAILED at {failed}' if failed else 'Verified'}: {passed} of {len(rungs)} rungs passed{more}"
@@ -195,6 +199,8 @@ def _(result: TrainReport) -> Iterable[str]:
 def _(result: TrainReport) -> Iterable[str]:
     if result.resumed:
         yield "  went on from the last checkpoint; --fresh begins anew"
+    for why in result.passed_over:
+        yield f"  {why}"
     if not result.validation:
         yield "  train_valid is trained on, so nothing was held out to judge by: the last epoch is kept"
 

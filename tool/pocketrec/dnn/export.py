@@ -17,11 +17,12 @@ def export(dataset: Path | str = "dataset") -> FrozenExportReport:
     """Write DIR/dnn/model/dnn.tflite and judge it; the errors are those of `training.export.export_network`."""
     place = DnnDataset(Path(dataset))
     return export_network(
-        place, lambda: read_network(place), _model_bytes, lambda trained: verify_export(place.tflite, trained)
+        place, lambda: read_network(place), model_bytes, lambda trained: verify_export(place.tflite, trained)
     )
 
 
-def _model_bytes(trained: NetworkFile[Network]) -> bytes:
+def model_bytes(trained: NetworkFile[Network]) -> bytes:
+    """The bytes of a .tflite."""
     from pocketrec.dnn.tf.lite_model import LiteDnn
     from pocketrec.training.tf.convert import convert_frozen
 

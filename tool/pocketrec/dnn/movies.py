@@ -27,8 +27,10 @@ import polars as pl
 
 from pocketrec.errors import LogError
 from pocketrec.schema import Float32
+from pocketrec.sources.delimited import MOST_COLUMNS
 from pocketrec.sources.streams import STDIN, Wanted, open_log, packing_of
 from pocketrec.storage.files import staged_name
+from pocketrec.storage.space import room
 
 ITEM_ID = "item_id"
 NUMBERS = ("support", "year", "dated", "tagged")
@@ -40,20 +42,23 @@ _YEAR = r"\((\d{4})(?:[-\u2013]\d{0,4})?\)\s*$"
 
 
 @contextlib.contextmanager
-def extras_of(ratings: Path, scratch: Path) -> Iterator[dict[str, Path]]:
+def extras_of(ratings: Path, scratch: Path, *, force: bool = False) -> Iterator[dict[str, Path]]:
     """`movies` and `tags`, as far as their csv files came with ratings: members of their zip, or files beside them.
 
     Args:
         ratings: a file; standard input has nothing beside it.
         scratch: a folder that is made for what is unpacked, and removed.
+        force: unpack even where the disk seems too small.
 
     Raises:
-        LogError: a member cannot be read.
+        LogError: a member cannot be read, or unpacks to more than the archive may (`sources.streams`).
+        SpaceError: the disk has no room for it.
     """
     packed = ratings != STDIN and packing_of(ratings) == "zip"
     try:
         found = {
-            name: _unpacked(ratings, name, staged_name(scratch)) if packed else _beside(ratings, name) for name in _NEEDED
+            name: _unpacked(ratings, name, staged_name(scratch), force) if packed else _beside(ratings, name)
+            for name in _NEEDED
         }
         yield {name: path for name, path in found.items() if path}
     finally:
@@ -65,16 +70,24 @@ def _beside(ratings: Path, name: str) -> Path | None:
     return path if ratings != STDIN and path.is_file() and path != ratings else None
 
 
-def _unpacked(archive: Path, name: str, scratch: Path) -> Path | None:
+def _unpacked(archive: Path, name: str, scratch: Path, force: bool) -> Path | None:
     with zipfile.ZipFile(archive) as opened:
-        members = [one for one in opened.namelist() if Path(one).name.lower() == f"{name}.csv" and not one.startswith("__")]
+        members = [
+            one
+            for one in opened.infolist()
+            if Path(one.filename).name.lower() == f"{name}.csv" and not one.filename.startswith("__")
+        ]
     if len(members) != 1:
         return None
-    scratch.mkdir(parents=True, exist_ok=True)
-    path = scratch / f"{name}.csv"
-    with open_log(archive, Wanted(name, re.compile(rf"^{name}\.csv$", re.IGNORECASE))) as stream, path.open("wb") as file:
-        for block in stream.blocks(lambda _: None):
-            file.write(block)
+    path, wanted = scratch / f"{name}.csv", Wanted(name, re.compile(rf"^{name}\.csv$", re.IGNORECASE))
+    needed = members[0].file_size  # zipfile reads no more of a member, whatever follows
+    with open_log(archive, wanted) as stream, room(scratch, f"unpacking {stream.name}", needed, force=force):
+        if needed > stream.limit:
+            raise stream.too_large()
+        scratch.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            for block in stream.blocks(lambda _: None):
+                file.write(block)
     return path
 
 
@@ -141,6 +154,8 @@ def _scan(path: Path, name: str) -> pl.LazyFrame:
         columns = scan.collect_schema().names()
     except pl.exceptions.PolarsError as error:
         raise _unreadable(path, error) from error
+    if len(columns) > MOST_COLUMNS:
+        raise LogError(f"{path.name} has {len(columns):,} columns.", expected=f"at most {MOST_COLUMNS:,}")
     if missing := [one for one in _NEEDED[name] if one not in columns]:
         raise LogError(
             f"{path.name} has no column {missing[0]!r}; it has {', '.join(columns[:10])}.",

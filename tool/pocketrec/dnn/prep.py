@@ -96,7 +96,7 @@ def prep(
     read, counts, reused = prepare(
         place, "rated", ratings, settings,
         lambda source, folder, extras: _Splitter(source, folder, settings, extras).write(),
-        lambda log: extras_of(log, place.final / "extras"),
+        lambda log: extras_of(log, place.final / "extras", force=force),
         fresh=fresh, force=force, progress=progress,
     )  # fmt: skip
     shown = {name: value for name, value in counts.items() if name in DnnPrepReport.__dataclass_fields__}

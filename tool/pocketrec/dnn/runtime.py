@@ -23,6 +23,9 @@ class DnnModel(FrozenModel[DnnSettings]):
 
     kind, made_of = KIND, DnnSettings
 
+    def signatures(self) -> Signatures:
+        return signatures_of(self.card.settings)
+
     def predict(self, user: int, items: Int32) -> tuple[Float32, Float32 | None]:
         """Ratings that a user is expected to give some items, (n,); with `classify` probabilities, (n, classes), too."""
         found = self.run("predict", user=self.user_input(user), items=self.items_input(items))

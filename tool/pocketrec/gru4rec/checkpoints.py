@@ -7,15 +7,16 @@ exported and trained further like a checkpoint.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
 from pocketrec.errors import ModelError, SettingsError
-from pocketrec.lite.contract import STEP, ModelSpec
+from pocketrec.lite.contract import STEP, ModelSpec, TensorSpec
 from pocketrec.storage.tensors import read_tensors, write_tensors
 
 STATE = "lanes_state"
@@ -39,6 +40,29 @@ class Position:
     losses: tuple[float, ...] = ()
     loss: float = 0.0
     validation: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, about: object) -> Position:
+        """Read a position as JSON has it; one that no training can have is a ValueError."""
+        if not isinstance(about, dict) or about.keys() - {one.name for one in fields(cls)}:
+            raise ValueError(f"its position is {about!r:.80}")
+        found = {**asdict(cls()), **about}
+        for name, value in found.items():
+            if name in ("epoch", "step"):
+                fits = type(value) is int and 0 <= value < 2**63
+            elif name == "loss":
+                fits = _is_finite(value)
+            else:
+                fits = isinstance(value, list | tuple) and all(map(_is_finite, value))
+                fits = fits and len(value) in ({found["epoch"]} if name == "losses" else {0, found["epoch"]})
+                found[name] = tuple(value) if fits else value
+            if not fits:
+                raise ValueError(f"its position has the {name} {value!r:.80}")
+        return cls(**found)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 @dataclass(frozen=True)
@@ -89,15 +113,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
     file = read_tensors(path, "training", "learned", what=what, do=do)
     about, tensors = file.about, file.tensors
     try:
-        settings, position = ModelSpec(**about["settings"]), dict(about.get("position", {}))
-        shapes = {name: spec.shape for name, spec in settings.state.items()}
-        if shapes != {name: tensor.shape for name, tensor in tensors.items() if name != STATE}:
+        settings = ModelSpec(**about["settings"])
+        needed = dict(settings.state)
+        if STATE in tensors:
+            needed[STATE] = TensorSpec((settings.batch_size, settings.hidden_size))
+        if needed != {name: TensorSpec(tensor.shape, str(tensor.dtype)) for name, tensor in tensors.items()}:
             raise ValueError("its tensors are not those of its settings")
-        position |= {name: tuple(position.get(name, ())) for name in ("losses", "validation")}
-        batches, source = str(about.get("batches", "")), str(about.get("source", ""))
-        return Checkpoint(settings, str(about["items"]), batches, source, Position(**position), tensors)
-    except (TypeError, ValueError, KeyError, AttributeError, SettingsError) as error:
-        raise ModelError(f"{path} cannot be read ({error}).", expected=what, do=do) from error
+        words = {name: str(about.get(name, "")) for name in ("batches", "source")}
+        return Checkpoint(
+            settings, str(about["items"]), **words, position=Position.of(about.get("position", {})), tensors=tensors
+        )
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, SettingsError) as error:
+        why = f"{error.__class__.__name__}: {error}" if isinstance(error, KeyError) else error
+        raise ModelError(f"{path} cannot be read ({why}).", expected=what, do=do) from error
 
 
 def read_weights(path: Path, item_hash: str, dataset: Path) -> Checkpoint:

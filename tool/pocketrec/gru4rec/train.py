@@ -7,10 +7,11 @@ with the same weights as one that was not.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ from pocketrec.storage.lock import hold
 from pocketrec.storage.manifest import Record, read_records
 from pocketrec.storage.repair import check_files
 from pocketrec.storage.space import room
+from pocketrec.storage.tensors import OtherFormatError
 
 if TYPE_CHECKING:
     from pocketrec.gru4rec.tf.sparse_model import Steps
@@ -61,6 +63,7 @@ class TrainReport:
         seconds: time for these, without validation.
         events_per_second: events / seconds.
         resumed: whether it continued from a checkpoint.
+        passed_over: why a checkpoint that was there was not continued from, a sentence for each.
     """
 
     checkpoint: Path
@@ -73,6 +76,7 @@ class TrainReport:
     seconds: float
     events_per_second: float
     resumed: bool
+    passed_over: tuple[str, ...] = ()
 
 
 def train(
@@ -95,14 +99,15 @@ def train(
         source: a checkpoint of `train` or a file from a device, to begin from its weights, slots and count of steps
             (fine-tuning). Its settings are used, except for the batch size, the epochs, and those in which `settings`
             differs from `TrainSettings()`.
-        fresh: begin anew even if there is a checkpoint of the same training.
+        fresh: begin anew, and replace the checkpoint that is there, of the same training or of another one.
         tensorboard: a folder for TensorBoard's event files; TensorBoard itself need not be installed.
         progress: is told about the transitions trained on.
 
     Raises:
         DatasetError: the batches are missing or damaged.
-        SettingsError: a setting does not fit the weights of `source`.
-        ModelError: the loss is NaN or infinite; or the source cannot be read, or is made for other items.
+        SettingsError: a setting does not fit the weights of `source`; or the checkpoint that is there is of another
+            training, and `fresh` is not set.
+        ModelError: the loss is NaN, infinite or far too high; or the source cannot be read, or is made for other items.
         MissingExtraError: TensorFlow is not installed.
         BusyError, SpaceError, FolderError: the dataset folder is in use, full, or cannot be written.
     """
@@ -132,18 +137,18 @@ class _Job:
         self.judged = self.record.settings.get("train_on", "train_tr") == "train_tr"
         self.accuracy: Accuracy | None = None
         self.events, self.seconds = 0, 0.0
+        self.passed_over: list[str] = []
 
     def run(self, epochs: int, fresh: bool, log: Callable[..., None], progress: Progress) -> TrainReport:
+        found = None if fresh else self._resumed()
         with native_stderr_closed():
             from pocketrec.gru4rec.tf.sparse_model import SparseGru4Rec, use_threads
 
             use_threads(self.settings.batch_size)
             self.model = SparseGru4Rec(self.settings, support=self.items.support)
-        found = read_checkpoint(self.last) if self.last.is_file() and not fresh else None
-        resumed = found is not None and found.continues(self.now)
-        if found and resumed:
+        if found:
             self.now = found
-        if begin := found if resumed else self.origin:
+        if begin := found or self.origin:
             self.model.load(begin.tensors)
         self.steps_before = 0 if self.origin is None else int(self.origin.tensors[STEP])
         for epoch in range(self.now.position.epoch, epochs):
@@ -161,7 +166,58 @@ class _Job:
             events=self.events,
             seconds=self.seconds,
             events_per_second=self.events / self.seconds if self.seconds else 0.0,
-            resumed=resumed,
+            resumed=found is not None,
+            passed_over=tuple(self.passed_over),
+        )
+
+    def _resumed(self) -> Checkpoint | None:
+        """The checkpoint to continue from; None if the training begins anew.
+
+        The last state is continued from if the best weights are there, too, once there are any. If it is missing or
+        damaged, training goes on behind the epoch that is kept. It ends with the same weights, however it goes on.
+
+        Raises:
+            SettingsError: what is there is of another training, which would be replaced.
+            ModelError: it is of another format.
+        """
+        last, kept = self._read(self.last), self._read(self.kept)
+        if last and last.continues(self.now) and (not last.position.epoch or (kept and kept.continues(self.now))):
+            return last
+        if kept and not kept.continues(self.now):
+            self._refuse(self.kept, kept)
+        if last and not last.continues(self.now):
+            if self.kept.exists() or not last.position.epoch:
+                self._refuse(self.last, last)
+            last = None  # the weights that it led to were moved away: they are what its user wanted of it
+        if kept:
+            self.passed_over.append(f"{self.last} is missing or damaged: went on behind epoch {kept.position.epoch}")
+        elif last:
+            self.passed_over.append(f"{self.kept} is missing or damaged: began anew")
+        return kept
+
+    def _read(self, path: Path) -> Checkpoint | None:
+        """A checkpoint; None if it is missing, or damaged, which the report will say."""
+        if not path.exists():
+            return None
+        try:
+            return read_checkpoint(path)
+        except OtherFormatError:
+            raise
+        except ModelError as error:
+            self.passed_over.append(error.wrong)
+            return None
+
+    def _refuse(self, path: Path, found: Checkpoint) -> None:
+        """Refuse to replace the checkpoint of another training."""
+        theirs, ours = asdict(found.settings), asdict(self.settings)
+        differs = [f"{name} {theirs[name]} there, {ours[name]} now" for name in ours if theirs[name] != ours[name]]
+        words = {"items": "other items", "batches": "other batches", "source": "another file to begin from"}
+        differs += [words[name] for name in words if getattr(found, name) != getattr(self.now, name)]
+        both = f"{self.kept} and {self.last}"
+        raise SettingsError(
+            f"{path} is of another training ({found.what}): {'; '.join(differs)}. It was not touched.",
+            expected="a checkpoint of a training with these settings, or none",
+            do=f"train with the settings that it has; or replace it: --fresh; or keep it: move {both} away",
         )
 
     def _epoch(self, epoch: int, progress: Progress) -> None:
@@ -177,11 +233,7 @@ class _Job:
                 losses, state = self.model.train_block(steps, state)
                 total = float(losses.sum(dtype=np.float64))
                 if not np.isfinite(total):
-                    raise ModelError(
-                        f"In epoch {epoch + 1}, before step {step}, the loss became NaN or infinite.",
-                        expected="a loss that falls",
-                        do="train again with a lower --learning-rate",
-                    )
+                    raise _diverged(f"In epoch {epoch + 1}, before step {step}, the loss became NaN or infinite.")
                 events = int((steps.targets >= 0).sum())
                 self.events += events
                 position = replace(position, step=step, loss=position.loss + total)
@@ -196,6 +248,8 @@ class _Job:
         """Measure the model, keep the best weights, and count the epoch as done."""
         position = self.now.position
         loss = position.loss * self.settings.batch_size / self.transitions
+        if loss > (most := highest_loss(self.settings)):
+            raise _diverged(f"In epoch {position.epoch + 1} the mean loss was {loss:,.4g}, above {most:,.4g}.")
         measured: tuple[float, ...] = ()
         if self.judged:
             from pocketrec.gru4rec.tf.scorer import ModelScorer
@@ -239,6 +293,24 @@ class _Job:
             return last, self.model.prepare(feats, targets, masks, drawn, done=done + first)
 
         return read
+
+
+def highest_loss(settings: ModelSpec) -> float:
+    """The mean loss of a transition above which a training has diverged, in nats.
+
+    Knowing nothing costs log(candidates). A model that is sure of something wrong pays the difference of two scores; 100 is
+    a probability of e^-100. In bpr-max scores are also squared.
+    """
+    candidates = settings.negatives + settings.batch_size
+    return 10 * math.log(candidates) + 100 + (settings.bpreg * 100**2 if settings.loss == "bpr-max" else 0)
+
+
+def _diverged(wrong: str) -> ModelError:
+    return ModelError(
+        f"{wrong} The training has diverged; the checkpoint of earlier epochs was not touched.",
+        expected="a loss that falls",
+        do="train again with a lower --learning-rate; --fresh replaces what is there",
+    )
 
 
 def fine_tuning(asked: TrainSettings, of_file: ModelSpec) -> Gru4RecSettings:

@@ -10,6 +10,7 @@ import polars as pl
 
 from pocketrec.errors import DatasetError
 from pocketrec.ingestion.text_ids import ID
+from pocketrec.parallel import check_fork
 from pocketrec.schema import ITEM, ROW, SESSION, Int64
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.repair import check_files, unreadable, whole_record
@@ -76,6 +77,7 @@ def read_columns(part: Path, columns: Sequence[str], rows: slice = slice(None)) 
 
 def read_frame(part: Path, columns: Sequence[str], rows: slice = slice(None)) -> pl.DataFrame:
     """Some or all rows of a part (a folder), or of one of its files, in log order; a DatasetError names a damaged file."""
+    check_fork()
     try:
         scan = _scan(sorted(part.iterdir()) if part.is_dir() else [part])
         if rows.stop is not None:

@@ -86,11 +86,13 @@ def read_catalogue(path: Path) -> Catalogue:
             members = [archive.getinfo(name) for name in (ITEMS, SUPPORT)]
             if any(one.compress_type != zipfile.ZIP_STORED for one in members):
                 raise ValueError("they are compressed")  # a small file must not unpack to a huge one
+            if any(one.file_size > path.stat().st_size for one in members):
+                raise ValueError("they are larger than the file")
             ids, support = (archive.read(one).decode("utf-8").split("\n")[:-1] for one in members)
         if len(ids) != len(support):
             raise ValueError(f"{len(ids)} ids and {len(support)} supports")
         return Catalogue(tuple(ids), np.array(support, np.int64))
-    except (zipfile.BadZipFile, KeyError, ValueError, OverflowError, OSError, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, KeyError, ValueError, OverflowError, OSError, EOFError, RuntimeError) as error:
         raise ModelError(
             f"{path} is not an intact .tflite of pocketrec: the list of its items cannot be read ({error}).",
             expected=f"{ITEMS} and {SUPPORT} behind the model",

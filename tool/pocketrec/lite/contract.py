@@ -31,6 +31,9 @@ FORMAT = 3
 STEP = "step"
 """Name of an int32 scalar beside the weights: optimizer steps done so far. The dropout masks depend on it, too."""
 
+MAX_NUMBERS = 2**31 - 1
+"""In one tensor: LiteRT counts them with 32 bits. So settings in a file, which are only text, cannot ask for any memory."""
+
 SALTS = {"input": 0x1B873593, "hidden": 0x2545F491}
 """Go into the hash that makes dropout masks, so that the two layers of a step have different masks."""
 
@@ -60,6 +63,15 @@ class ModelSpec(ModelSettings):
     """A model's settings and its number of items, which together determine all tensors and signatures."""
 
     n_items: int = field(kw_only=True, metadata={"rule": Rule("Number of items in the item index.", least=1)})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rows, columns = max(self.n_items, self.batch_size), 3 * self.hidden_size + 1
+        if rows * columns > MAX_NUMBERS:
+            raise SettingsError(
+                f"{rows:,} items or lanes with a hidden_size of {self.hidden_size:,} need {rows * columns:,} numbers.",
+                expected=f"at most {MAX_NUMBERS:,} numbers in a tensor",
+            )
 
     @classmethod
     def of(cls, settings: Gru4RecSettings, n_items: int) -> ModelSpec:
@@ -183,12 +195,31 @@ class Card:
                 raise KeyError(min(missing))
             items, version = str(document["items"]), str(document["version"])
             return cls(settings, digests, items, dict(document["protocol"]), version)
-        except (ValueError, KeyError, TypeError, AttributeError, SettingsError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, SettingsError) as error:
             raise ModelError(
                 f"The metadata entry {METADATA!r} cannot be read ({error.__class__.__name__}: {error}).",
                 expected="the settings that `pocketrec export` writes into the file",
                 do="pocketrec export",
             ) from error
+
+
+def signature_faults(needed: Mapping[str, Signature], found: Mapping[str, Signature]) -> list[str]:
+    """How the signatures of a file differ from those that it needs, a line for each difference."""
+    faults = []
+    for name, signature in needed.items():
+        if name in found:
+            faults += _tensor_faults(f"{name}: input", signature.inputs, found[name].inputs)
+            faults += _tensor_faults(f"{name}: output", signature.outputs, found[name].outputs)
+        else:
+            faults.append(f"no signature {name!r}; there are {', '.join(map(repr, found)) or 'none'}")
+    return faults
+
+
+def _tensor_faults(where: str, needed: Mapping[str, TensorSpec], found: Mapping[str, TensorSpec]) -> list[str]:
+    faults = [f"{where} {name} is missing" for name in needed if name not in found]
+    faults += [f"{where} {name} is not expected" for name in found if name not in needed]
+    both = ((name, spec, found[name]) for name, spec in needed.items() if name in found)
+    return faults + [f"{where} {name} is {has}, not {spec}" for name, spec, has in both if spec != has]
 
 
 def digest(weight: Float32) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 
 from pocketrec.errors import ModelError
 from pocketrec.lite.contract import Signature, TensorSpec
+from pocketrec.storage.files import regular_file
 
 Thing = TypeVar("Thing")
 
@@ -33,6 +34,16 @@ CUSTOM = 32
 DTYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 5: "string", 6: "bool", 7: "int16", 9: "int8",
           10: "float64", 13: "resource"}  # fmt: skip
 ITEM_BYTES = {name: np.dtype(name).itemsize for name in DTYPES.values() if name not in ("string", "resource")}
+
+
+MAX_RANK, MAX_LENGTH = 16, 2**31 - 1
+"""Dimensions of a tensor, and numbers in one: LiteRT counts both with 32 bits."""
+
+OPTIONS_VECTORS = {17: (0,), 30: (0,), 111: (0, 1)}
+"""Type of an operator's options -> its fields that are vectors of int32, or strings: ReshapeOptions, SqueezeOptions,
+VarHandleOptions."""
+OPTIONS_GRAPHS = {92: (0, 1), 93: (0, 1), 103: (0,)}
+"""Type of an operator's options -> its fields that are numbers of graphs: IfOptions, WhileOptions, CallOnceOptions."""
 
 
 class DamagedError(Exception):
@@ -50,6 +61,17 @@ class Table:
         if place < 0 or place + struct.calcsize(code) > len(self.data):
             raise DamagedError(f"an offset leads to byte {place:,} of {len(self.data):,}")
         return int(struct.unpack_from("<" + code, self.data, place)[0])
+
+    def check(self) -> Table:
+        """Raise DamagedError if a field of this table is not in it, or the table is not in the file; else return it."""
+        vtable = self.place - self._number("i", self.place)
+        size, inline = self._number("H", vtable), self._number("H", vtable + 2)
+        if size < 4 or size % 2 or vtable + size > len(self.data) or inline < 4 or self.place + inline > len(self.data):
+            raise DamagedError(f"the table at byte {self.place:,} has {inline:,} bytes and a list of fields of {size:,}")
+        slots = struct.unpack_from(f"<{size // 2 - 2}H", self.data, vtable + 4)
+        if slots and max(slots) >= inline:
+            raise DamagedError(f"a field of the table at byte {self.place:,} lies {max(slots):,} bytes on, beyond its end")
+        return self
 
     def _field(self, number: int) -> int:
         """The byte at which field `number` begins; 0 if the field is left out and so has its default value."""
@@ -100,9 +122,7 @@ class Table:
 
     def child(self, place: int) -> Table:
         """The table that the offset at byte `place` points to."""
-        inner = Table(self.data, place + self._number("I", place))
-        inner._field(0)  # raises DamagedError if the vtable is outside the file
-        return inner
+        return Table(self.data, place + self._number("I", place)).check()
 
 
 @dataclass(frozen=True)
@@ -135,6 +155,7 @@ def read_model(path: Path) -> ModelFile:
     Raises:
         ModelError: the file cannot be opened, is not a .tflite, or is damaged.
     """
+    regular_file(path, "a model file", "pocketrec export")
     try:
         with path.open("rb") as file:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # unmapped with its last reader
@@ -155,7 +176,8 @@ def _model(root: Table) -> ModelFile:
     operators = [_operator_name(code) for code in root.tables(1)]
     tensors = tuple(tuple(_tensor(entry, sizes) for entry in graph.tables(0)) for graph in graphs)
     for graph, declared in zip(graphs, tensors, strict=True):
-        _check_operators(graph, operators, declared)
+        _check_tensor_numbers("a graph", graph.integers(1) + graph.integers(2), declared, least=0)
+        _check_operators(graph, operators, declared, len(graphs))
     signatures = {entry.text(2): _signature(entry, tensors) for entry in root.tables(7)}
     return ModelFile(len(root.data), tuple(dict.fromkeys(operators)), tensors, signatures, _metadata(root))
 
@@ -176,20 +198,58 @@ def _buffer_size(buffer: Table) -> int:
 def _tensor(entry: Table, sizes: list[int]) -> TensorSpec:
     code, name = entry.scalar(1, "b"), entry.text(3)
     tensor = TensorSpec(entry.integers(0), DTYPES.get(code, f"type {code}"))
+    signature = entry.integers(7) or tensor.shape
+    _check_shape(name, tensor, signature)
+    _check_quantization(name, tensor, entry.table(4))
+    if entry.table(6) is not None:
+        raise DamagedError(f"tensor {name!r} is sparse, which no model of pocketrec has")
     stored, item = _at(sizes, entry.scalar(2), f"the buffer of tensor {name!r}"), ITEM_BYTES.get(tensor.dtype)
     if stored and item and stored != (needed := item * math.prod(tensor.shape)):
         raise DamagedError(f"tensor {name!r} has {stored:,} bytes, but {tensor} needs {needed:,}")
     return tensor
 
 
-def _check_operators(graph: Table, codes: list[str], tensors: tuple[TensorSpec, ...]) -> None:
+def _check_shape(name: str, tensor: TensorSpec, signature: tuple[int, ...]) -> None:
+    fits = len(signature) == len(tensor.shape) <= MAX_RANK and min(tensor.shape, default=0) >= 0
+    # A length that the app chooses is -1 in the signature of the shape, and 1 in the shape.
+    fits = fits and all(of_all in (one, -1) for one, of_all in zip(tensor.shape, signature, strict=True))
+    if not fits or math.prod(tensor.shape) > MAX_LENGTH:
+        raise DamagedError(f"tensor {name!r} is {tensor}, of the form {list(signature)}, which no tensor can be")
+
+
+def _check_quantization(name: str, tensor: TensorSpec, found: Table | None) -> None:
+    if found is None:
+        return
+    scales, zeros = found.vector(2, 4)[1], found.vector(3, 8)[1]
+    found.vector(0, 4)
+    found.vector(1, 4)
+    axis = found.scalar(6, "i")
+    lengths = {0, 1, tensor.shape[axis]} if 0 <= axis < len(tensor.shape) else {0, 1}
+    if not {scales, zeros} <= lengths or (zeros and not scales) or (axis and not 0 <= axis < len(tensor.shape)):
+        raise DamagedError(f"tensor {name!r} is {tensor}, but has {scales} scales along its axis {axis}")
+
+
+def _check_operators(graph: Table, codes: list[str], tensors: tuple[TensorSpec, ...], graphs: int) -> None:
     for operator in graph.tables(3):
         _at(codes, operator.scalar(0), "the code of an operator")
-        used = operator.integers(1) + operator.integers(2)
-        if any(not -1 <= index < len(tensors) for index in used):
-            raise DamagedError(f"an operator uses the tensors {used}, but there are {len(tensors)}")
-        operator.table(4)
+        used = operator.integers(1) + operator.integers(2) + operator.integers(8)
+        _check_tensor_numbers("an operator", used, tensors, least=-1)  # -1: an input that is left out
         operator.content(5)
+        operator.content(7)
+        operator.table(12)
+        kind, options = operator.scalar(3, "B"), operator.table(4)
+        if options is None:
+            continue
+        for field in OPTIONS_VECTORS.get(kind, ()):
+            options.vector(field, 1 if kind == 111 else 4)
+        for field in OPTIONS_GRAPHS.get(kind, ()):
+            if not 0 <= (number := options.scalar(field, "i")) < graphs:
+                raise DamagedError(f"an operator calls the graph {number}, but there are {graphs}")
+
+
+def _check_tensor_numbers(what: str, used: tuple[int, ...], tensors: tuple[TensorSpec, ...], *, least: int) -> None:
+    if used and not least <= min(used) <= max(used) < len(tensors):
+        raise DamagedError(f"{what} uses the tensors {used}, but there are {len(tensors)}")
 
 
 def _signature(entry: Table, tensors: tuple[tuple[TensorSpec, ...], ...]) -> Signature:

@@ -6,6 +6,7 @@ Those of `pocketrec ncf` and `pocketrec dnn` are such; the GRU4Rec of `export` i
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any, ClassVar, Generic
 import numpy as np
 
 from pocketrec.errors import DatasetError, ModelError, SettingsError
-from pocketrec.lite.contract import METADATA, TensorSpec
+from pocketrec.lite.contract import METADATA, Signature, TensorSpec
+from pocketrec.lite.first_run import Call, try_calls
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.interpreter import open_interpreter
 from pocketrec.lite.quiet import native_stderr_closed
@@ -55,8 +57,12 @@ class FrozenCard(Generic[SettingsT]):
             if (found := document.get("format", FORMAT)) == FORMAT:
                 if document["kind"] != kind:
                     raise ValueError(f"a model of kind {document['kind']!r}")
-                return cls(kind, settings(**document["settings"]), str(document["split"]))
-        except (ValueError, KeyError, TypeError, AttributeError, SettingsError) as error:
+                made = settings(**document["settings"])
+                for name, codes in (("n_users", made.n_users), ("n_items", made.n_items)):
+                    if type(codes) is not int or not 0 < codes < 2**31:  # codes are int32
+                        raise ValueError(f"{name} is {codes!r}")
+                return cls(kind, made, str(document["split"]))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, SettingsError) as error:
             raise ModelError(
                 f"The metadata entry cannot be read ({error.__class__.__name__}: {error}).",
                 expected=f"the card that `{do}` writes",
@@ -69,7 +75,29 @@ class FrozenCard(Generic[SettingsT]):
         )
 
 
-class FrozenModel(Generic[SettingsT]):
+def frozen_faults(needed: Signatures, found: Mapping[str, Signature]) -> list[str]:
+    """How the signatures of a file differ from those that it needs, a line for each difference."""
+    faults = [f"no signature {name!r}" for name in needed if name not in found]
+    for name in needed.keys() & found.keys():
+        for side, wanted, has in zip(("input", "output"), needed[name], found[name], strict=True):
+            if set(wanted) != set(has):
+                faults.append(f"{name}: {side}s are {', '.join(sorted(has))}, not {', '.join(sorted(wanted))}")
+            faults += [
+                f"{name}: {side} {tensor} is {has[tensor]}, not {spec}"
+                for tensor, spec in wanted.items()
+                if tensor in has and not _fits(spec, str(has[tensor]))
+            ]
+    return faults
+
+
+def _fits(spec: TensorSpec, found: str) -> bool:
+    """Whether a tensor is as it should be; the flatbuffer writes a length that may be any as 1 or -1, or leaves it out."""
+    shapes = ([length if length != ANY else one for length in spec.shape] for one in (ANY, 1))
+    forms = {str(TensorSpec(tuple(shape), spec.dtype)) for shape in shapes}
+    return found in forms | ({f"{spec.dtype}[]"} if ANY in spec.shape else set())
+
+
+class FrozenModel(ABC, Generic[SettingsT]):
     """A model file, loaded.
 
     Attributes:
@@ -82,11 +110,12 @@ class FrozenModel(Generic[SettingsT]):
     made_of: ClassVar[Callable[..., Any]]
     card: FrozenCard[SettingsT]
 
-    def __init__(self, path: Path | str, threads: int = 2, *, split: str | None = None) -> None:
+    def __init__(self, path: Path | str, threads: int = 2, *, split: str | None = None, trusted: bool = False) -> None:
         """Args:
             path: a .tflite of `pocketrec {kind} export`.
             threads: of the interpreter.
             split: content of the split whose codes the caller uses; None where the caller has checked it.
+            trusted: open the file in this process at once, as in `OnDeviceModel`.
 
         Raises:
             DatasetError: the file is missing, or uses the codes of another split.
@@ -96,7 +125,8 @@ class FrozenModel(Generic[SettingsT]):
         self.path, self.do = Path(path), f"pocketrec {self.kind} export"
         if not self.path.is_file():
             raise DatasetError(f"{path} is missing.", expected="an exported network", do=self.do)
-        card = read_model(self.path).metadata.get(METADATA)
+        file = read_model(self.path)
+        card = file.metadata.get(METADATA)
         if card is None:
             raise ModelError(f"{path} carries no card.", expected="a model of pocketrec", do=self.do)
         self.card = FrozenCard.from_json(card, self.kind, type(self).made_of)
@@ -104,7 +134,28 @@ class FrozenModel(Generic[SettingsT]):
             raise DatasetError(
                 f"{path} uses the codes of another split.", expected="the split that is there now", do=self.do
             )
+        if faults := frozen_faults(self.signatures(), file.signatures):
+            raise ModelError(f"{path}: {faults[0]}.", expected=f"the signatures of a model of {self.kind}", do=self.do)
+        if not trusted:
+            try_calls(self.path, self._calls(file.signatures), threads, do=self.do)
         self._interpreter = open_interpreter(self.path, threads, do=self.do)
+
+    @abstractmethod
+    def signatures(self) -> Signatures:
+        """Those of a model of the card's settings."""
+
+    def _calls(self, signatures: Mapping[str, Signature]) -> list[Call]:
+        """Calls of all signatures of the file: for the last user, and for the first and the last item."""
+        last = self.card.settings.n_items - 1
+        fills = {"user": [self.card.settings.n_users - 1], "items": [0, last], "seen": [0, last]}
+        calls = []
+        for name, signature in signatures.items():
+            inputs = {
+                key: (TensorSpec((2,) if key in ("items", "seen") else spec.shape, spec.dtype), fills.get(key, [1]))
+                for key, spec in signature.inputs.items()
+            }
+            calls.append(Call(name, inputs))
+        return 2 * calls
 
     def run(self, signature: str, **inputs: Any) -> Any:
         """The outputs of a signature by name.

@@ -18,12 +18,13 @@ def export(dataset: Path | str = "dataset") -> FrozenExportReport:
     """Write DIR/ncf/model/neumf.tflite and judge it; the errors are those of `training.export.export_network`."""
     place = NcfDataset(Path(dataset))
     return export_network(
-        place, lambda: read_network(place), _model_bytes,
+        place, lambda: read_network(place), model_bytes,
         lambda trained: verify_export(place.tflite, trained, read_interactions(place)),
     )  # fmt: skip
 
 
-def _model_bytes(trained: NetworkFile[Network]) -> bytes:
+def model_bytes(trained: NetworkFile[Network]) -> bytes:
+    """The bytes of a .tflite."""
     from pocketrec.ncf.tf.lite_model import LiteNetwork
     from pocketrec.training.tf.convert import convert_frozen
 

@@ -22,6 +22,9 @@ class NcfModel(FrozenModel[NetworkSettings]):
 
     kind, made_of = KIND, NetworkSettings
 
+    def signatures(self) -> Signatures:
+        return SIGNATURES
+
     def score(self, user: int, items: Int32) -> Float32:
         """Logits of some items for a user, (n,)."""
         scores: Float32 = self.run("score", user=self.user_input(user), items=self.items_input(items))["scores"]

@@ -33,6 +33,8 @@ from pocketrec.storage.stage import Stage
 from pocketrec.storage.writer import Writer
 
 ARRAYS = ("feats", "targets", "masks")
+LANES_A_SESSION, MANY_LANES = 100, 10_000
+"""With more lanes than both, `--tail pad` writes hardly anything but padding: a size that was mistyped, most likely."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def batches(
 
     Raises:
         BusyError, SpaceError, FolderError, DatasetError: see "The errors of a stage" in `storage.stage`.
-        SettingsError: train_tr has fewer sessions than lanes, and `tail` is "drop".
+        SettingsError: train_tr has fewer sessions than lanes, and `tail` is "drop"; or there are more than 100 lanes a
+            session, and no `force`.
     """
     with hold(dataset, "batches"):
         return _batches(Dataset(Path(dataset)), settings, fresh, force, progress)
@@ -103,7 +106,7 @@ def _batches(where: Dataset, settings: BatchSettings, fresh: bool, force: bool, 
         return _report(found, reused=True)
     sizes = roles.counts["sets"]
     sizes = {**sizes, "train_tr": sizes[settings.train_on]}
-    _check_sessions(settings, sizes["train_tr"]["sessions"])
+    _check_sessions(settings, sizes["train_tr"]["sessions"], force=force)
     check_files(where.roles.parent, roles)
     index, support = training_items(where, parts, settings.train_on)
     clicks, sessions = (sum(sizes[name][what] for name in SPLITS) for what in ("events", "sessions"))
@@ -114,7 +117,8 @@ def _batches(where: Dataset, settings: BatchSettings, fresh: bool, force: bool, 
     sets = {name: Blocks(settings.batch_size, resets=settings.resets, tail=settings.tail) for name in SPLITS}
     files = product(SPLITS, ARRAYS, settings.formats)
     names = [where.batches(array, settings.batch_size, split=name, form=form).name for name, array, form in files]
-    needed = batches_bytes(clicks - sessions, len(index), settings.formats)
+    idle = sum(_idle_cells(where, settings, in_order, name) for name in SPLITS)
+    needed = batches_bytes(clicks - sessions, len(index), settings.formats, idle)
     with stage.replacing(needed, force=force, names=(*names, where.items.name)) as draft:
         with progress.task("batches", clicks, "clicks") as advance:
             draft.files = _write(where, sets, settings, stage, advance)
@@ -129,14 +133,30 @@ def _batches(where: Dataset, settings: BatchSettings, fresh: bool, force: bool, 
     return _report(draft.record, reused=False)
 
 
-def _check_sessions(settings: BatchSettings, sessions: int) -> None:
+def _check_sessions(settings: BatchSettings, sessions: int, *, force: bool) -> None:
     lanes = settings.batch_size
+    if lanes > max(MANY_LANES, LANES_A_SESSION * sessions) and settings.tail == "pad" and not force:
+        raise SettingsError(
+            f"{settings.train_on} has {sessions:,} sessions, and --batch-size {lanes} asks for {lanes:,} lanes: nearly "
+            "all of the files would be padding.",
+            expected=f"at most {LANES_A_SESSION} lanes a session, or {MANY_LANES:,}",
+            do="a smaller --batch-size; if it is meant, --force",
+        )
     if sessions < lanes and settings.tail == "drop":
         raise SettingsError(
             f"{settings.train_on} has {sessions} sessions, fewer than the {lanes} lanes of --batch-size {lanes}.",
             expected="a session for every lane",
             do=f"--batch-size {sessions} or less, or --tail pad to leave lanes empty",
         )
+
+
+def _idle_cells(where: Dataset, settings: BatchSettings, in_order: Record, name: str) -> int:
+    """At most so many cells of a set's arrays have no transition: the longest session keeps all lanes going at the end."""
+    sessions = in_order.files[f"{where.sequences.name}/{name}_lengths.npy"].shape[0]
+    if settings.tail == "drop" and sessions >= settings.batch_size:
+        return 0
+    longest = max((int(lengths.max()) for _, lengths in read_sequences(where, name)), default=0)
+    return settings.batch_size * max(0, longest - 1)
 
 
 def _roles(where: Dataset, parts: Parts) -> Record:
@@ -218,8 +238,9 @@ def sequences_bytes(clicks: int, sessions: int, session_order: str = "id") -> in
     return OVERHEAD + 4 * (clicks + sessions) * (1 if session_order == "id" else 2)
 
 
-def batches_bytes(transitions: int, items: int, formats: Sequence[str]) -> int:
-    """Bytes of batches of so many pairs of clicks, a cell each; what `--tail pad` adds to the last rows is not counted."""
+def batches_bytes(transitions: int, items: int, formats: Sequence[str], idle: int = 0) -> int:
+    """Bytes of batches of so many pairs of clicks, a cell each, and of cells of lanes that have none."""
     numbers, mask = 2 * (len(str(items)) + 1), 2  # digits and the comma
-    a_cell = {"npy": 3 * 4, "txt": numbers + mask}
-    return OVERHEAD + transitions * sum(a_cell[form] for form in formats) + 24 * items
+    a_cell, an_idle_cell = {"npy": 3 * 4, "txt": numbers + mask}, {"npy": 3 * 4, "txt": len("0,-1,0,")}
+    cells = sum(transitions * a_cell[form] + idle * an_idle_cell[form] for form in set(formats))
+    return OVERHEAD + cells + 24 * items

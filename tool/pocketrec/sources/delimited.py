@@ -23,6 +23,8 @@ UNFIT = "[\t\n\r]"
 """What an id cannot have, since these separate the fields and lines of the txt files."""
 _ODD_STARTS = (BOM, b"x\x01")
 """What Polars would drop, or unpack, at the start of a block: a byte-order mark, zlib. (Other archives are not UTF-8.)"""
+MOST_COLUMNS = 4096
+"""Polars takes 8 kB for each column of a block."""
 _SEPARATORS = (",", "\t", ";", "|")
 _WHOLE = "^(?:0|[1-9][0-9]{0,18})$"
 
@@ -75,6 +77,12 @@ class Lines:
         line = head.split(b"\n", 1)[0].removesuffix(b"\r").decode("utf-8", "replace")
         headers = {separator: _fields(line, separator) for separator in _SEPARATORS}
         for separator, header in headers.items():
+            if len(header) > MOST_COLUMNS:
+                raise LogError(
+                    f"{name} has a header of {len(header):,} columns.",
+                    expected=f"at most {MOST_COLUMNS:,}, three of which are needed",
+                    do="write a file of the columns of session, item and time, and give that",
+                )
             if all(header.count(own) == 1 for own in columns.values()):
                 return cls(header, separator, columns, timezone), True
         raise missing_columns(name, columns, max(headers.values(), key=len))

@@ -4,8 +4,10 @@ A form (`yoochoose.Lines`) has two readers of one grammar: `parse` for a whole b
 says in words why a line is not a click. `judge` says "" for exactly the lines that `parse` reads.
 
 Lines that are set aside become rows of rejects.csv (line, reason, text) here, in the thread that found them. The text is
-the line without its end (LF or CRLF); a backslash is doubled, and a byte that is not UTF-8 or is a control character is
-`\xNN`, so that no byte is lost: `original` turns the text back into the line's bytes.
+the line without its end (LF or CRLF). A backslash is doubled. `\xNN` stands for a byte that is not UTF-8, for those of what
+a terminal or an editor would obey (control characters, marks of direction), and for those of `= + - @` where a spreadsheet
+would take what follows for a formula: at the beginning, after a semicolon, which separates cells in some countries, and
+after a quote. No byte is lost: `original` turns the text back into the line's bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from pocketrec.errors import LogError
 BOM = b"\xef\xbb\xbf"
 REJECTS_HEADER = b"line,reason,text\r\n"
 _LINES_PER_JUDGEMENT = 4096
-_SPECIAL = re.compile("[\\\\\x00-\x1f\x7f\udc80-\udcff]")
+_SPECIAL = re.compile("[\\\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\udc80-\udcff]")
+_FORMULA = re.compile('[=+@\uff1d\uff0b\uff0d\uff20-](?:(?<=^.)|(?<=[;"].))')
+"""What begins a formula, also in the full-width forms, at the beginning of a cell."""
 _ESCAPED = re.compile(rb"\\(\\|x[0-9a-f]{2})")
 NOT_READ = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 """What Polars raises over a block with a line that it cannot read."""
@@ -129,8 +133,12 @@ def skip_runs(text: bytes, plain: re.Pattern[bytes]) -> Iterator[tuple[int, int]
 def reject_row(bad: BadLine) -> bytes:
     """A row of rejects.csv."""
     text = bad.text.decode("utf-8", "surrogateescape")
-    text = _SPECIAL.sub(lambda found: "\\\\" if found[0] == "\\" else f"\\x{ord(found[0]) & 0xFF:02x}", text)
+    text = _FORMULA.sub(_escaped, _SPECIAL.sub(_escaped, text))
     return f"{bad.number},{_quoted(bad.reason)},{_quoted(text)}\r\n".encode()
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return "\\\\" if found[0] == "\\" else "".join(f"\\x{byte:02x}" for byte in found[0].encode("utf-8", "surrogateescape"))
 
 
 def _quoted(text: str) -> str:

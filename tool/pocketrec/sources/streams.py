@@ -24,6 +24,7 @@ from typing import IO, Any, BinaryIO, NamedTuple, cast
 import xxhash
 
 from pocketrec.errors import LogError
+from pocketrec.storage.files import check_name
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -87,9 +88,11 @@ def check_log(log: Path, expected: str = "a click log") -> None:
 
     Raises:
         LogError: it does not exist, is not a file, or cannot be read by this user.
+        FolderError: its name has bytes that are not UTF-8.
     """
     if log == STDIN:
         return
+    check_name(log)
     if not log.exists():
         raise LogError(f"{log} does not exist.", expected=expected, do="check the path; `pocketrec synth` makes a log")
     if not log.is_file():
@@ -141,15 +144,19 @@ class Stream:
             if self.digest:
                 self.digest.update(block)
             if self.done > self.limit:
-                raise LogError(
-                    f"{self.name} unpacks to more than {self.limit:,} bytes.",
-                    expected=f"a packed click log: at most {MAX_EXPANSION} times its size, or {MIN_LIMIT:,} bytes",
-                    do="if it is meant to be so large, unpack it and give the file",
-                )
+                raise self.too_large()
             position = self.position()
             advance(position - told)
             told = position
             yield block
+
+    def too_large(self) -> LogError:
+        """The error for what unpacks to more than `limit`."""
+        return LogError(
+            f"{self.name} unpacks to more than {self.limit:,} bytes.",
+            expected=f"a packed click log: at most {MAX_EXPANSION} times its size, or {MIN_LIMIT:,} bytes",
+            do="if it is meant to be so large, unpack it and give the file",
+        )
 
     def _read(self) -> bytes:
         with _damage_named(self.name):

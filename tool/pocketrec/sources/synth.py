@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from pocketrec.errors import SettingsError
+from pocketrec.parallel import check_fork
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import Int64
 from pocketrec.sources._synthetic_rows import BLOCK_ROWS, BUCKET, ROW, SCATTER, Maker, Rows
@@ -52,6 +53,7 @@ def synth(out: Path | str, settings: SynthSettings = SynthSettings(), *, progres
         SettingsError: `out` is a folder.
         SpaceError, FolderError: the disk became full, or the folder cannot be written; an earlier file is as it was.
     """
+    check_fork()
     path = Path(out)
     if path.is_dir():
         raise SettingsError(f"{path} is a folder.", expected="the name of a file to write", do=f"try {path}/clicks.dat")

@@ -14,6 +14,7 @@ same rules except that the time may have another form.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -26,13 +27,14 @@ from pocketrec.schema import CLICK_COLUMNS, ITEM, ROW, SESSION, TIME, Int64
 from pocketrec.sources import timestamps
 from pocketrec.sources.block_scan import runs
 from pocketrec.sources.lines import BOM, NOT_READ, count_lines
+from pocketrec.sources.streams import MAX_LINE
 from pocketrec.sources.timestamps import parse_times
 
 EXPECTED = "SessionId,Timestamp,ItemId,Category, such as 1,2014-04-07T10:51:09.277Z,214536502,0"
 FIELDS = ("SessionId", "Timestamp", "ItemId", "Category")
 CATEGORY = "category"
 
-_SAMPLES, _SAMPLE_BYTES = 1024, 4096
+_SAMPLES, _SAMPLE_BYTES, _LINE_SAMPLE = 1024, 4096, 4096
 _FIRST_BYTES = tuple(bytes([byte]) for byte in b"0123456789 \t+-")
 _WHOLE = re.compile(rb"[ \t]*[+-]?[0-9]+")
 _ID = re.compile(rb"[ \t]*[+-]?0*([0-9]{1,19})")
@@ -56,7 +58,19 @@ def is_original(log: Path) -> bool:
     with log.open("rb") as file:
         first = file.readline(4096).removeprefix(BOM)
         file.seek(max(0, log.stat().st_size - 2))
-        return bool(_ORIGINAL.fullmatch(first)) and not file.read().rstrip(b"\r").endswith(b",")  # which Polars overlooks
+        ends = not file.read().rstrip(b"\r").endswith(b",")  # which Polars overlooks
+    return bool(_ORIGINAL.fullmatch(first)) and ends and not _has_long_line(log)
+
+
+def _has_long_line(log: Path) -> bool:
+    """Whether a line may be longer than `MAX_LINE`, for which Polars takes nine times its length of memory.
+
+    Such a line fills a whole sample, as one of a few kB may, which does no harm.
+    """
+    with log.open("rb", buffering=0) as file:
+        size = log.stat().st_size
+        samples = (os.pread(file.fileno(), _LINE_SAMPLE, place) for place in range(0, size - _LINE_SAMPLE, MAX_LINE))
+        return any(b"\n" not in sample for sample in samples)
 
 
 def scan(log: Path, timezone: str = "UTC") -> pl.LazyFrame:

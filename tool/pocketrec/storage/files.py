@@ -17,6 +17,8 @@ from pathlib import Path
 
 import xxhash
 
+from pocketrec.errors import FolderError, ModelError
+
 STAGED_SUFFIX = ".incomplete"
 """What every staged file or folder ends in until it is committed."""
 SECONDS_TO_HEAR = 0.02
@@ -155,3 +157,34 @@ def content_hash(path: Path, advance: Callable[[int], None] | None = None, *, bl
             if advance:
                 advance(count)
     return digest.hexdigest()
+
+
+def check_name(path: Path | str) -> None:
+    """See that a path is text: Polars takes no other.
+
+    Raises:
+        FolderError: it has bytes that are not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # Python has such bytes as halves of characters
+        raise FolderError(
+            f"the name {str(path)!r} has bytes that are not UTF-8.",
+            expected="a path that is UTF-8 throughout",
+            do="rename the file or folder, or reach it through a link with another name",
+        ) from error
+
+
+def regular_file(path: Path, expected: str, do: str) -> None:
+    """See that what a user named can be read to an end: a pipe would be waited for, a device never ends.
+
+    Raises:
+        ModelError: it is missing, or is a folder, a pipe, a socket or a device.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}).", expected=expected, do=do) from error
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device or a socket"
+        raise ModelError(f"{path} is {what}.", expected=f"{expected}, as a file", do=do)

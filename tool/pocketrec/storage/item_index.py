@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 
 from pocketrec.errors import DatasetError
+from pocketrec.parallel import check_fork
 from pocketrec.schema import Int64
-from pocketrec.storage.files import staged_file
+from pocketrec.storage.files import check_name, staged_file
 from pocketrec.storage.repair import rebuild_command_of, unreadable
 
 
@@ -28,6 +29,8 @@ def read_items(path: Path, columns: Sequence[str] = ("item_id", "item_idx", "sup
     file that no manifest describes, `pocketrec batches` if empty. A DatasetError says if it is missing, cut, or has other
     columns.
     """
+    check_fork()
+    check_name(path)
     do = do or f"pocketrec batches --dataset {path.parent.parent}"
     if not path.is_file():
         raise DatasetError(f"{path} is missing.", expected="an item index", do=rebuild_command_of(path) or do)

@@ -7,6 +7,7 @@ stale lock to remove by hand. DIR/.pocketrec.holder says for people who holds it
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -18,7 +19,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pocketrec.errors import BusyError, FolderError
-from pocketrec.storage.files import parents_of, remove_leftovers, size_of, write_text
+from pocketrec.parallel import check_fork
+from pocketrec.storage.files import check_name, parents_of, remove_leftovers, size_of, write_text
 from pocketrec.storage.layout import OWN, Dataset
 from pocketrec.storage.space import room
 
@@ -28,6 +30,9 @@ PATIENCE = 0.3
 """Seconds to wait for a lock: one that is being given back at this moment is not a reason to refuse."""
 
 ANOTHER = "another process"
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What flock says on a network disk without a lock service, and on file systems that have none."""
 
 _held: dict[Path, tuple[int, int]] = {}
 """Folder -> process and thread that hold it. A fork inherits the table, not the right to write."""
@@ -41,6 +46,8 @@ def hold(folder: Path | str, command: str) -> Iterator[None]:
     The outermost holder removes what a killed run left staged; nobody else can be at work on it then. `command` says what
     is going on, for the message that others get. For what can be raised see "The errors of a stage" in `stage`.
     """
+    check_fork()
+    check_name(folder)
     home, me = Path(folder).resolve(), (os.getpid(), threading.get_ident())
     if _held.get(home) == me:
         yield
@@ -82,7 +89,7 @@ def _check_own(path: Path, *, ours: bool) -> None:
 
 @contextlib.contextmanager
 def _locked(home: Path, shown: Path) -> Iterator[None]:
-    lock = FileLock(home / LOCK)
+    lock = FileLock(home / LOCK, fallback_to_soft=False)  # a soft lock would outlive a process that is killed
     try:
         lock.acquire(timeout=PATIENCE, poll_interval=PATIENCE / 10)
     except Timeout as error:
@@ -90,6 +97,16 @@ def _locked(home: Path, shown: Path) -> Iterator[None]:
             f"{shown} is in use by {_holder(home)}.",
             expected="one process at a time in a dataset folder",
             do="wait until it is done or stop it, or name another folder with --dataset",
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        with contextlib.suppress(OSError):
+            (home / LOCK).unlink()
+        raise FolderError(
+            f"{shown} is on a file system that gives no locks ({error.strerror}).",
+            expected="one that has flock, so that two processes never write into the same folder",
+            do="name a folder on a disk of this machine with --dataset, or mount the file system with locks",
         ) from error
     gone = [LOCK]
     try:

@@ -41,6 +41,10 @@ _EARLIER: dict[int, Kind] = {2: "training", 3: "learned"}
 _METADATA = "pocketrec"
 
 
+class OtherFormatError(ModelError):
+    """A file that another pocketrec wrote, whole perhaps: never to be taken for a damaged one."""
+
+
 @dataclass(frozen=True)
 class TensorFile:
     """What a file holds: `about` is the JSON object in its header; the kinds are in the table above."""
@@ -86,7 +90,7 @@ def read_tensors(path: Path, *kinds: Kind, what: str, do: str) -> TensorFile:
         why = f"{error.__class__.__name__}: {error}" if isinstance(error, KeyError | AttributeError) else error
         raise ModelError(f"{path} cannot be read ({why}).", expected=what, do=do) from error
     if not known:
-        raise ModelError(
+        raise OtherFormatError(
             f"{path} is of format {about['format']!r}.",
             expected=f"format {FORMAT}, which pocketrec {__version__} writes, or 2 or 3, which 0.1 wrote",
             do=f"read it with the pocketrec that wrote it, or: {do}",

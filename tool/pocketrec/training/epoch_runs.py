@@ -102,6 +102,7 @@ class Checkpoints:
 
         A checkpoint of more than `epochs` is of no use.
         """
+        begun: Tensors = {}
         for path in self.paths():
             try:
                 file = _read(path)
@@ -109,8 +110,11 @@ class Checkpoints:
                 if about["identity"] != self.identity or len(about["epochs"]) > epochs:
                     continue
                 history = History(about["epochs"], about["score"], about["kept"], _part(file.tensors, "kept/"))
+                begun = begun or trainer.state()
                 trainer.restore(_part(file.tensors, "state/"))
-            except (ModelError, KeyError, TypeError, ValueError):
+            except (ModelError, KeyError, TypeError, ValueError, AttributeError):
+                if begun:  # a part of it may have been restored
+                    trainer.restore(begun)
                 continue
             return history
         return History()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from pocketrec.lite.catalogue import read_catalogue
-from pocketrec.lite.contract import Signature, TensorSpec
-from pocketrec.lite.flatbuffer import ModelFile, read_model
+from pocketrec.lite.contract import signature_faults
+from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.judge.case import Case
 from pocketrec.lite.judge.ladder import NotAsked, settle
 from pocketrec.storage.files import content_hash
@@ -56,8 +55,7 @@ def check_signatures(case: Case) -> str:
         )
         if found != needed
     ]
-    for name, signature in expected.signatures.items():
-        faults += _signature_faults(case.read(), name, signature)
+    faults += signature_faults(expected.signatures, case.read().signatures)
     settle(faults)
     return (
         f"{', '.join(expected.signatures)}; {own.n_items:,} items, B={own.batch_size}, H={own.hidden_size}, "
@@ -82,18 +80,3 @@ def check_items(case: Case) -> str:
         faults.append(f"made for other items than {case.dataset.items} ({case.items.hash}): {where}")
     settle(faults)
     return f"{len(model.ids):,} ids, XXH3-128 {model.hash}"
-
-
-def _signature_faults(model: ModelFile, name: str, needed: Signature) -> list[str]:
-    found = model.signatures.get(name)
-    if found is None:
-        return [f"no signature {name!r}; there are {', '.join(map(repr, model.signatures)) or 'none'}"]
-    inputs = _tensor_faults(f"{name}: input", needed.inputs, found.inputs)
-    return inputs + _tensor_faults(f"{name}: output", needed.outputs, found.outputs)
-
-
-def _tensor_faults(where: str, needed: Mapping[str, TensorSpec], found: Mapping[str, TensorSpec]) -> list[str]:
-    faults = [f"{where} {name} is missing" for name in needed if name not in found]
-    faults += [f"{where} {name} is not expected" for name in found if name not in needed]
-    both = ((name, spec, found[name]) for name, spec in needed.items() if name in found)
-    return faults + [f"{where} {name} is {has}, not {spec}" for name, spec, has in both if spec != has]

@@ -11,9 +11,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +18,10 @@ from typing import Any, Generic
 
 import numpy as np
 
-from pocketrec import version
-from pocketrec.lite.contract import TensorSpec
 from pocketrec.lite.flatbuffer import ModelFile, read_model
-from pocketrec.lite.frozen import ANY, FrozenModel, Signatures
-from pocketrec.lite.judge.ladder import Check, Fault
+from pocketrec.lite.frozen import FrozenModel, Signatures, frozen_faults
+from pocketrec.lite.judge.ladder import Check, Fault, settle
+from pocketrec.lite.processes import run_python
 from pocketrec.schema import Float32, Int32
 from pocketrec.storage.networks import NetworkFile, NetworkT
 
@@ -100,29 +96,8 @@ def _check_operators(case: FrozenCase[Any]) -> str:
 
 
 def _check_signatures(case: FrozenCase[Any]) -> str:
-    found, faults = case.file.signatures, []
-    for name, sides in case.signatures.items():
-        if name not in found:
-            faults.append(f"no signature {name!r}")
-            continue
-        for side, needed, has in zip(("input", "output"), sides, (found[name].inputs, found[name].outputs), strict=True):
-            if set(needed) != set(has):
-                faults.append(f"{name}: {side}s are {', '.join(sorted(has))}, not {', '.join(sorted(needed))}")
-            faults += [
-                f"{name}: {side} {tensor} is {has[tensor]}, not {spec}"
-                for tensor, spec in needed.items()
-                if tensor in has and not _fits(spec, str(has[tensor]))
-            ]
-    if faults:
-        raise Fault("\n".join(faults))
+    settle(frozen_faults(case.signatures, case.file.signatures))
     return ", ".join(case.signatures)
-
-
-def _fits(spec: TensorSpec, found: str) -> bool:
-    """Whether a tensor is as it should be; the flatbuffer writes a length that may be any as 1 or -1, or leaves it out."""
-    shapes = ([length if length != ANY else one for length in spec.shape] for one in (ANY, 1))
-    forms = {str(TensorSpec(tuple(shape), spec.dtype)) for shape in shapes}
-    return found in forms | ({f"{spec.dtype}[]"} if ANY in spec.shape else set())
 
 
 def _check_card(case: FrozenCase[Any]) -> str:
@@ -133,17 +108,8 @@ def _check_card(case: FrozenCase[Any]) -> str:
 
 
 def _check_load(case: FrozenCase[Any]) -> str:
-    paths = os.pathsep.join(filter(None, [str(Path(version.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]))
-    command = [sys.executable, "-c", case.once, str(case.path.absolute())]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=SECONDS, check=False, env={**os.environ, "PYTHONPATH": paths}
-        )
-    except subprocess.TimeoutExpired as error:
-        raise Fault(f"the process that ran the model took more than {SECONDS} s") from error
-    if done.returncode:
-        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it said nothing")
-        raise Fault(f"the process that ran the model ended with status {done.returncode}: {last}")
+    if ending := run_python(["-c", case.once, str(case.path.absolute())], SECONDS):
+        raise Fault(f"the process that ran the model {ending}")
     return "in a process of its own"
 
 

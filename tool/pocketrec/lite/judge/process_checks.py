@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
-import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pocketrec import version
 from pocketrec.lite.judge.case import Case, Trial
 from pocketrec.lite.judge.ladder import Fault, NotAsked, settle
 from pocketrec.lite.judge.number_checks import learner
 from pocketrec.lite.judge.worker import fingerprints, next_step
+from pocketrec.lite.processes import run_python
 from pocketrec.progress import Advance
 from pocketrec.storage.tensors import Tensors
 
@@ -65,6 +59,8 @@ def check_learning(case: Case) -> str:
         raise Fault(f"the loss of step {wrong[0]} is {losses[wrong[0]]} ({len(wrong)} of {len(losses)} are not finite)")
     rounds = len(losses) // rows
     first, last = (float(np.mean(losses[n * rows : (n + 1) * rows])) for n in (0, rounds - 1))
+    if case.n_items == 1:
+        raise NotAsked("there is one item, which is always right: the loss is 0 and cannot fall")
     means = {"train": (first, last), **case.trial.rounds}
     faults = [
         f"{name}: the mean loss of the same steps was {first:.6f} in the first round and {last:.6f} in the last"
@@ -100,31 +96,10 @@ def _worker(case: Case, task: str, arrays: Tensors, steps: int, advance: Advance
     np.savez(stored, **arrays)  # type: ignore[arg-type]
     given = {"arrays": stored, "model": case.path.absolute(), "result": result, "threads": case.settings.threads}
     arguments.write_text(json.dumps({**given, "steps": steps}, default=str))
-    log = case.folder / f"{task}.log"
-    code = _run([sys.executable, "-m", "pocketrec.lite.judge.worker", task, str(arguments)], log, steps, advance)
+    command = ["-m", "pocketrec.lite.judge.worker", task, str(arguments)]
+    ending = run_python(command, SECONDS_PER_STEP * (steps + 1), advance)
     stored.unlink()
-    if code or not result.exists():
-        ending = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        last = next((line for line in reversed(lines) if not line.startswith("INFO:")), "it said nothing")
-        raise Fault(f"the process that ran the model {ending}: {last}")
+    if ending or not result.exists():
+        raise Fault(f"the process that ran the model {ending or 'wrote no result'}")
     found: dict[str, Any] = json.loads(result.read_text())
     return found
-
-
-def _run(command: list[str], log: Path, steps: int, advance: Advance) -> int:
-    # `-m` must import the same pocketrec as this process, wherever that was found.
-    paths = [str(Path(version.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    # Log level 1 shows the error that ended the process.
-    added = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "TF_CPP_MIN_LOG_LEVEL": "1"}
-    with log.open("wb") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, **added})
-        timer = threading.Timer(SECONDS_PER_STEP * (steps + 1), process.kill)
-        timer.start()
-        try:
-            with process:
-                for _ in process.stdout or ():
-                    advance(1)
-        finally:
-            timer.cancel()
-    return process.returncode

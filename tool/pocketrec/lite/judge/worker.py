@@ -101,7 +101,7 @@ def main(task: str, arguments: Path) -> None:
     with np.load(given["arrays"], allow_pickle=False) as stored:
         arrays = dict(stored)
     try:
-        model = OnDeviceModel(given["model"], given["threads"])
+        model = OnDeviceModel(given["model"], given["threads"], trusted=True)
         found = resume(model, arrays) if task == "resume" else run(model, arrays, given["steps"])
     except PocketrecError as error:
         sys.exit(" ".join(error.wrong.split()))

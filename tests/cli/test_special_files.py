@@ -1,0 +1,73 @@
+"""What a user names as a file may be a pipe, a device or a folder: it is refused at once, and nothing waits for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import HANG, Click, call, write_log
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("special")
+    day = 86_400_000
+    clicks = [Click(session, 1_396_321_200_000 + session * day + k, 7) for session in range(1, 10) for k in range(3)]
+    write_log(folder / "clicks.dat", clicks)
+    code, _, err = call("prep", folder / "clicks.dat", "--dataset", folder, "--batch-size", 2, "--min-item-support", 1)
+    assert code == 0, err
+    return folder
+
+
+def named(kind: str, folder: Path, suffix: str) -> Path:
+    path = folder / f"odd{suffix}"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "loop":
+        path.symlink_to(path)
+    return path
+
+
+COMMANDS = (
+    ("inspect", "ODD"),
+    ("recommend", "--session", "7", "--model", "ODD"),
+    ("evaluate", "ODD.tflite", "--dataset", "DATASET"),
+    ("evaluate", "ODD.safetensors", "--dataset", "DATASET"),
+    ("export", "--from", "ODD", "--dataset", "DATASET", "--batch-size", "2"),
+    ("train", "--from", "ODD", "--dataset", "DATASET", "--batch-size", "2"),
+    ("verify", "--model", "ODD", "--dataset", "DATASET"),
+    ("prep", "ODD", "--dataset", "NEW"),
+    ("ncf", "prep", "ODD", "--dataset", "NEW"),
+)
+ALL = """
+import json, sys
+from typer.testing import CliRunner
+from pocketrec.cli.app import app
+found = [CliRunner().invoke(app, command) for command in json.load(sys.stdin)]
+print(json.dumps([[one.exit_code, one.stdout, one.stderr, repr(one.exception)] for one in found]))
+"""
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "loop", "nothing"])
+def test_it_is_refused_at_once(kind: str, dataset: Path, tmp_path: Path) -> None:
+    """In a process of its own: one that hangs in a system call could not be ended by the test."""
+    places = {f"ODD{suffix}": str(named(kind, tmp_path, suffix)) for suffix in ("", ".tflite", ".safetensors")}
+    places |= {"DATASET": str(dataset), "NEW": str(tmp_path / "new")}
+    commands = [[places.get(word, word) for word in command] for command in COMMANDS]
+    script = [sys.executable, "-c", ALL]
+    done = subprocess.run(script, input=json.dumps(commands), capture_output=True, text=True, timeout=HANG, check=False)
+    assert done.returncode == 0, done.stderr
+    for command, (code, out, err, raised) in zip(commands, json.loads(done.stdout), strict=True):
+        assert (code, out) == (1, ""), (command, raised)
+        assert err.startswith("Error: "), command
+        assert "Expected: " in err, command
+        assert str(tmp_path / "odd") in err, command
