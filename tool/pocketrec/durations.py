@@ -9,11 +9,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def parse_duration(text: str) -> float:
-    """Seconds in a duration: a number with a unit s, m, h, d or w (no unit: seconds).
-
-    Raises:
-        ValueError: the text is not a duration.
-    """
+    """Seconds in a duration: a number with a unit s, m, h, d or w (no unit: seconds); a ValueError for any other text."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", text.strip())
     if not match:
         raise ValueError(f"{text!r} is not a duration such as 1d, 3h or 86400s")

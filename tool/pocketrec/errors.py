@@ -60,10 +60,7 @@ class MissingExtraError(PocketrecError):
     """An optional package is needed for this command and is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(
-            f"{package} is not installed; it is needed to {purpose}.",
-            do=f"pip install 'pocketrec[{extra}]'",
-        )
+        super().__init__(f"{package} is not installed; it is needed to {purpose}.", do=f"pip install 'pocketrec[{extra}]'")
 
 
 EXTRAS = {"tensorflow": "train", "ai_edge_litert": "lite", "matplotlib": "lite"}
@@ -71,14 +68,9 @@ EXTRAS = {"tensorflow": "train", "ai_edge_litert": "lite", "matplotlib": "lite"}
 
 
 def require(purpose: str, *packages: str) -> None:
-    """See that optional packages are installed, without importing them.
+    """Raise a MissingExtraError for the first of some packages of `EXTRAS` that is not installed, without importing any.
 
-    Args:
-        purpose: what they are needed to do, for the message.
-        packages: names in `EXTRAS`.
-
-    Raises:
-        MissingExtraError: the first that is not there.
+    `purpose` is what they are needed to do, for the message.
     """
     for package in packages:
         if importlib.util.find_spec(package) is None:

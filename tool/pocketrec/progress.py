@@ -40,36 +40,19 @@ class Bars:
     @contextlib.contextmanager
     def task(self, what: str, total: int, unit: str = "bytes") -> Iterator[Advance]:
         """Draw a bar while the body runs."""
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            MofNCompleteColumn,
-            ProgressColumn,
-            Task,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-        from rich.progress import Progress as RichProgress
+        from rich import console, progress
 
-        class Speed(ProgressColumn):
+        class Speed(progress.ProgressColumn):
             """Units a second, lately."""
 
-            def render(self, task: Task) -> str:
+            def render(self, task: progress.Task) -> str:
                 return f"{task.speed or 0:,.0f} {unit}/s"
 
-        console = Console(stderr=True)
-        amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
-        suffix = "" if unit == "bytes" else unit
+        amount = progress.DownloadColumn() if unit == "bytes" else progress.MofNCompleteColumn()
+        suffix = progress.TextColumn("" if unit == "bytes" else unit)
         speed = (Speed(),) if unit in ("events", "examples") else ()
-        columns = (
-            TextColumn("{task.description:>10}"),
-            BarColumn(),
-            amount,
-            TextColumn(suffix),
-            *speed,
-            TimeRemainingColumn(),
-        )
-        with RichProgress(*columns, console=console, transient=True) as bars:
+        columns = progress.TextColumn("{task.description:>10}"), progress.BarColumn(), amount, suffix, *speed
+        stderr = console.Console(stderr=True)
+        with progress.Progress(*columns, progress.TimeRemainingColumn(), console=stderr, transient=True) as bars:
             bar = bars.add_task(what, total=total)
             yield lambda done: bars.advance(bar, done)

@@ -157,11 +157,7 @@ def option_of(name: str, rule: Rule) -> str:
 
 
 def parse_text(text: str, hint: Any, rule: Rule) -> Any:
-    """The value of a setting from its text on the command line.
-
-    Raises:
-        ValueError, SettingsError: the text is not of the form of such values.
-    """
+    """The value of a setting from its text on the command line; a ValueError or SettingsError if it has another form."""
     if rule.parse:
         return rule.parse(text)
     given = without_none(hint)
@@ -188,9 +184,8 @@ def options_for(*groups: Settings) -> list[str]:
         for name, rule in rules_of(type(group)).items():
             value, option = getattr(group, name), option_of(name, rule)
             if isinstance(value, bool):
-                default = next(one.default for one in fields(group) if one.name == name)
-                off = f"--no-{option.removeprefix('--')}"
-                words.setdefault(option, [option] if value else [off] if default is True else [])
+                off = [f"--no-{option.removeprefix('--')}"] if default_of(type(group), name) is True else []
+                words.setdefault(option, [option] if value else off)
             elif (text := value_text(value, rule)) != "":
                 words.setdefault(option, [option, text])
     return [word for some in words.values() for word in some]

@@ -140,10 +140,8 @@ def ingest_kind(
 
 def _check_place(log: Path, where: Dataset) -> None:
     """Refuse a log that lies where ingest writes: it would be removed."""
-    inside = log != STDIN and any(
-        log.resolve().is_relative_to(place.resolve()) for place in (where.clicks.parent, where.rejects)
-    )
-    if inside:
+    places = (where.clicks.parent, where.rejects)
+    if log != STDIN and any(log.resolve().is_relative_to(place.resolve()) for place in places):
         raise LogError(
             f"{log} lies where ingest writes, and would be replaced.",
             expected=f"a log that is not below {where.clicks.parent} and not {where.rejects}",
@@ -155,8 +153,7 @@ def _check_place(log: Path, where: Dataset) -> None:
 def _stays_as_it_is(log: Path) -> Iterator[dict[str, Any]]:
     """The fingerprint of a log that must not change in the `with` block: rows and fingerprint would be of two logs.
 
-    Raises:
-        LogError: it has changed, whatever else went wrong because of that.
+    If it has, that is the LogError, whatever else went wrong because of it.
     """
     before = {} if log == STDIN else fingerprint(log)
     try:

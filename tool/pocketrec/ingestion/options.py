@@ -34,8 +34,7 @@ def columns_setting(*names: str) -> Any:
 def parse_rating_columns(text: str, names: Iterable[str]) -> dict[str, str] | None:
     """`user=A,item=B,time=C` as a mapping with the key `session` for the user; None for no text.
 
-    Raises:
-        SettingsError: a name is missing, is there twice, or is not among `names`.
+    A SettingsError says so if a name is missing, is there twice, or is not among `names`.
     """
     if not text:
         return None

@@ -28,11 +28,7 @@ class Parts:
     """
 
     def __init__(self, dataset: Dataset) -> None:
-        """Find the parts by the record of the ingest.
-
-        Raises:
-            DatasetError: nothing was ingested, or a file is missing.
-        """
+        """Find the parts by the record of the ingest; a DatasetError if nothing was ingested, or a file is missing."""
         self.dataset = dataset
         folder, do = dataset.clicks.parent, f"pocketrec ingest CLICKS --dataset {dataset.root}"
         self.record = whole_record(folder, "ingest", DatasetError(f"{dataset.clicks} has no ingested log.", do=do))
@@ -65,6 +61,14 @@ class Parts:
         return sorted(name for name in self.record.files if name.startswith(prefix))
 
 
+def equal_share(rows: int, parts: int, least: int, most: int) -> int:
+    """Rows for each of the parts that are open at once, so that all of them together hold about `rows` in memory.
+
+    It is a power of two: a slice that is read begins where a row group does.
+    """
+    return int(np.clip(1 << (rows // parts).bit_length() - 1, least, most))
+
+
 def read_columns(part: Path, columns: Sequence[str], rows: slice = slice(None)) -> list[Int64]:
     """Columns of a part, or of one of its files, as int64 arrays of equal length, in log order."""
     frame = read_frame(part, columns, rows)
@@ -72,11 +76,7 @@ def read_columns(part: Path, columns: Sequence[str], rows: slice = slice(None)) 
 
 
 def read_frame(part: Path, columns: Sequence[str], rows: slice = slice(None)) -> pl.DataFrame:
-    """Some or all rows of a part (a folder), or of one of its files, in log order.
-
-    Raises:
-        DatasetError: a file of the part cannot be read.
-    """
+    """Some or all rows of a part (a folder), or of one of its files, in log order; a DatasetError names a damaged file."""
     check_fork()
     try:
         scan = _scan(sorted(part.iterdir()) if part.is_dir() else [part])

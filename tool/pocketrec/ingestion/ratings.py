@@ -52,9 +52,7 @@ class Ratings:
     def frames(self, what: str) -> Iterator[pl.DataFrame]:
         """session, item, time, row (and rating) of the ratings that are left, a part at a time, in the order of the log.
 
-        Raises:
-            LogError: a user has an item twice, and `duplicates` is "stop".
-            DatasetError: a part cannot be read.
+        A LogError says if a user has an item twice and `duplicates` is "stop".
         """
         with self.progress.task(what, self.parts.record.counts["rows"], "rows") as advance:
             for folder in self.parts.folders:
@@ -81,10 +79,8 @@ class Ratings:
     def vocabulary(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Users (session, count, row, user_idx) and items (item, count, row, item_idx) that are left.
 
-        Codes are given from 0 by first appearance; count is that of ratings, row that of the first.
-
-        Raises:
-            SettingsError: no user has enough ratings.
+        Codes are given from 0 by first appearance; count is that of ratings, row that of the first. A SettingsError says if
+        no user has enough ratings.
         """
         users, items = [], pl.DataFrame(schema={ITEM: pl.Int64, COUNT: pl.Int64, ROW: pl.Int64})
         for frame in self.frames("users"):
@@ -174,11 +170,7 @@ def prepare(
 
 
 def ratings_file(ratings: Path) -> Path:
-    """The file that holds the ratings: as given, or in a folder the one that is called so.
-
-    Raises:
-        LogError: there is none.
-    """
+    """The file that holds the ratings: as given, or in a folder the one that is called so; a LogError if there is none."""
     expected = "ratings: u.data, ratings.dat, ratings.csv, or their zip"
     if ratings.is_dir():
         found = [path for path in sorted(ratings.iterdir()) if path.is_file() and RATINGS.names.search(path.name)]
@@ -193,8 +185,7 @@ def ratings_file(ratings: Path) -> Path:
 def parquet_columns(ratings: Path, *, rated: bool) -> Columns | None:
     """The columns of a Parquet file, which has no first line to find them by; None for any other file.
 
-    Raises:
-        LogError: their names are not known.
+    A LogError says if their names are not known.
     """
     if ratings == STDIN or not is_parquet(ratings):
         return None

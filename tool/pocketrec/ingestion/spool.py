@@ -33,13 +33,9 @@ HEADER = "; if it is the header of a log of other columns, say which are which: 
 
 @dataclass(frozen=True)
 class Spooled:
-    """A log on the disk, in the order it had.
+    """A log on the disk, in the order it had: files of session, item, time and row; `set_aside` lines are not clicks.
 
-    Attributes:
-        files: Parquet files of session, item, time and row.
-        rows: clicks in them.
-        set_aside: lines that are not clicks.
-        text: which of session and item have ids that are not whole numbers.
+    `text` is which of session and item have ids that are not whole numbers.
     """
 
     files: list[Path]
@@ -51,10 +47,8 @@ class Spooled:
 def spool(log: Log, folder: Path, rejects: Path, *, set_aside: bool, progress: Progress) -> Spooled:
     """Read a log once, to its end, into an empty folder.
 
-    Lines that are not clicks go to the file `rejects`, which is removed if there were none.
-
-    Raises:
-        LogError: a line is not a click, and lines are not set aside; or no line is; or the log cannot be read.
+    Lines that are not clicks go to the file `rejects`, which is removed if there were none; unless they are set aside, the
+    first of them is a LogError, as is a log without a click or one that cannot be read.
     """
     written, first, bad, clicked = _Files(folder), None, 0, False
     with rejects.open("wb") as aside:

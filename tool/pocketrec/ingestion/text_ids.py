@@ -21,22 +21,12 @@ ITEM_IDS = "item_ids.parquet"
 
 
 def code_parts(
-    parts: list[Path],
-    home: Path,
-    name: str,
-    text: Collection[str],
-    row_group_rows: int,
-    advance: Callable[[int], None],
+    parts: list[Path], home: Path, name: str, text: Collection[str], row_group_rows: int, advance: Callable[[int], None]
 ) -> None:
-    """Write each part again with codes for ids, beside the ids that came in; the part that was read is removed.
+    """Write each part again, as one file `name`, with codes in the columns `text`, and beside them the ids that came in.
 
-    Args:
-        parts: folders of Parquet files, part=NNNN, ascending by session; their files in order have the rows in order.
-        home: where they are written, and `ITEM_IDS` if item ids are text.
-        name: of the file of a part.
-        text: which of session and item are text.
-        row_group_rows: rows of a Parquet row group.
-        advance: told about rows.
+    Parts are folders of Parquet files, ascending by session; their files in order have the rows in order. They are removed
+    when they have been read. `home` gets the new ones, and `ITEM_IDS` if item ids are text.
     """
     items = _vocabulary(parts, home / ITEM_IDS) if ITEM in text else None
     sessions = 0

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from pocketrec.ingestion.parts import equal_share
 from pocketrec.ingestion.spool import runs, sample, spool
 from pocketrec.ingestion.text_ids import code_parts
 from pocketrec.progress import SILENT, Progress
@@ -97,7 +98,7 @@ def _sink_spooled(source: Log, staged: Path, kind: Kind, progress: Progress, *, 
     spooled = spool(source, folder, staged / REJECTS, set_aside=set_aside, progress=progress)
     ids = sample(spooled)
     cuts = _cuts(ids, spooled.rows)
-    row_group_rows = _row_group_rows(len(cuts) + 1)
+    row_group_rows = equal_share(OPEN_ROWS, len(cuts) + 1, MIN_ROW_GROUP, MAX_ROW_GROUP)
     target = folder / "parts" if spooled.text else staged
     target.mkdir(exist_ok=True)
     columns = [*CLICK_COLUMNS, RATING] if kind == "rated" else CLICK_COLUMNS
@@ -123,10 +124,6 @@ def _cuts(sample: pl.Series, rows: float) -> pl.Series:
     return sample.gather(np.arange(1, parts) * len(sample) // parts).unique().sort()
 
 
-def _row_group_rows(parts: int) -> int:
-    return int(np.clip(1 << (OPEN_ROWS // parts).bit_length() - 1, MIN_ROW_GROUP, MAX_ROW_GROUP))
-
-
 def _sink(log: Path, folder: Path, timezone: str, progress: Progress) -> bool:
     """The fast way: scan the log as it is. False if a line is not in the original's form; the parts are useless then."""
     size = log.stat().st_size
@@ -135,7 +132,7 @@ def _sink(log: Path, folder: Path, timezone: str, progress: Progress) -> bool:
         return False
     rows = size / line_bytes
     cuts = _cuts(pl.Series(ids), rows)
-    row_group_rows = _row_group_rows(len(cuts) + 1)
+    row_group_rows = equal_share(OPEN_ROWS, len(cuts) + 1, MIN_ROW_GROUP, MAX_ROW_GROUP)
     rows_a_run = ROW_GROUPS_PER_RUN * row_group_rows
     with progress.task("ingest", size) as advance:
         counted = polars_engine.counted(SESSION, lambda rows: advance(round(rows * line_bytes)))
@@ -145,9 +142,8 @@ def _sink(log: Path, folder: Path, timezone: str, progress: Progress) -> bool:
             several = rows > rows_a_run
             scans = yoochoose.scan_in_runs(log, timezone, rows_a_run) if several else [yoochoose.scan(log, timezone)]
             for run, scan in enumerate(scans):
-                polars_engine.sink_parts(
-                    scan, folder, number=number, name=partial(_file_name, run), row_group_rows=row_group_rows
-                )
+                name = partial(_file_name, run)
+                polars_engine.sink_parts(scan, folder, number=number, name=name, row_group_rows=row_group_rows)
         except (pl.exceptions.ComputeError, pl.exceptions.SchemaError, pl.exceptions.NoDataError) as error:
             if is_full(error):  # Polars says so in the words it has for a bad line
                 raise

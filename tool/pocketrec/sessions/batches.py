@@ -115,11 +115,9 @@ def _batches(where: Dataset, settings: BatchSettings, fresh: bool, force: bool, 
     with progress.task("sessions", parts.record.counts["rows"], "rows") as advance:
         in_order = sequences(made_of, argv, advance, needed=needed, fresh=fresh, force=force)
     sets = {name: Blocks(settings.batch_size, resets=settings.resets, tail=settings.tail) for name in SPLITS}
+    files = product(SPLITS, ARRAYS, settings.formats)
+    names = [where.batches(array, settings.batch_size, split=name, form=form).name for name, array, form in files]
     idle = sum(_idle_cells(where, settings, in_order, name) for name in SPLITS)
-    names = [
-        where.batches(array, settings.batch_size, split=name, form=form).name
-        for name, array, form in product(SPLITS, ARRAYS, settings.formats)
-    ]
     needed = batches_bytes(clicks - sessions, len(index), settings.formats, idle)
     with stage.replacing(needed, force=force, names=(*names, where.items.name)) as draft:
         with progress.task("batches", clicks, "clicks") as advance:

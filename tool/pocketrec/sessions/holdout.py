@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -81,27 +80,15 @@ class Tally:
 
 @dataclass
 class Survey:
-    """What the second pass found. Times are in ms.
+    """What the second pass found, times in ms: the latest that is left, and the folder of temporary files (see `survey`).
 
-    Attributes:
-        items: that have enough clicks.
-        tmax: the latest time left.
-        first_end: by item code, the earliest end of a session that still has the item: the item is in train_full exactly
-            if that session is.
-        scratch: the folder of temporary files, see `survey`.
+    first_end: by item code, the earliest end of a session that still has the item: the item is in train_full exactly if
+        that session is.
     """
 
-    items: ItemCodes
     tmax: int
     first_end: Int64
     scratch: Path
-
-
-class Cuts(NamedTuple):
-    """The two moments of the hold-out, in seconds: sessions that end before them are train."""
-
-    test: float
-    valid: float
 
 
 def session_codes(session: Int64) -> tuple[Int64, int]:
@@ -156,31 +143,34 @@ def survey(parts: Parts, rules: SplitSettings, items: ItemCodes, scratch: Path) 
         np.save(scratch / f"ends_{path.name}.npy", ends)
         return kept[left], ends[codes[left]]
 
-    found = Survey(items, LONG_AGO, np.full(len(items), NEVER), scratch)
+    found = Survey(LONG_AGO, np.full(len(items), NEVER), scratch)
     for left, ends in ahead(what_is_left, parts.folders, threads=3):
         np.minimum.at(found.first_end, left, ends)
         found.tmax = max(found.tmax, int(ends.max(initial=LONG_AGO)))
     return found
 
 
-def cuts(parts: Parts, rules: SplitSettings, found: Survey) -> Cuts:
-    """Where train ends and test begins, and the same inside train_full; compared as float seconds, as the original did."""
+def cuts(parts: Parts, rules: SplitSettings, found: Survey) -> tuple[float, float]:
+    """The ends of train_full and of train_tr: sessions that end before are in them. Float seconds, as in the original."""
     test = found.tmax / MS - rules.holdout
     latest = LONG_AGO
     for folder in parts.folders:
         ends = np.load(found.scratch / f"ends_{folder.name}.npy", allow_pickle=False)
         latest = max(latest, int(ends.max(where=ends / MS < test, initial=LONG_AGO)))
-    return Cuts(test, latest / MS - rules.holdout)
+    return test, latest / MS - rules.holdout
 
 
-def assign(kept: Int32, ends: Int64, codes: Int64, found: Survey, cut: Cuts, rules: SplitSettings) -> dict[str, Bool]:
-    """Third pass, one part: for each set of `ROLE_OF`, which of the part's rows are in it."""
+def assign(
+    kept: Int32, ends: Int64, codes: Int64, found: Survey, cut: tuple[float, float], rules: SplitSettings
+) -> dict[str, Bool]:
+    """Third pass, one part: for each set of `ROLE_OF`, which of the part's rows are in it; `cut` is that of `cuts`."""
     left = kept != MISSING
-    in_full, in_tr = ends / MS < cut.test, ends / MS < cut.valid  # by session
+    end_of_full, end_of_tr = cut
+    in_full, in_tr = ends / MS < end_of_full, ends / MS < end_of_tr  # by session
     full = left & in_full[codes]
     tr = left & in_tr[codes]
-    test = _known(left & ~full, kept, codes, len(ends), found.first_end / MS < cut.test, rules)
-    valid = _known(full & ~tr, kept, codes, len(ends), found.first_end / MS < cut.valid, rules)
+    test = _known(left & ~full, kept, codes, len(ends), found.first_end / MS < end_of_full, rules)
+    valid = _known(full & ~tr, kept, codes, len(ends), found.first_end / MS < end_of_tr, rules)
     return {"train_full": full, "test": test, "train_tr": tr, "train_valid": valid}
 
 

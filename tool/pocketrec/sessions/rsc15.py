@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pocketrec.ingestion.parts import read_columns, read_frame
+from pocketrec.ingestion.parts import equal_share, read_columns, read_frame
 from pocketrec.ingestion.text_ids import ID
 from pocketrec.parallel import THREADS, ahead
 from pocketrec.schema import ITEM, MS, ROW, SESSION, TIME, Int64, UInt8
@@ -59,10 +59,7 @@ class Part:
 
     Attributes:
         files: of its clicks, in the order of the log, and the rows of each.
-        roles: the file of its roles.
-        rows: how many it has.
-        first: its first line in the log.
-        last: its last line in the log.
+        first, last: its first and its last line in the log.
         ids: columns of text that stand for session or item in the txt files.
     """
 
@@ -73,20 +70,9 @@ class Part:
     last: int
     ids: tuple[str, ...] = ()
 
-    @property
-    def in_one_piece(self) -> bool:
-        """Whether its rows are consecutive lines of the log."""
-        return self.rows == self.last + 1 - self.first
 
-
-@dataclass(frozen=True)
-class Place:
-    """Some rows of a part: the file they are in, where they begin in it and in the part, and how many."""
-
-    file: Path
-    in_file: int
-    in_part: int
-    rows: int
+Place = tuple[Path, slice, slice]
+"""Some rows of a part: the file they are in, which of the file they are, and which of the part."""
 
 
 class Cursor:
@@ -134,14 +120,15 @@ def _places(part: Part, slice_rows: int) -> Iterator[Place]:
     before = 0
     for file, rows in part.files:
         for start in range(0, rows, slice_rows):
-            yield Place(file, start, before + start, min(slice_rows, rows - start))
+            stop = min(start + slice_rows, rows)
+            yield file, slice(start, stop), slice(before + start, before + stop)
         before += rows
 
 
 def in_log_order(parts: list[Part]) -> Iterator[Clicks]:
     """All rows, block by block, in the order of the log."""
     open_at_once = _open_at_once(parts)
-    slice_rows = _slice_rows(open_at_once)
+    slice_rows = equal_share(ROWS_IN_HAND, open_at_once, MIN_SLICE, MAX_SLICE)
     read_ahead = 2 * open_at_once * slice_rows <= ROWS_IN_HAND
     lines = sum(part.rows for part in parts)
     with ThreadPoolExecutor(THREADS) as reader:
@@ -168,20 +155,15 @@ def _open_at_once(parts: list[Part]) -> int:
     return int((np.arange(1, len(parts) + 1) - np.searchsorted(ends, starts, side="left")).max(initial=1))
 
 
-def _slice_rows(open_at_once: int) -> int:
-    """Rows a slice, so that those that can be open at once fit into `ROWS_IN_HAND`; a power of two, as row groups are."""
-    return int(np.clip(1 << (ROWS_IN_HAND // open_at_once).bit_length() - 1, MIN_SLICE, MAX_SLICE))
-
-
 def _read(part: Part, place: Place) -> Clicks:
-    rows = slice(place.in_file, place.in_file + place.rows)
-    session, item, time = read_columns(place.file, (SESSION, ITEM, TIME), rows)
-    if part.in_one_piece:
-        row = part.first + place.in_part + np.arange(place.rows)
+    file, rows, in_part = place
+    session, item, time = read_columns(file, (SESSION, ITEM, TIME), rows)
+    if part.rows == part.last + 1 - part.first:  # they are consecutive lines of the log
+        row = part.first + np.arange(in_part.start, in_part.stop)
     else:
-        (row,) = read_columns(place.file, [ROW], rows)
-    ids = read_frame(place.file, list(part.ids), rows) if part.ids else None
-    roles = open_array(part.roles, dtype=np.uint8, shape=(part.rows,))[place.in_part : place.in_part + place.rows]
+        (row,) = read_columns(file, [ROW], rows)
+    ids = read_frame(file, list(part.ids), rows) if part.ids else None
+    roles = open_array(part.roles, dtype=np.uint8, shape=(part.rows,))[in_part]
     return Clicks(session, item, time, row, np.array(roles), ids)
 
 

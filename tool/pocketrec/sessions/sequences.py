@@ -20,7 +20,7 @@ import numpy as np
 from pocketrec.ingestion.parts import Parts, read_column
 from pocketrec.parallel import ahead
 from pocketrec.progress import Advance
-from pocketrec.schema import ITEM, SESSION, TIME, Bool, Int32, Int64, UInt8
+from pocketrec.schema import ITEM, SESSION, TIME, Int32, Int64, UInt8
 from pocketrec.sessions.holdout import ROLE_OF
 from pocketrec.sessions.item_codes import MISSING, ItemCodes
 from pocketrec.sessions.options import BatchSettings
@@ -37,15 +37,10 @@ SESSIONS_PER_READ = 1 << 16
 
 @dataclass(frozen=True)
 class Sets:
-    """What the sets are made of.
+    """What the sets are made of; `roles` is the record of which row is in which set, `index` the items that are trained on.
 
-    Attributes:
-        where: the dataset.
-        parts: of the log.
-        roles: record of which row is in which set.
-        index: the vocabulary of what is trained on.
-        settings: `train_on` says what the set named train_tr holds (with train_full the sessions of train_valid, too);
-            `session_order` is "id", or "time": by first click, sessions that begin at the same time by id.
+    Of the settings, `train_on` says what the set named train_tr holds (with train_full the sessions of train_valid, too);
+    `session_order` is "id", or "time": by first click, sessions that begin at the same time by id.
     """
 
     where: Dataset
@@ -187,32 +182,22 @@ def _sessions_of_parts(sets: Sets) -> Iterator[tuple[int, Mapping[str, Sessions]
 
 
 def whole_sessions(session: Int64, time: Int64, codes: Int32) -> Sessions:
-    """The sessions of some rows of one part in log order, without items that have no code."""
+    """The sessions of some rows of one part in log order, without items that have no code; equal times stay as they are."""
     rows = len(codes)
     if (codes == MISSING).any():
         known = np.flatnonzero(codes != MISSING)
-        left = known[_has_company(session[known])]
+        _, numbers, lengths = np.unique(session[known], return_inverse=True, return_counts=True)
+        left = known[(lengths > 1)[numbers]]  # a session of one click has no next one
         session, time, codes = session[left], time[left], codes[left]
     if not len(codes):
         return Sessions(codes, np.empty(0, np.int64), np.empty(0, np.int64), rows)
-    return Sessions(*in_session_order(session, time, codes), rows - len(codes))
-
-
-def _has_company(session: Int64) -> Bool:
-    """For each row, whether its session has another row."""
-    _, codes, lengths = np.unique(session, return_inverse=True, return_counts=True)
-    more: Bool = (lengths > 1)[codes]
-    return more
-
-
-def in_session_order(session: Int64, time: Int64, items: Int32) -> tuple[Int32, Int64, Int64]:
-    """Items of whole sessions, ascending by session, then time, equal times as they came; their lengths and starts."""
     if (np.diff(session) < 0).any():
         order = np.lexsort((time, session))
-        session, time, items = session[order], time[order], items[order]
+        session, time, codes = session[order], time[order], codes[order]
     heads = np.flatnonzero(np.diff(session, prepend=session[0] - 1))
     lengths = np.diff(heads, append=len(session))
-    return _in_time_order(time, items, heads, lengths), lengths, np.minimum.reduceat(time, heads)
+    items = _in_time_order(time, codes, heads, lengths)
+    return Sessions(items, lengths, np.minimum.reduceat(time, heads), rows - len(codes))
 
 
 def _in_time_order(time: Int64, items: Int32, heads: Int64, lengths: Int64) -> Int32:

@@ -35,12 +35,7 @@ from pocketrec.storage.space import OVERHEAD, room
 from pocketrec.storage.stage import Draft, Stage
 from pocketrec.storage.writer import Writer
 
-TITLES = {
-    "train_full": "Full train set",
-    "test": "Test set",
-    "train_tr": "Train set",
-    "train_valid": "Validation set",
-}
+TITLES = {"train_full": "Full train set", "test": "Test set", "train_tr": "Train set", "train_valid": "Validation set"}
 
 ROLES_PER_ROW = 7
 """Bytes; measured 6: one of roles, and 5 of temporary files that are removed before the txt files are written."""

@@ -131,7 +131,7 @@ def leftovers(folder: Path, own: re.Pattern[str]) -> list[Path]:
 
 
 def remove_leftovers(folder: Path, own: re.Pattern[str]) -> None:
-    """Remove them."""
+    """Remove `leftovers`."""
     for path in leftovers(folder, own):
         remove(path)
 

@@ -25,13 +25,9 @@ def write_items(path: Path, ids: Int64 | pl.Series, support: Int64) -> None:
 def read_items(path: Path, columns: Sequence[str] = ("item_id", "item_idx", "support"), do: str = "") -> pl.DataFrame:
     """Columns of an item index, one row an item: item_id (int64 or String), item_idx (int32), support (int64).
 
-    Args:
-        path: what `write_items` wrote, or the vocabulary of the split, which has no item_idx.
-        columns: their names.
-        do: the command that makes the file, for one that no manifest describes; `pocketrec batches` if empty.
-
-    Raises:
-        DatasetError: the file is missing, cut, or has other columns.
+    `path` is what `write_items` wrote, or the vocabulary of the split, which has no item_idx; `do` the command that makes a
+    file that no manifest describes, `pocketrec batches` if empty. A DatasetError says if it is missing, cut, or has other
+    columns.
     """
     check_fork()
     check_name(path)

@@ -81,11 +81,7 @@ class Dataset:
         return self.final / "items.parquet"
 
     def check(self) -> None:
-        """Refuse a folder of pocketrec's that leads out of the dataset folder.
-
-        Raises:
-            FolderError: one is a link, or not a folder.
-        """
+        """Raise a FolderError if a folder of pocketrec's is a link, which may lead out of the dataset folder, or a file."""
         for path in (*self.homes, self.clicks, self.roles, self.sequences, self.model / "checkpoints"):
             check_folder(path)
 
@@ -112,11 +108,7 @@ SIDES = ("ncf", "dnn")
 
 
 def check_folder(path: Path) -> Path:
-    """The path of a folder inside a dataset folder; it need not exist.
-
-    Raises:
-        FolderError: it is a link, which may lead anywhere, or not a folder.
-    """
+    """The path of a folder, which need not exist; a FolderError if it is a link, which may lead anywhere, or a file."""
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         what = "link" if path.is_symlink() else "file"
         do = "name another folder with --dataset, or move it away"
@@ -125,11 +117,7 @@ def check_folder(path: Path) -> Path:
 
 
 def homes_in(dataset: Path | str) -> list[Dataset]:
-    """A dataset folder, and after it those of its sides that exist.
-
-    Raises:
-        DatasetError: the folder does not exist.
-    """
+    """A dataset folder, and after it those of its sides that exist; a DatasetError if the folder itself does not."""
     root = Path(dataset)
     if not root.is_dir():
         do = f"pocketrec prep CLICKS --dataset {root}"
@@ -150,11 +138,7 @@ class Side:
 
     @property
     def home(self) -> Path:
-        """The folder of everything that belongs to it, a dataset folder itself.
-
-        Raises:
-            FolderError: it is a link.
-        """
+        """The folder of everything that belongs to it, a dataset folder itself; a FolderError if it is a link."""
         return check_folder(self.root / self.name)
 
     @property

@@ -9,6 +9,7 @@ chain from the log to the model can be followed by comparing strings.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -105,8 +106,7 @@ SAMPLES, SAMPLE_BYTES = 256, 1 << 14
 def fingerprint(log: Path) -> dict[str, Any]:
     """What tells a log from another at little cost: path, size, time of change, and a hash of samples.
 
-    The samples are `SAMPLES` pieces from all over a large log (4 MB), and the whole of one that is not larger than they
-    are.
+    The samples are `SAMPLES` pieces from all over a large log (4 MB), and the whole of one that is not larger.
     """
     found, digest = log.stat(), xxhash.xxh3_128()
     number = SAMPLES if found.st_size > SAMPLES * SAMPLE_BYTES else 1
@@ -137,14 +137,11 @@ def same_log(log: Path, ingested: Record) -> bool:
 
 def versions(*packages: str) -> dict[str, str]:
     """The versions of some packages and of pocketrec, which a stage's bytes depend on; "" for one not installed."""
-    return {"pocketrec": __version__, **{name: _version(name) for name in packages}}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
+    found = {"pocketrec": __version__, **dict.fromkeys(packages, "")}
+    for name in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def json_values(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,24 +181,17 @@ def read_records(folder: Path) -> dict[str, Record]:
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a folder; empty when nothing was finished there.
 
-    Raises:
-        DatasetError: the manifest is damaged, or of another format.
-        FolderError: it is no file, or cannot be read.
+    It raises a DatasetError if it is damaged or of another format, a FolderError if it is no file or cannot be read.
     """
     path = folder / MANIFEST
     if not os.path.lexists(path):
         return Manifest()
     try:
         size = size_of(path)
-        if size is None or size > MOST_BYTES:
-            what = (
-                f"it has {size:,} bytes"
-                if size
-                else os.strerror(errno.EISDIR)
-                if path.is_dir()
-                else "it is a link or a pipe"
-            )
-            raise OSError(None, what)
+        if size is None:
+            raise OSError(None, os.strerror(errno.EISDIR) if path.is_dir() else "it is a link or a pipe")
+        if size > MOST_BYTES:
+            raise OSError(None, f"it has {size:,} bytes")
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             raise _other_format(path, document["format"])
@@ -225,11 +215,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _safe(name: str) -> str:
-    """A name of a file below the manifest's folder; the lines set aside lie beside it.
-
-    Raises:
-        ValueError: it leads elsewhere.
-    """
+    """The name, or a ValueError if it leads out of the manifest's folder; the lines set aside alone lie beside that."""
     path = PurePosixPath(name)
     if name != OUTSIDE and (path.is_absolute() or ".." in path.parts or not path.parts):
         raise ValueError(f"it names {name!r}, which leads out of the folder")
@@ -244,18 +230,6 @@ def _other_format(path: Path, found: object) -> DatasetError:
         expected=f"format {FORMAT}, the one that pocketrec {__version__} reads and writes",
         do=f"{cure}, or name another folder with --dataset",
     )
-
-
-def current_record(folder: Path, key: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> Record | None:
-    """The record of that key, if a run with these settings and inputs would write what is already there."""
-    found = read_records(folder).get(key)
-    return found if found and found.is_current(folder, settings, inputs) else None
-
-
-def intact_record(folder: Path, key: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> Record | None:
-    """The same, if besides the contents of all files are what was written: for few files, since it reads them."""
-    found = current_record(folder, key, settings, inputs)
-    return None if found and any(file.fault(folder / name) for name, file in found.files.items()) else found
 
 
 def _record(entry: dict[str, Any]) -> Record:
@@ -277,23 +251,13 @@ def write_record(folder: Path, key: str, record: Record) -> None:
 
 def drop_record(folder: Path, key: str) -> None:
     """Forget a record before its files are replaced or removed; their names stay claimed."""
-    found = read_manifest(folder)
-    if (record := found.records.pop(key, None)) is not None:
-        found.claims[key] = sorted({*found.claims.get(key, ()), *record.files})
-        _write(folder, found)
+    if key in read_records(folder):
+        claim(folder, key, ())
 
 
 def claim(folder: Path, key: str, names: Iterable[str], new: Iterable[str] = ()) -> None:
-    """Drop a record, and say which files are written next. Nothing is written over that pocketrec did not make.
-
-    Args:
-        folder: that of the manifest.
-        key: of the record.
-        names: of the files, relative to the folder.
-        new: of files in a folder that takes the place of another, which has been looked through before.
-
-    Raises:
-        FolderError: a file of another origin, or a folder, has one of the names.
+    """Drop a record, and say which files are written next: `names`, relative to the manifest's folder, as `check_strangers`
+    allows; and `new`, those in a folder that takes the place of another, which has been looked through before.
     """
     names = list(names)
     check_strangers(folder, names)
@@ -312,11 +276,7 @@ def drop_claims(folder: Path, keys: Iterable[str]) -> None:
 
 
 def check_strangers(folder: Path, names: Iterable[str]) -> None:
-    """Refuse to write where something is that pocketrec did not make.
-
-    Raises:
-        FolderError: something else has one of the names, relative to `folder`.
-    """
+    """Raise a FolderError if a folder, or what pocketrec did not make, has one of the names, relative to `folder`."""
     known = read_manifest(folder).names
     for name in names:
         path = folder / name

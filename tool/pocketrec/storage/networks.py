@@ -50,10 +50,7 @@ class Network(Generic[SettingsT]):
     """A trained network in numpy."""
 
     def __init__(self, settings: SettingsT, weights: Mapping[str, Array]) -> None:
-        """Args:
-        settings: what it is made of.
-        weights: by the names of `settings.shapes`, in any float type.
-        """
+        """The weights are by the names of `settings.shapes`, in any float type."""
         self.settings = settings
         self.weights: Tensors = {name: np.asarray(weights[name], np.float32) for name in settings.shapes}
 
@@ -101,24 +98,15 @@ class NetworkSide(Side):
         return repair.command_line(self.root, self.name, "prep", "RATINGS", "--fresh")
 
     def prepared(self) -> Record:
-        """What prep says it wrote.
-
-        Raises:
-            DatasetError: nothing is there, or a file is missing or cut.
-        """
-        return repair.prepared(self, self.split)
+        """What prep says it wrote; a DatasetError if nothing is there, or a file is missing or cut."""
+        do = repair.command_line(self.root, self.name, "prep", "RATINGS")
+        nothing = DatasetError(f"{self.split} has no split ratings.", expected="what prep writes there", do=do)
+        return repair.whole_record(self.final, f"{self.name}_prep", nothing)
 
 
 @dataclass(frozen=True)
 class NetworkFile(Generic[NetworkT]):
-    """A network and what it was made from.
-
-    Attributes:
-        network: the weights.
-        split: content of the split it was trained on.
-        training: the settings of training.
-        epochs: finished.
-    """
+    """A network, the content of the split it was trained on, the settings of training, and the epochs that are finished."""
 
     network: NetworkT
     split: str
@@ -137,11 +125,9 @@ def read_network(
 ) -> NetworkFile[NetworkT]:
     """The trained network of a side of a dataset folder, for the split that is there now.
 
-    `settings` makes its settings of what JSON has of them, `network` the network of settings and weights.
-
-    Raises:
-        DatasetError: there is no split, or the network was trained on another one.
-        ModelError: there is no network, or its file is damaged or of an unknown format.
+    `settings` makes its settings of what JSON has of them, `network` the network of settings and weights. Raised are a
+    DatasetError if there is no split, or another one than it was trained on; and a ModelError if there is no network, or
+    its file is damaged or of an unknown format.
     """
     split, path = side.prepared().content, side.network
     do, expected = repair.command_line(side.root, side.name, "train"), f"a network of `{side.name} train`"

@@ -21,16 +21,12 @@ def open_array(
 ) -> Array:
     """A .npy file, mapped and read-only, not loaded.
 
-    Args:
-        path: the file; a zip of arrays (.npz) or pickled objects are refused and not run.
-        dtype: what it must hold: int32 for batches, uint8 for roles.
-        shape: what it must have, None for a length that may be any: (None, B) for batches of shape (steps, B).
-        do: the command that makes the file, for one that no manifest describes.
-
-    Raises:
-        DatasetError: the file is missing, cut, or holds another kind of array.
+    It must have this dtype and shape, None for any length: (None, B) for batches of shape (steps, B). If it is missing, cut
+    or something else (a zip of arrays, pickled objects, which are not run) a DatasetError says so; `do` is the command that
+    makes a file that no manifest describes.
     """
-    expected = f"a whole .npy file, {_kind(dtype, shape)}"
+    lengths = ", ".join("any" if length is None else str(length) for length in shape)
+    expected = f"a whole .npy file, {np.dtype(dtype)}[{lengths}]"
     if not path.is_file():
         raise DatasetError(f"{path} is missing.", expected=expected, do=rebuild_command_of(path) or do)
     try:
@@ -41,7 +37,3 @@ def open_array(
     if array.dtype != dtype or not fits:
         raise DatasetError(f"{path} holds {array.dtype} of shape {array.shape}.", expected=expected, do=do)
     return array
-
-
-def _kind(dtype: npt.DTypeLike, shape: tuple[int | None, ...]) -> str:
-    return f"{np.dtype(dtype)}[{', '.join('any' if length is None else str(length) for length in shape)}]"

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pocketrec.errors import DatasetError
-from pocketrec.storage.layout import SIDES, Side
+from pocketrec.storage.layout import SIDES
 from pocketrec.storage.manifest import Record, read_records
 
 
@@ -48,10 +48,9 @@ def unreadable(path: Path, why: object, *, expected: str, do: str = "") -> Datas
 
 
 def whole_record(folder: Path, key: str, nothing: DatasetError) -> Record:
-    """The record of a finished stage in the manifest of `folder`. Looks at the sizes of its files, not into them.
+    """The record of a finished stage in the manifest of `folder`; if there is none, `nothing` is raised.
 
-    Raises:
-        DatasetError: a file is missing or has another size; `nothing` if there is no such record.
+    It looks at the sizes of its files, not into them: a DatasetError says if one is missing or has another.
     """
     record = read_records(folder).get(key)
     if record is None:
@@ -62,19 +61,8 @@ def whole_record(folder: Path, key: str, nothing: DatasetError) -> Record:
 
 
 def check_files(folder: Path, record: Record, names: Iterable[str] | None = None) -> None:
-    """Read files of a record (all, or those of some names) before something is made of them.
-
-    Raises:
-        DatasetError: one is missing, cut or changed; it names the file and the command that makes it again.
-    """
+    """Read files of a record, all or `names`, before they are used; a DatasetError says which command makes one again."""
     for name in record.files if names is None else names:
         if fault := record.files[name].fault(folder / name):
             do = rebuild_command(folder.parent, record)
             raise DatasetError(f"{folder / name} {fault}.", expected=f"the file that this command wrote: {do}", do=do)
-
-
-def prepared(place: Side, folder: Path) -> Record:
-    """The record of `ncf prep` or `dnn prep`, which wrote into `folder`, below DIR/.../final. Errors as `whole_record`."""
-    do = command_line(place.root, place.name, "prep", "RATINGS")
-    nothing = DatasetError(f"{folder} has no split ratings.", expected="what prep writes there", do=do)
-    return whole_record(place.final, f"{place.name}_prep", nothing)

@@ -80,20 +80,18 @@ def _of_system(error: Exception) -> OSError:
 
 
 def unusable(error: OSError, path: Path) -> FolderError | None:
-    """The message for a file or folder that cannot be used; None if the error is of another kind.
-
-    `path` is what was to be used, in case the error does not name it.
-    """
+    """The message for a file or folder (`path`, if the error names none) that cannot be used; None for other errors."""
     where = Path(error.filename2 or error.filename or path)
     if error.errno in _CURES:
         expected, do = _CURES[error.errno]
         return FolderError(f"{where}: {error.strerror}.", expected=expected, do=do)
     if error.errno not in _UNUSABLE:
         return None
-    if error.errno in (errno.ENOTDIR, errno.EEXIST) and (blocked := _file_among(where)):
-        return FolderError(
-            f"{blocked} is a file.", expected="a folder", do="name another folder with --dataset, or move the file away"
-        )
+    # A file may stand where a folder above should be, or at the place itself where a folder was to be made.
+    places = (*reversed(where.parents), where) if error.errno in (errno.ENOTDIR, errno.EEXIST) else ()
+    if blocked := next((place for place in places if place.is_file()), None):
+        do = "name another folder with --dataset, or move the file away"
+        return FolderError(f"{blocked} is a file.", expected="a folder", do=do)
     if error.errno == errno.EISDIR:
         return FolderError(f"{where} is a folder.", expected="a file that pocketrec writes", do="move the folder away")
     return FolderError(
@@ -103,26 +101,14 @@ def unusable(error: OSError, path: Path) -> FolderError | None:
     )
 
 
-def _file_among(path: Path) -> Path | None:
-    """The file that stands where a folder above `path` should be, or at `path` itself where a folder was to be made."""
-    return next((folder for folder in (*reversed(path.parents), path) if folder.is_file()), None)
-
-
 @contextlib.contextmanager
 def room(folder: Path, stage: str, needed: int = 0, *, force: bool | None = None) -> Iterator[None]:
     """Check that a folder has space for what a stage writes in the `with` block, and explain it if the space runs out.
 
-    The block must remove what it began by itself, which `files.staged_folder` and `Writer` do.
-
-    Args:
-        folder: where the stage writes; it need not exist.
-        stage: its name, for the message.
-        needed: about how many bytes it will write; 0 where nobody knows.
-        force: begin even where there is less; None where a command has no such option.
-
-    Raises:
-        SpaceError: less is free than needed, or the disk became full.
-        FolderError: a folder or file cannot be written or read.
+    `needed` is about how many bytes the stage will write, 0 where nobody knows; with `force` it begins even where less is
+    free (None where a command has no such option). The folder need not exist. The block must remove what it began by
+    itself, which `files.staged_folder` and `Writer` do. Raised are a SpaceError, also if the disk becomes full, and a
+    FolderError for what cannot be written or read.
     """
     try:
         free = free_bytes(folder)

@@ -27,16 +27,7 @@ from typing import Any
 
 from pocketrec.storage.files import staged_folder
 from pocketrec.storage.layout import SIDES
-from pocketrec.storage.manifest import (
-    OutputFile,
-    Record,
-    check_strangers,
-    claim,
-    current_record,
-    intact_record,
-    json_values,
-    write_record,
-)
+from pocketrec.storage.manifest import OutputFile, Record, check_strangers, claim, json_values, read_records, write_record
 from pocketrec.storage.space import room
 
 
@@ -68,17 +59,17 @@ class Stage:
         return " ".join(self.argv[: 2 if self.argv[0] in SIDES else 1])
 
     def current(self, *, intact: bool = False) -> Record | None:
-        """The record, if a run would write what is already there; with `intact` the files are read and compared, too."""
-        find = intact_record if intact else current_record
-        return find(self.folder, self.record_key, json_values(self.settings), self.inputs)
+        """The record, if a run would write what is already there; `intact`, for few files, reads and compares them."""
+        found = read_records(self.folder).get(self.record_key)
+        if found is None or not found.is_current(self.folder, json_values(self.settings), self.inputs):
+            return None
+        changed = intact and any(file.fault(self.folder / name) for name, file in found.files.items())
+        return None if changed else found
 
     def claim(self, *names: str, new: Iterable[str] = ()) -> None:
         """Drop the record, since files of these names, relative to the folder, are about to be written.
 
-        Those of `new` are not looked at: they were when the stage began.
-
-        Raises:
-            FolderError: something has such a name that pocketrec did not make.
+        A FolderError says if something of another origin has such a name; `new` ones were looked at when the stage began.
         """
         claim(self.folder, self.record_key, names, new)
 

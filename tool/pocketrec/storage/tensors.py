@@ -47,14 +47,7 @@ class OtherFormatError(ModelError):
 
 @dataclass(frozen=True)
 class TensorFile:
-    """What a file holds.
-
-    Attributes:
-        path: the file.
-        kind: see the table above.
-        about: the JSON object in the header.
-        tensors: by name.
-    """
+    """What a file holds: `about` is the JSON object in its header; the kinds are in the table above."""
 
     path: Path
     kind: Kind
@@ -75,16 +68,10 @@ def write_tensors(path: Path, kind: Kind, about: Mapping[str, Any], tensors: Map
 
 
 def read_tensors(path: Path, *kinds: Kind, what: str, do: str) -> TensorFile:
-    """Read what `write_tensors` wrote.
+    """Read what `write_tensors` wrote, a file of one of these kinds.
 
-    Args:
-        path: the file.
-        kinds: any of which it may be.
-        what: such a file in words, for messages: "a checkpoint of train".
-        do: for messages, what to do without the file.
-
-    Raises:
-        ModelError: the file is missing, damaged, something else, or of a format that is not known.
+    If it is missing, damaged, something else or of an unknown format, a ModelError says so; for that `what` is such a file
+    in words ("a checkpoint of train"), and `do` what to do without it.
     """
     from safetensors import SafetensorError, safe_open
 
