@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -77,6 +79,26 @@ def call(*arguments: object) -> tuple[int, str, str]:
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr
+
+
+_APART = """
+import json, sys
+from typer.testing import CliRunner
+from pocketrec.cli.app import app
+found = [CliRunner().invoke(app, command) for command in json.load(sys.stdin)]
+print(json.dumps([[one.exit_code, one.stdout, one.stderr, repr(one.exception)] for one in found]))
+"""
+
+
+def call_apart(commands: Sequence[Sequence[str]]) -> list[tuple[int, str, str, str]]:
+    """Exit code, stdout, stderr and exception of each command, in a process of its own.
+
+    One that hangs in a system call could not be ended by the test.
+    """
+    script = [sys.executable, "-c", _APART]
+    done = subprocess.run(script, input=json.dumps(commands), capture_output=True, text=True, timeout=HANG, check=False)
+    assert done.returncode == 0, done.stderr
+    return [tuple(one) for one in json.loads(done.stdout)]
 
 
 class StoppedError(Exception):

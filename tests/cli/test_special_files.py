@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from conftest import HANG, Click, call, write_log
+from conftest import Click, call, call_apart, write_log
 
 
 @pytest.fixture(scope="module")
@@ -48,25 +45,14 @@ COMMANDS = (
     ("prep", "ODD", "--dataset", "NEW"),
     ("ncf", "prep", "ODD", "--dataset", "NEW"),
 )
-ALL = """
-import json, sys
-from typer.testing import CliRunner
-from pocketrec.cli.app import app
-found = [CliRunner().invoke(app, command) for command in json.load(sys.stdin)]
-print(json.dumps([[one.exit_code, one.stdout, one.stderr, repr(one.exception)] for one in found]))
-"""
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device", "loop", "nothing"])
 def test_it_is_refused_at_once(kind: str, dataset: Path, tmp_path: Path) -> None:
-    """In a process of its own: one that hangs in a system call could not be ended by the test."""
     places = {f"ODD{suffix}": str(named(kind, tmp_path, suffix)) for suffix in ("", ".tflite", ".safetensors")}
     places |= {"DATASET": str(dataset), "NEW": str(tmp_path / "new")}
     commands = [[places.get(word, word) for word in command] for command in COMMANDS]
-    script = [sys.executable, "-c", ALL]
-    done = subprocess.run(script, input=json.dumps(commands), capture_output=True, text=True, timeout=HANG, check=False)
-    assert done.returncode == 0, done.stderr
-    for command, (code, out, err, raised) in zip(commands, json.loads(done.stdout), strict=True):
+    for command, (code, out, err, raised) in zip(commands, call_apart(commands), strict=True):
         assert (code, out) == (1, ""), (command, raised)
         assert err.startswith("Error: "), command
         if "is not installed" in err:

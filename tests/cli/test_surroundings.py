@@ -68,7 +68,7 @@ def test_names_that_are_not_utf8_are_refused_or_shown_as_text(tmp_path: Path) ->
         (f"synth {name}.new --clicks 10", 0),
         (f"prep plain.dat {name}", 2),
     ):
-        for encoding in ("utf-8", "ascii"):
+        for encoding in ("utf-8", "ascii") if line.startswith("inspect") else ("ascii",):
             done = shell(f"{COMMAND} {line}", home, PYTHONIOENCODING=encoding)
             assert done.returncode == code, (line, done.stderr)
             said = done.stdout + done.stderr

@@ -156,7 +156,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path, kind: str) -> None:
     for command in (("inspect", path), ("recommend", "--model", path, "--session", "1")):
         code, out, err = call(*command)
         assert (code, out) == (1, "")
-        assert "it is no file" in err
+        assert f"is {kind}" in err
 
 
 def test_every_bit_of_the_archives_flags_ends_in_a_message_or_the_same_items(alone: Path) -> None:

@@ -98,11 +98,11 @@ def evaluate(
 def _open(model: Path, items: Catalogue, where: Dataset) -> Scorer:
     if model.suffix == ".safetensors":
         require("run a checkpoint", "tensorflow")
+        checkpoint = read_weights(model, items.hash, where.root)
         with native_stderr_closed():
             from pocketrec.gru4rec.tf.scorer import ModelScorer
             from pocketrec.gru4rec.tf.sparse_model import SparseGru4Rec
 
-            checkpoint = read_weights(model, items.hash, where.root)
             network = SparseGru4Rec(checkpoint.settings, support=items.support)
             network.load(checkpoint.tensors)
             return ModelScorer(network, f"{model.name}, {checkpoint.what}")

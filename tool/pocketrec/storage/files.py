@@ -184,7 +184,8 @@ def regular_file(path: Path, expected: str, do: str) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror}).", expected=expected, do=do) from error
+        why = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise ModelError(f"{path} {why}.", expected=expected, do=do) from error
     if not stat.S_ISREG(mode):
         what = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device or a socket"
         raise ModelError(f"{path} is {what}.", expected=f"{expected}, as a file", do=do)
