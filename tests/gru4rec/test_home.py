@@ -56,6 +56,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log = synth(folder / "clicks.dat", SynthSettings(clicks=3000, seed=2)).path
     batching = BatchSettings(batch_size=LANES, formats=("npy",), tail="pad")
     prep(log, folder / "d", batching=batching, splitting=SplitSettings(holdout=20 * 86400.0))
+    export(folder / "d", ModelSettings(batch_size=LANES, **NETWORK))  # once; in a copy it is up to date
     return folder / "d"
 
 
