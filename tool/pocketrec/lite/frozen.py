@@ -78,7 +78,7 @@ class FrozenCard(Generic[SettingsT]):
 def frozen_faults(needed: Signatures, found: Mapping[str, Signature]) -> list[str]:
     """How the signatures of a file differ from those that it needs, a line for each difference."""
     faults = [f"no signature {name!r}" for name in needed if name not in found]
-    for name in needed.keys() & found.keys():
+    for name in (one for one in needed if one in found):  # in their order: the first fault is the message
         for side, wanted, has in zip(("input", "output"), needed[name], found[name], strict=True):
             if set(wanted) != set(has):
                 faults.append(f"{name}: {side}s are {', '.join(sorted(has))}, not {', '.join(sorted(wanted))}")

@@ -259,9 +259,8 @@ def claim(folder: Path, key: str, names: Iterable[str], new: Iterable[str] = ())
     """Drop a record, and say which files are written next: `names`, relative to the manifest's folder, as `check_strangers`
     allows; and `new`, those in a folder that takes the place of another, which has been looked through before.
     """
-    names = list(names)
-    check_strangers(folder, names)
-    found = read_manifest(folder)
+    names, found = list(names), read_manifest(folder)
+    _check_strangers(folder, names, found)
     record = found.records.pop(key, None)
     found.claims[key] = sorted({*found.claims.get(key, ()), *names, *new, *(record.files if record else ())})
     _write(folder, found)
@@ -277,7 +276,11 @@ def drop_claims(folder: Path, keys: Iterable[str]) -> None:
 
 def check_strangers(folder: Path, names: Iterable[str]) -> None:
     """Raise a FolderError if a folder, or what pocketrec did not make, has one of the names, relative to `folder`."""
-    known = read_manifest(folder).names
+    _check_strangers(folder, names, read_manifest(folder))
+
+
+def _check_strangers(folder: Path, names: Iterable[str], manifest: Manifest) -> None:
+    known = manifest.names
     for name in names:
         path = folder / name
         if os.path.lexists(path) and (name not in known or (path.is_dir() and not path.is_symlink())):
