@@ -88,7 +88,7 @@ class Gru4Rec(Trainable):
         }
         wanted = self.settings.signatures
         concrete = {
-            name: tf.function(function).get_concrete_function(**_specs(wanted[name][0]))
+            name: tf.function(function, autograph=False).get_concrete_function(**_specs(wanted[name][0]))
             for name, function in functions.items()
             if name in wanted
         }
@@ -157,7 +157,7 @@ class Gru4Rec(Trainable):
             with tf.control_dependencies(done):
                 return {STEP: self.step.read_value()}
 
-        return tf.function(restore, input_signature=list(specs.values())).get_concrete_function()
+        return tf.function(restore, input_signature=list(specs.values()), autograph=False).get_concrete_function()
 
     def _table(self, name: str) -> Tensor:
         return self.weights[name].read_value()

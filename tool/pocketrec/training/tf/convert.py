@@ -55,7 +55,7 @@ def convert_frozen(module: Any, signatures: Signatures, card: FrozenCard[Any]) -
         tf.lite.ConverterError: a function needs an operator that TensorFlow Lite does not have.
     """
     functions = {
-        name: tf.function(getattr(module, name)).get_concrete_function(
+        name: tf.function(getattr(module, name), autograph=False).get_concrete_function(
             **{
                 tensor: tf.TensorSpec([None if length == ANY else length for length in spec.shape], spec.dtype, name=tensor)
                 for tensor, spec in inputs.items()
