@@ -100,5 +100,5 @@ def test_every_flipped_bit_of_a_header_and_of_the_tensors_is_noticed(tmp_path: P
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.safetensors")
-    with pytest.raises(ModelError, match="is no file"):
+    with pytest.raises(ModelError, match="is a pipe"):
         read(tmp_path / "a.safetensors")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import pocketrec
@@ -18,10 +19,11 @@ from conftest import call, call_apart
 from log_support import csv_of_text_ids
 from ncf_support import two_camps, write_dat
 from pocketrec.errors import DatasetError, FolderError, LogError
+from pocketrec.gru4rec.checkpoints import claim_checkpoints
 from pocketrec.ingestion import ingest as module
 from pocketrec.ingestion.ingest import ingest
 from pocketrec.ingestion.parts import Parts
-from pocketrec.lite.judge.verify import make_way
+from pocketrec.lite.judge.verify import claim_verdict
 from pocketrec.progress import Advance
 from pocketrec.sources.options import ReadSettings, SynthSettings
 from pocketrec.sources.synth import synth
@@ -29,6 +31,8 @@ from pocketrec.storage.files import content_hash
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.lock import HOLDER, LOCK
 from pocketrec.storage.manifest import MANIFEST, json_digest, read_manifest, read_records
+from pocketrec.storage.tensors import write_tensors
+from pocketrec.training.epoch_runs import Checkpoints
 
 OPTIONS = ("--batch-size", "8", "--min-item-support", "2", "--holdout", "20d")
 WRITTEN = (
@@ -384,8 +388,6 @@ def test_demo_does_not_replace_a_real_log(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
 def test_ids_that_ingest_takes_are_taken_by_export(text: str) -> None:
     """Only a line feed ends a line of the model's list of items."""
-    import numpy as np
-
     from pocketrec.lite.catalogue import Catalogue
 
     assert Catalogue.of([f"a{text}b", text], np.array([1, 2])).ids == (f"a{text}b", text)
@@ -407,10 +409,61 @@ def test_what_training_and_verify_write_replaces_nothing_of_a_stranger(tmp_path:
         assert f"{path} is in the way" in err
         assert path.read_bytes() == b"mine"
         path.unlink()
-    for name in ("verify.json", "verify.png"):
-        (tmp_path / name).write_bytes(b"[]")
-        with pytest.raises(FolderError, match=f"{name} is in the way"):
-            make_way(tmp_path)
-        (tmp_path / "verify.json").write_text('{"rungs": []}')
-        make_way(tmp_path)
-        (tmp_path / "verify.json").unlink()
+
+
+CLAIMED = {
+    "train": ("gru4rec_bs8.safetensors", "gru4rec_bs8.last.safetensors"),
+    "verify": ("verify.json", "verify.png"),
+    "epochs": ("checkpoints/epoch-0001.safetensors", "checkpoints/epoch-0007.safetensors", "checkpoints/epoch-0001.npz"),
+}
+"""What gets no record, since every run changes it, by who writes it, relative to the folder of the model."""
+
+
+def claim_all(writer: str, folder: Path) -> None:
+    """Claim them, as the command does before it reads any."""
+    if writer == "train":
+        claim_checkpoints(Dataset(folder.parent), 8)
+    elif writer == "verify":
+        claim_verdict(folder)
+    else:
+        Checkpoints(folder / "checkpoints", {}).claim(3)
+
+
+def write_ours(path: Path) -> None:
+    """What pocketrec 0.1, which claimed nothing, may have written there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npz":
+        np.savez(path, card=np.array("{}"))
+    elif path.suffix == ".safetensors":
+        write_tensors(path, "training", {}, {"a": np.zeros(3)})
+    else:
+        path.write_bytes(b"a picture")
+        path.with_suffix(".json").write_text('{"rungs": []}')
+
+
+@pytest.mark.parametrize(("writer", "name"), [(writer, name) for writer, names in CLAIMED.items() for name in names])
+def test_checkpoints_and_verdicts_replace_nothing_of_a_stranger(tmp_path: Path, writer: str, name: str) -> None:
+    path = tmp_path / "model" / name
+    path.parent.mkdir(parents=True)
+    for theirs in (b"mine", b"[]", b"PK\x05\x06" + bytes(18)):
+        path.write_bytes(theirs)
+        with pytest.raises(FolderError, match=f"{path.name} is in the way"):
+            claim_all(writer, tmp_path / "model")
+        assert path.read_bytes() == theirs
+        assert not (tmp_path / "model" / MANIFEST).exists()
+    write_ours(path)
+    claim_all(writer, tmp_path / "model")
+    path.write_bytes(b"damaged")
+    claim_all(writer, tmp_path / "model")
+    assert name in read_manifest(tmp_path / "model").names
+
+
+def test_train_says_whose_file_is_in_its_way(dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path / "d")
+    path = tmp_path / "d" / "model" / "gru4rec_bs8.last.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(b"mine")
+    code, _, err = call("train", "--dataset", tmp_path / "d", "--batch-size", 8, "--fresh")
+    assert code == 1
+    assert f"{path} is in the way" in err
+    assert path.read_bytes() == b"mine"

@@ -17,7 +17,9 @@ import numpy.typing as npt
 
 from pocketrec.errors import ModelError, SettingsError
 from pocketrec.lite.contract import STEP, ModelSpec, TensorSpec
-from pocketrec.storage.tensors import read_tensors, write_tensors
+from pocketrec.storage.layout import Dataset
+from pocketrec.storage.manifest import claim_for_good
+from pocketrec.storage.tensors import OtherFormatError, is_tensor_file, read_tensors, write_tensors
 
 STATE = "lanes_state"
 """Name of a further tensor in a checkpoint of `train`: states of the lanes after the last step, float32 (B, H)."""
@@ -143,3 +145,75 @@ def read_weights(path: Path, item_hash: str, dataset: Path) -> Checkpoint:
             do="name the dataset that it was trained on with --dataset",
         )
     return found
+
+
+def claim_checkpoints(where: Dataset, batch_size: int) -> None:
+    """Claim the names of the two checkpoints of a training (`storage.manifest.claim_for_good`).
+
+    Raises:
+        FolderError: one of them is a file of another origin.
+    """
+    names = [where.checkpoint(batch_size, last=last).name for last in (False, True)]
+    claim_for_good(where.model, f"train_bs{batch_size}", names, is_tensor_file)
+
+
+def last_checkpoint(where: Dataset, begun: Checkpoint) -> tuple[Checkpoint | None, list[str]]:
+    """The checkpoint that a training continues from, and why others were passed over, a sentence for each.
+
+    The last state is continued from if the best weights are there, too, once there are any. If it is missing or damaged,
+    training goes on behind the epoch that is kept. It ends with the same weights, however it goes on.
+
+    Args:
+        where: the dataset, whose checkpoints are claimed.
+        begun: the training at its beginning.
+
+    Returns:
+        None as the checkpoint if the training begins anew.
+
+    Raises:
+        SettingsError: what is there is of another training, which would be replaced.
+        ModelError: it is of another format.
+    """
+    lanes = begun.settings.batch_size
+    paths = kept_path, last_path = where.checkpoint(lanes), where.checkpoint(lanes, last=True)
+    passed_over: list[str] = []
+    kept, last = (_whole(path, passed_over) for path in paths)
+    if last and last.continues(begun) and (not last.position.epoch or (kept and kept.continues(begun))):
+        return last, passed_over
+    if kept and not kept.continues(begun):
+        raise _of_another_training(kept_path, kept, begun, paths)
+    if last and not last.continues(begun):
+        if kept_path.exists() or not last.position.epoch:
+            raise _of_another_training(last_path, last, begun, paths)
+        last = None  # the weights that it led to were moved away: they are what its user wanted of it
+    if kept:
+        passed_over.append(f"{last_path} is missing or damaged: went on behind epoch {kept.position.epoch}")
+    elif last:
+        passed_over.append(f"{kept_path} is missing or damaged: began anew")
+    return kept, passed_over
+
+
+def _whole(path: Path, passed_over: list[str]) -> Checkpoint | None:
+    """A checkpoint; None if it is missing, or damaged, which `passed_over` will say."""
+    if not path.exists():
+        return None
+    try:
+        return read_checkpoint(path)
+    except OtherFormatError:
+        raise
+    except ModelError as error:
+        passed_over.append(error.wrong)
+        return None
+
+
+def _of_another_training(path: Path, found: Checkpoint, begun: Checkpoint, paths: tuple[Path, ...]) -> SettingsError:
+    theirs, ours = asdict(found.settings), asdict(begun.settings)
+    differs = [f"{name} {theirs[name]} there, {ours[name]} now" for name in ours if theirs[name] != ours[name]]
+    words = {"items": "other items", "batches": "other batches", "source": "another file to begin from"}
+    differs += [words[name] for name in words if getattr(found, name) != getattr(begun, name)]
+    both = " and ".join(map(str, paths))
+    return SettingsError(
+        f"{path} is of another training ({found.what}): {'; '.join(differs)}. It was not touched.",
+        expected="a checkpoint of a training with these settings, or none",
+        do=f"train with the settings that it has; or replace it: --fresh; or keep it: move {both} away",
+    )

@@ -11,14 +11,22 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pocketrec.errors import DatasetError, ModelError, SettingsError, require
-from pocketrec.gru4rec.checkpoints import STATE, Checkpoint, Position, read_checkpoint, read_weights, write_checkpoint
+from pocketrec.gru4rec.checkpoints import (
+    STATE,
+    Checkpoint,
+    Position,
+    claim_checkpoints,
+    last_checkpoint,
+    read_weights,
+    write_checkpoint,
+)
 from pocketrec.gru4rec.options import TrainSettings
 from pocketrec.gru4rec.ranking import Accuracy, Ranking
 from pocketrec.gru4rec.scoring import rank
@@ -36,7 +44,6 @@ from pocketrec.storage.lock import hold
 from pocketrec.storage.manifest import Record, read_records
 from pocketrec.storage.repair import check_files
 from pocketrec.storage.space import room
-from pocketrec.storage.tensors import OtherFormatError
 
 if TYPE_CHECKING:
     from pocketrec.gru4rec.tf.sparse_model import Steps
@@ -137,10 +144,10 @@ class _Job:
         self.judged = self.record.settings.get("train_on", "train_tr") == "train_tr"
         self.accuracy: Accuracy | None = None
         self.events, self.seconds = 0, 0.0
-        self.passed_over: list[str] = []
 
     def run(self, epochs: int, fresh: bool, log: Callable[..., None], progress: Progress) -> TrainReport:
-        found = None if fresh else self._resumed()
+        claim_checkpoints(self.where, self.settings.batch_size)
+        found, passed_over = (None, []) if fresh else last_checkpoint(self.where, self.now)
         with native_stderr_closed():
             from pocketrec.gru4rec.tf.sparse_model import SparseGru4Rec, use_threads
 
@@ -167,57 +174,7 @@ class _Job:
             seconds=self.seconds,
             events_per_second=self.events / self.seconds if self.seconds else 0.0,
             resumed=found is not None,
-            passed_over=tuple(self.passed_over),
-        )
-
-    def _resumed(self) -> Checkpoint | None:
-        """The checkpoint to continue from; None if the training begins anew.
-
-        The last state is continued from if the best weights are there, too, once there are any. If it is missing or
-        damaged, training goes on behind the epoch that is kept. It ends with the same weights, however it goes on.
-
-        Raises:
-            SettingsError: what is there is of another training, which would be replaced.
-            ModelError: it is of another format.
-        """
-        last, kept = self._read(self.last), self._read(self.kept)
-        if last and last.continues(self.now) and (not last.position.epoch or (kept and kept.continues(self.now))):
-            return last
-        if kept and not kept.continues(self.now):
-            self._refuse(self.kept, kept)
-        if last and not last.continues(self.now):
-            if self.kept.exists() or not last.position.epoch:
-                self._refuse(self.last, last)
-            last = None  # the weights that it led to were moved away: they are what its user wanted of it
-        if kept:
-            self.passed_over.append(f"{self.last} is missing or damaged: went on behind epoch {kept.position.epoch}")
-        elif last:
-            self.passed_over.append(f"{self.kept} is missing or damaged: began anew")
-        return kept
-
-    def _read(self, path: Path) -> Checkpoint | None:
-        """A checkpoint; None if it is missing, or damaged, which the report will say."""
-        if not path.exists():
-            return None
-        try:
-            return read_checkpoint(path)
-        except OtherFormatError:
-            raise
-        except ModelError as error:
-            self.passed_over.append(error.wrong)
-            return None
-
-    def _refuse(self, path: Path, found: Checkpoint) -> None:
-        """Refuse to replace the checkpoint of another training."""
-        theirs, ours = asdict(found.settings), asdict(self.settings)
-        differs = [f"{name} {theirs[name]} there, {ours[name]} now" for name in ours if theirs[name] != ours[name]]
-        words = {"items": "other items", "batches": "other batches", "source": "another file to begin from"}
-        differs += [words[name] for name in words if getattr(found, name) != getattr(self.now, name)]
-        both = f"{self.kept} and {self.last}"
-        raise SettingsError(
-            f"{path} is of another training ({found.what}): {'; '.join(differs)}. It was not touched.",
-            expected="a checkpoint of a training with these settings, or none",
-            do=f"train with the settings that it has; or replace it: --fresh; or keep it: move {both} away",
+            passed_over=tuple(passed_over),
         )
 
     def _epoch(self, epoch: int, progress: Progress) -> None:

@@ -26,7 +26,6 @@ from pocketrec.sources.logs import Log, choose_reader
 from pocketrec.sources.options import Kind, ReadSettings
 from pocketrec.sources.parquet import is_parquet
 from pocketrec.sources.streams import STDIN, packing_of
-from pocketrec.storage.files import remove_staged, staged_name
 from pocketrec.storage.space import OVERHEAD, is_full, room
 
 ROWS_PER_PART = 1 << 19
@@ -72,23 +71,21 @@ def write_parts(
     """
     fast, source = choose_reader(log, reading, kind)
     size = 0 if log == STDIN else log.stat().st_size
-    attempt = staged_name(home.with_name("scan"))
+    attempt = staged / "scan"
     if fast:
         with room(home, "ingest", ingest_bytes(size), force=force):
-            try:
-                attempt.mkdir()
-                if _sink(log, attempt, reading.timezone, progress):
-                    for path in attempt.iterdir():
-                        path.rename(staged / path.name)
-                    return Read(text_bytes=size)
-            finally:
-                remove_staged(attempt)
+            attempt.mkdir()
+            if _sink(log, attempt, reading.timezone, progress):
+                for path in attempt.iterdir():
+                    path.rename(staged / path.name)
+                attempt.rmdir()
+                return Read(text_bytes=size)
+            shutil.rmtree(attempt, ignore_errors=True)
     needed = spooled_ingest_bytes(size, packed=bool(packing_of(log)) or is_parquet(log)) if log != STDIN else 0
     with room(home, "ingest", needed, force=force):
-        try:
-            return _sink_spooled(source, staged, kind, progress, set_aside=reading.bad_rows == "set-aside")
-        finally:
-            remove_staged(attempt)  # what an attempt wrote after it had been given up
+        read = _sink_spooled(source, staged, kind, progress, set_aside=reading.bad_rows == "set-aside")
+        shutil.rmtree(attempt, ignore_errors=True)  # what Polars wrote there after it had raised
+        return read
 
 
 def _sink_spooled(source: Log, staged: Path, kind: Kind, progress: Progress, *, set_aside: bool) -> Read:

@@ -1,7 +1,7 @@
 """What a stage wrote, from what, with which settings: one manifest.json a folder, one record a stage run.
 
 A record is written after the files it describes and removed before they are replaced, so a record that is there is true.
-What is neither in a record nor claimed by a run that was stopped was not made by pocketrec, and is never replaced.
+What is neither in a record nor claimed was not made by pocketrec, and is never replaced.
 The manifest has a hash of its own records, so that a changed number in it is damage and not a fact.
 A stage is up to date when its record names the same settings and the same inputs; inputs are named by content, so the
 chain from the log to the model can be followed by comparing strings.
@@ -161,7 +161,8 @@ class Manifest:
 
     Attributes:
         records: of finished stage runs by key, in the order of the keys.
-        claims: key of a record -> names of files that a run was about to write when it was stopped, or is writing now.
+        claims: names of files that have no record, by a key: that of the record that a run was about to write when it was
+            stopped, or is writing now; or another one for files that never get a record (`claim_for_good`).
     """
 
     records: dict[str, Record] = field(default_factory=dict)
@@ -264,6 +265,27 @@ def claim(folder: Path, key: str, names: Iterable[str], new: Iterable[str] = ())
     record = found.records.pop(key, None)
     found.claims[key] = sorted({*found.claims.get(key, ()), *names, *new, *(record.files if record else ())})
     _write(folder, found)
+
+
+def claim_for_good(folder: Path, key: str, names: Iterable[str], is_ours: Callable[[Path], bool]) -> None:
+    """Claim files that never get a record, since each run changes them: checkpoints, verdicts. Their claims stay.
+
+    pocketrec 0.1 claimed none of them. So what is already there under a name that is not claimed is judged by its content.
+
+    Args:
+        folder: the manifest's folder.
+        key: of the claims; no record has it.
+        names: of the files, relative to the folder.
+        is_ours: whether pocketrec wrote a file that is there.
+
+    Raises:
+        FolderError: something of another origin has one of the names.
+    """
+    known = read_manifest(folder).names
+    unclaimed = [name for name in names if name not in known]
+    ours = [name for name in unclaimed if (folder / name).is_file() and is_ours(folder / name)]
+    if unclaimed:
+        claim(folder, key, [name for name in unclaimed if name not in ours], new=ours)
 
 
 def drop_claims(folder: Path, keys: Iterable[str]) -> None:

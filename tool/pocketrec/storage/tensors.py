@@ -18,7 +18,6 @@ read as well; the .npz files of pocketrec 0.1 are not.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ import xxhash
 
 from pocketrec.errors import ModelError
 from pocketrec.schema import Array
-from pocketrec.storage.files import staged_file
+from pocketrec.storage.files import regular_file, staged_file
 from pocketrec.version import __version__
 
 Kind = Literal["training", "learned", "network", "epoch"]
@@ -75,8 +74,7 @@ def read_tensors(path: Path, *kinds: Kind, what: str, do: str) -> TensorFile:
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise ModelError(f"{path} is {'no file' if os.path.lexists(path) else 'missing'}.", expected=what, do=do)
+    regular_file(path, what, do)
     try:
         with safe_open(path, "numpy") as file:
             about = json.loads((file.metadata() or {})[_METADATA])
@@ -98,6 +96,17 @@ def read_tensors(path: Path, *kinds: Kind, what: str, do: str) -> TensorFile:
     if kind not in kinds:
         raise ModelError(f"{path} is a file of kind {kind!r}.", expected=what, do=do)
     return TensorFile(path, kind, about, tensors)
+
+
+def is_tensor_file(path: Path) -> bool:
+    """Whether the header of a file says that `write_tensors` wrote it; its tensors may be damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            return _METADATA in (file.metadata() or {})
+    except (SafetensorError, OSError, TypeError, ValueError):
+        return False
 
 
 def _digest(tensors: Mapping[str, Array], about: Mapping[str, Any] | None = None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -15,8 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pocketrec.errors import ModelError
-from pocketrec.storage.manifest import json_values
-from pocketrec.storage.tensors import TensorFile, Tensors, read_tensors, write_tensors
+from pocketrec.storage.manifest import claim_for_good, json_values
+from pocketrec.storage.tensors import TensorFile, Tensors, is_tensor_file, read_tensors, write_tensors
 
 KEEP_LAST = math.inf
 """The score of an epoch where there is nothing to choose by: the last one is kept."""
@@ -119,6 +120,16 @@ class Checkpoints:
             return history
         return History()
 
+    def claim(self, epochs: int) -> None:
+        """Claim the names of the checkpoints of so many epochs, and of those that are there: `clear` removes them.
+
+        Raises:
+            FolderError: one of them is a file of another origin.
+        """
+        paths = {*(self.path(epoch) for epoch in range(1, epochs + 1)), *self.paths("safetensors|npz")}
+        names = [str(path.relative_to(self.folder.parent)) for path in sorted(paths)]
+        claim_for_good(self.folder.parent, "checkpoints", names, _is_checkpoint)
+
     def clear(self, *, own: bool = False) -> None:
         """Remove them all, those of pocketrec 0.1 (.npz) among them.
 
@@ -175,6 +186,17 @@ def run_epochs(
     if written < len(history.epochs):
         checkpoints.write(history, trainer)
     return history, resumed
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether pocketrec wrote a file; the .npz files of 0.1 hold a `card`."""
+    if path.suffix != ".npz":
+        return is_tensor_file(path)
+    try:
+        with zipfile.ZipFile(path) as file:
+            return "card.npy" in file.namelist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return False
 
 
 def _read(path: Path) -> TensorFile:

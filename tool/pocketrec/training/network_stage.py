@@ -13,6 +13,7 @@ from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.settings import Settings, options_for
 from pocketrec.storage.manifest import OutputFile, json_values, read_records
 from pocketrec.storage.networks import NetworkFile, NetworkSide
+from pocketrec.storage.space import room
 from pocketrec.storage.stage import Stage
 from pocketrec.training.epoch_runs import Checkpoints, Epoch, History, run_epochs
 
@@ -74,6 +75,8 @@ class NetworkRun(ABC):
             The counts of the record, how many epochs a checkpoint had, and whether the network was there already.
         """
         path, found = self.place.network, None if clean else self.stage.current()
+        with room(self.place.model, self.stage.command):
+            self.checkpoints.claim(epochs)
         if found and path.name in found.files:  # pocketrec 0.1 wrote another file, which is not read
             if self.checkpoints.keep:
                 self.checkpoints.clear(own=True)

@@ -43,7 +43,7 @@ from pocketrec.progress import SILENT, Progress
 from pocketrec.storage.files import content_hash, write_text
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.lock import hold
-from pocketrec.storage.manifest import check_strangers
+from pocketrec.storage.manifest import claim_for_good
 from pocketrec.storage.space import room
 
 LADDER: tuple[Check[Case], ...] = (
@@ -137,7 +137,8 @@ def verify(
     items, batches = read_item_list(place), open_batches(place, batch_size)
     check_codes(batches, len(items.ids), place)
     with hold(dataset, "verify"):  # so that no other command replaces the model meanwhile
-        make_way(place.model)
+        with room(place.model, "verify"):
+            claim_verdict(place.model)
         with tempfile.TemporaryDirectory(prefix="pocketrec-") as folder:
             case = Case(path, place, batches, items, settings, Path(folder), progress)
             rungs = tuple(climb(LADDER, case))
@@ -145,18 +146,21 @@ def verify(
             return _write(case, rungs, time.perf_counter() - began)
 
 
-def make_way(folder: Path) -> None:
-    """See that verify.json and verify.png are not a stranger's. They have no record: the json says itself what it is.
+def claim_verdict(folder: Path) -> None:
+    """Claim the files of the verdict in a folder.
 
     Raises:
-        FolderError: they are.
+        FolderError: one of them is of another origin.
     """
+    claim_for_good(folder, "verify", ("verify.json", "verify.png"), _is_verdict)
+
+
+def _is_verdict(path: Path) -> bool:
+    """Whether verify wrote a verify.json, or the verify.png beside one."""
     try:
-        ours = "rungs" in json.loads((folder / "verify.json").read_bytes())
+        return "rungs" in json.loads(path.with_suffix(".json").read_bytes())
     except (OSError, ValueError, TypeError, RecursionError):
-        ours = False
-    if not ours:
-        check_strangers(folder, ("verify.json", "verify.png"))
+        return False
 
 
 def _write(case: Case, rungs: tuple[Rung, ...], seconds: float) -> VerifyReport:
