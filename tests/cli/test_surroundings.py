@@ -44,6 +44,50 @@ def test_closed_descriptors_lead_nowhere(tmp_path: Path, closed: str) -> None:
     assert b"Traceback" not in wrong.stderr
 
 
+EACH = """
+import json, os, sys, tempfile
+from pocketrec.cli import main
+import pocketrec.cli.app
+found = []
+for words in json.load(sys.stdin):
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        if not (child := os.fork()):
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            sys.argv[1:] = words
+            try:
+                main()
+            except SystemExit as end:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(end.code or 0)
+            os._exit(99)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        said = []
+        for file in (out, err):
+            file.seek(0)
+            said.append(file.read().hex())
+        found.append([code, *said])
+print(json.dumps(found))
+"""
+"""Runs each command in a child of its own, forked where everything is imported, which takes most of a short command."""
+
+
+def call_each(commands: list[list[str]], cwd: Path, encoding: str) -> list[tuple[int, bytes]]:
+    """Exit code and output (stdout, then stderr) of each command, whose standard streams have an encoding."""
+    surroundings = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUNBUFFERED": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", EACH],
+        input=json.dumps(commands).encode(),
+        cwd=cwd,
+        capture_output=True,
+        timeout=HANG,
+        check=True,
+        env=surroundings,
+    )
+    return [(code, bytes.fromhex(out) + bytes.fromhex(err)) for code, out, err in json.loads(done.stdout)]
+
+
 NOT_UTF8 = b"\xff\xfe\x1b[31m"
 
 
@@ -51,32 +95,35 @@ def test_names_that_are_not_utf8_are_refused_or_shown_as_text(tmp_path: Path) ->
     """As the log, the dataset folder, the folder of both, or what does not exist; in an encoding of few letters as well."""
     home = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + NOT_UTF8))
     home.mkdir()
-    small_log(home / os.fsdecode(NOT_UTF8 + b".dat"))
+    name = os.fsdecode(NOT_UTF8)
+    small_log(home / f"{name}.dat")
     small_log(home / "plain.dat")
-    name = "$'\\xff\\xfe\\x1b[31m'"
-    assert shell(f"{COMMAND} prep plain.dat --batch-size 2 --min-item-support 1", home).returncode == 0
-    (home / "dataset").rename(home / os.fsdecode(b"d" + NOT_UTF8))
-    for line, code in (
-        (f"prep {name}.dat", 1),
-        (f"prep plain.dat --dataset d{name}", 1),
-        (f"inspect --dataset d{name}", 0),
-        (f"inspect --dataset d{name} --json", 0),
-        (f"verify-data --dataset d{name}", 0),
-        (f"evaluate --dataset d{name}", 1),
-        (f"inspect no{name}", 1),
-        (f"recommend --model no{name} --session 1", 1),
-        (f"synth {name}.new --clicks 10", 0),
-        (f"prep plain.dat {name}", 2),
+    ((code, said),) = call_each([["prep", "plain.dat", "--batch-size", "2", "--min-item-support", "1"]], home, "utf-8")
+    assert code == 0, said
+    (home / "dataset").rename(home / f"d{name}")
+    inspections = [["inspect", "--dataset", f"d{name}"], ["inspect", "--dataset", f"d{name}", "--json"]]
+    others = [
+        (["prep", f"{name}.dat"], 1),
+        (["prep", "plain.dat", "--dataset", f"d{name}"], 1),
+        (["verify-data", "--dataset", f"d{name}"], 0),
+        (["evaluate", "--dataset", f"d{name}"], 1),
+        (["inspect", f"no{name}"], 1),
+        (["recommend", "--model", f"no{name}", "--session", "1"], 1),
+        (["synth", f"{name}.new", "--clicks", "10"], 0),
+        (["prep", "plain.dat", name], 2),
+    ]
+    for encoding, given in (
+        ("utf-8", [(words, 0) for words in inspections]),
+        ("ascii", [*((words, 0) for words in inspections), *others]),
     ):
-        for encoding in ("utf-8", "ascii") if line.startswith("inspect") else ("ascii",):
-            done = shell(f"{COMMAND} {line}", home, PYTHONIOENCODING=encoding)
-            assert done.returncode == code, (line, done.stderr)
-            said = done.stdout + done.stderr
+        found = call_each([words for words, _ in given], home, encoding)
+        for (words, expected), (code, said) in zip(given, found, strict=True):
+            assert code == expected, (words, said)
             assert b"Traceback" not in said
             assert b"\x1b[31m" not in said
             assert b"\xff" not in said
-            if "--json" in line:
-                assert os.fsencode(json.loads(done.stdout)["dataset"]) == b"d" + NOT_UTF8
+            if "--json" in words:
+                assert os.fsencode(json.loads(said)["dataset"]) == b"d" + NOT_UTF8
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])

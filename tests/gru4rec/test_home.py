@@ -60,12 +60,20 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "d"
 
 
-@pytest.fixture(params=KINDS)
-def device(request: pytest.FixtureRequest, tmp_path: Path, prepared: Path) -> OnDeviceModel:
+@pytest.fixture(scope="module", params=KINDS)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
+    """The dataset with a model of another kind."""
+    folder = tmp_path_factory.mktemp("exported") / "d"
+    shutil.copytree(prepared, folder)
+    export(folder, ModelSettings(batch_size=LANES, **{**NETWORK, **KINDS[request.param]}))
+    return folder
+
+
+@pytest.fixture
+def device(tmp_path: Path, exported: Path) -> OnDeviceModel:
     """A model on a device, fresh, beside its dataset."""
-    shutil.copytree(prepared, tmp_path / "d")
-    model = ModelSettings(batch_size=LANES, **{**NETWORK, **KINDS[request.param]})
-    return OnDeviceModel(export(tmp_path / "d", model).path)
+    shutil.copytree(exported, tmp_path / "d")
+    return OnDeviceModel(Dataset(tmp_path / "d").tflite(LANES))
 
 
 def learn(device: OnDeviceModel, steps: int = 20) -> None:

@@ -72,7 +72,7 @@ def test_steps_are_those_of_the_exported_model(where: Dataset) -> None:
     from pocketrec.lite.inputs import open_batches, read_item_list
 
     items, rows = read_item_list(where), open_batches(where, 8).head(12)
-    for more in ({}, {"loss": "bpr-max"}, {"embedding": "none", "momentum": 0.2}, {"embedding": "separate"}):
+    for more in ({}, {"loss": "bpr-max", "embedding": "none", "momentum": 0.2}, {"embedding": "separate"}):
         settings = {**SMALL, **more}
         exported = OnDeviceModel(export(where.root, ModelSettings(batch_size=8, **settings)).path)
         fast = SparseGru4Rec(exported.settings, support=items.support)

@@ -41,7 +41,7 @@ def line_like(draw: st.DrawFn, fields: int = 4) -> bytes:
     return line.replace(b"\n", b"")
 
 
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(line=line_like() | line_like(3), fields=st.sampled_from([3, 4]), zone=st.sampled_from(["UTC", "Europe/London"]))
 def test_one_judge(line: bytes, fields: int, zone: str) -> None:
     """The block parser, the judge of lines and the independent judge agree on every line, and on what is in it."""
@@ -114,7 +114,7 @@ FIRST_LINES = (
 """Near to what packed files begin with; the first two were found by Hypothesis, and Polars tries to unpack the last two."""
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(log=texts(odd_logs))
 @example(log=b"\n".join([b"PAR", *GOOD]))
 @example(log=b"\n".join([b"PK", *GOOD]))

@@ -55,7 +55,7 @@ def log(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("small_parts")
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(clicks=logs(max_sessions=16))
 def test_parts_hold_whole_sessions_and_together_the_log(clicks: list[Click]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -164,7 +164,6 @@ def test_a_loop_of_its_own_on_written_epochs_comes_to_the_same(
         ({"distribution_strategy": "mirrored"}, True),
         ({"distribution_strategy": "mirrored", "keras_use_ctl": True}, True),
         ({"dtype": "fp16"}, False),
-        ({"dtype": "fp16", "keras_use_ctl": True}, False),
         ({"dtype": "fp16", "loss_scale": 1024.0}, False),
         ({"dtype": "fp16", "loss_scale": 1024.0, "keras_use_ctl": True, "distribution_strategy": "mirrored"}, False),
         ({"dtype": "bf16"}, False),

@@ -82,7 +82,7 @@ def csv_lines(draw: st.DrawFn, separator: str) -> bytes:
     return line.replace(b"\n", b"")
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(data=st.data(), separator=st.sampled_from([",", "\t", ";", "|"]))
 def test_one_judge(data: st.DataObject, separator: str) -> None:
     """The block parser, the judge of lines and the independent judge agree."""
@@ -94,7 +94,7 @@ def test_one_judge(data: st.DataObject, separator: str) -> None:
     assert (form.judge([line]) == [""]) == (click is not None)
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(data=st.data(), separator=st.sampled_from([",", "\t"]))
 def test_a_block_is_its_lines(data: st.DataObject, separator: str) -> None:
     """No quote reaches into the next line, and no line makes up for another."""

@@ -155,7 +155,7 @@ def test_a_disk_that_is_full_from_the_start(log: Path, small_disk: Path) -> None
     assert not (small_disk / "d").exists()
 
 
-@pytest.mark.parametrize("command", [("export",), ("train", "--epochs", "1")], ids=lambda one: one[0])
+@pytest.mark.parametrize("command", [("export", "--weights", "int8"), ("train", "--epochs", "1")], ids=lambda one: one[0])
 def test_a_disk_that_becomes_full_under_a_model(log: Path, small_disk: Path, command: tuple[str, ...]) -> None:
     pytest.importorskip("tensorflow")
     dataset = small_disk / "d"

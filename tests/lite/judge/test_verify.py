@@ -162,7 +162,7 @@ def test_every_shorter_file_is_noticed(tmp_path: Path) -> None:
             read_bundle(path)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(changes=st.lists(st.tuples(st.integers(0, 100_000), st.integers(0, 255)), min_size=1, max_size=8))
 def test_reading_a_damaged_file_ends_in_a_model_or_an_error(tmp_path: Path, changes: list[tuple[int, int]]) -> None:
     content, path = bytearray(Dataset(models() / "adam").tflite(4).read_bytes()), tmp_path / "damaged.tflite"
