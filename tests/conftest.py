@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,8 +37,6 @@ if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).
     # Every file that is committed is flushed first. Two workers would wait a quarter of their time for the disk.
     tempfile.tempdir = os.environ.setdefault("TMPDIR", str(MEMORY))
 
-HANG = 600
-"""Seconds after which a test that waits for something gives up: this ends a hang and measures nothing."""
 MANY = 500
 """Tests; with fewer, the shared models are made when one asks for them."""
 TOGETHER = ("test_home.py", "test_kill.py", "test_train.py", "test_ncf_train.py", "test_dnn_train.py")
@@ -96,26 +92,6 @@ def call(*arguments: object) -> tuple[int, str, str]:
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr
-
-
-_APART = """
-import json, sys
-from typer.testing import CliRunner
-from pocketrec.cli.app import app
-found = [CliRunner().invoke(app, command) for command in json.load(sys.stdin)]
-print(json.dumps([[one.exit_code, one.stdout, one.stderr, repr(one.exception)] for one in found]))
-"""
-
-
-def call_apart(commands: Sequence[Sequence[str]]) -> list[tuple[int, str, str, str]]:
-    """Exit code, stdout, stderr and exception of each command, in a process of its own.
-
-    One that hangs in a system call could not be ended by the test.
-    """
-    script = [sys.executable, "-c", _APART]
-    done = subprocess.run(script, input=json.dumps(commands), capture_output=True, text=True, timeout=HANG, check=False)
-    assert done.returncode == 0, done.stderr
-    return [tuple(one) for one in json.loads(done.stdout)]
 
 
 class StoppedError(Exception):

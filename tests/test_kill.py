@@ -29,7 +29,8 @@ import pytest
 import pocketrec
 import pocketrec.dnn.prep
 import pocketrec.ncf.prep
-from conftest import HANG, call
+from apart import HANG
+from conftest import call
 from ncf_support import two_camps, write_dat
 from pocketrec.dnn.layout import DnnDataset
 from pocketrec.dnn.options import DnnPrepSettings

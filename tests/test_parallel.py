@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import HANG
+from apart import HANG
 from pocketrec.parallel import ahead
 
 

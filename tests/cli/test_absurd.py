@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from conftest import HANG, Click, call, write_log
+from apart import HANG
+from conftest import Click, call, write_log
 from dnn_support import camps, write_zip
 from pocketrec.sessions import batches as module
 from pocketrec.sessions.batches import batches, batches_bytes

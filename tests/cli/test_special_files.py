@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Click, call, call_apart, write_log
+from apart import call_apart
+from conftest import Click, call, write_log
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +53,8 @@ def test_it_is_refused_at_once(kind: str, dataset: Path, tmp_path: Path) -> None
     places = {f"ODD{suffix}": str(named(kind, tmp_path, suffix)) for suffix in ("", ".tflite", ".safetensors")}
     places |= {"DATASET": str(dataset), "NEW": str(tmp_path / "new")}
     commands = [[places.get(word, word) for word in command] for command in COMMANDS]
-    for command, (code, out, err, raised) in zip(commands, call_apart(commands), strict=True):
-        assert (code, out) == (1, ""), (command, raised)
+    for command, (code, out, err) in zip(commands, call_apart(commands), strict=True):
+        assert (code, out) == (1, ""), (command, err)
         assert err.startswith("Error: "), command
         if "is not installed" in err:
             continue

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from conftest import HANG, Click, call, write_log
+from apart import HANG, call_apart
+from conftest import Click, call, write_log
 
 COMMAND = f"{sys.executable} -m pocketrec.cli"
 
@@ -44,50 +45,6 @@ def test_closed_descriptors_lead_nowhere(tmp_path: Path, closed: str) -> None:
     assert b"Traceback" not in wrong.stderr
 
 
-EACH = """
-import json, os, sys, tempfile
-from pocketrec.cli import main
-import pocketrec.cli.app
-found = []
-for words in json.load(sys.stdin):
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        if not (child := os.fork()):
-            os.dup2(out.fileno(), 1)
-            os.dup2(err.fileno(), 2)
-            sys.argv[1:] = words
-            try:
-                main()
-            except SystemExit as end:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(end.code or 0)
-            os._exit(99)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        said = []
-        for file in (out, err):
-            file.seek(0)
-            said.append(file.read().hex())
-        found.append([code, *said])
-print(json.dumps(found))
-"""
-"""Runs each command in a child of its own, forked where everything is imported, which takes most of a short command."""
-
-
-def call_each(commands: list[list[str]], cwd: Path, encoding: str) -> list[tuple[int, bytes]]:
-    """Exit code and output (stdout, then stderr) of each command, whose standard streams have an encoding."""
-    surroundings = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUNBUFFERED": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", EACH],
-        input=json.dumps(commands).encode(),
-        cwd=cwd,
-        capture_output=True,
-        timeout=HANG,
-        check=True,
-        env=surroundings,
-    )
-    return [(code, bytes.fromhex(out) + bytes.fromhex(err)) for code, out, err in json.loads(done.stdout)]
-
-
 NOT_UTF8 = b"\xff\xfe\x1b[31m"
 
 
@@ -98,8 +55,8 @@ def test_names_that_are_not_utf8_are_refused_or_shown_as_text(tmp_path: Path) ->
     name = os.fsdecode(NOT_UTF8)
     small_log(home / f"{name}.dat")
     small_log(home / "plain.dat")
-    ((code, said),) = call_each([["prep", "plain.dat", "--batch-size", "2", "--min-item-support", "1"]], home, "utf-8")
-    assert code == 0, said
+    ((code, _, err),) = call_apart([["prep", "plain.dat", "--batch-size", "2", "--min-item-support", "1"]], home)
+    assert code == 0, err
     (home / "dataset").rename(home / f"d{name}")
     inspections = [["inspect", "--dataset", f"d{name}"], ["inspect", "--dataset", f"d{name}", "--json"]]
     others = [
@@ -116,14 +73,15 @@ def test_names_that_are_not_utf8_are_refused_or_shown_as_text(tmp_path: Path) ->
         ("utf-8", [(words, 0) for words in inspections]),
         ("ascii", [*((words, 0) for words in inspections), *others]),
     ):
-        found = call_each([words for words, _ in given], home, encoding)
-        for (words, expected), (code, said) in zip(given, found, strict=True):
-            assert code == expected, (words, said)
+        found = call_apart([words for words, _ in given], home, encoding)
+        for (words, expected), (code, out, err) in zip(given, found, strict=True):
+            assert code == expected, (words, err)
+            said = os.fsencode(out + err)
             assert b"Traceback" not in said
             assert b"\x1b[31m" not in said
             assert b"\xff" not in said
             if "--json" in words:
-                assert os.fsencode(json.loads(said)["dataset"]) == b"d" + NOT_UTF8
+                assert os.fsencode(json.loads(out)["dataset"]) == b"d" + NOT_UTF8
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -159,14 +161,16 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path, kind: str) -> None:
         assert f"is {kind}" in err
 
 
-def test_every_bit_of_the_archives_flags_ends_in_a_message_or_the_same_items(alone: Path) -> None:
-    """Bits of an archive's headers: among them those for encrypted, and for another method."""
+def test_every_flipped_bit_of_the_archives_headers_ends_in_a_message_or_the_same_items(alone: Path) -> None:
+    """Of both members before their content, and all that is behind it; among them those for encrypted, another method."""
     data = whole()
-    begin = data.index(b"PK\x03\x04")
+    begins = [found.start() for found in re.finditer(rb"PK\x03\x04", data)]
+    assert len(begins) == 2
     items, tail = read_catalogue(alone), data.index(b"PK\x01\x02")
-    for bit in (*range(8 * begin, 8 * (begin + 46)), *range(8 * tail, 8 * len(data))):
+    places = [*(place for begin in begins for place in range(begin, begin + 46)), *range(tail, len(data))]
+    for place, bit in itertools.product(places, range(8)):
         flipped = bytearray(data)
-        flipped[bit // 8] ^= 1 << bit % 8
+        flipped[place] ^= 1 << bit
         alone.write_bytes(flipped)
         try:
             found = read_catalogue(alone)

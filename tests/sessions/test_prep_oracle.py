@@ -82,7 +82,7 @@ def check_batches(where: Dataset, expected: oracle.Prepared, size: int, resets: 
 
 
 @pytest.mark.usefixtures("small_parts")
-@settings(max_examples=50)
+@settings(max_examples=40)
 @given(
     clicks=logs(max_sessions=16),
     holdout=st.sampled_from([5.0, 0.5, 12.0, 20.0]),
@@ -112,7 +112,7 @@ def test_a_larger_log_in_every_order(tmp_path: Path, order: str, small: str, mon
     if small:
         shrink_limits(monkeypatch, small)
     log = tmp_path / "clicks.dat"
-    clicks = {"several runs": 600, "one run": 1200, "": 12_000}[small]
+    clicks = {"several runs": 400, "one run": 1000, "": 12_000}[small]
     synth(log, SynthSettings(clicks=clicks, seed=7, order=order))  # type: ignore[arg-type]
     where = Dataset(tmp_path / "dataset")
     expected = check_split(log, where, holdout=86400.0 * 20, support=3)

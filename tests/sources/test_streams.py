@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import HANG, call, write_log
+from apart import HANG
+from conftest import call, write_log
 from log_support import CLICKS, PACKERS, Watched, kaggle, kept, zipped
 from pocketrec.errors import LogError
 from pocketrec.ingestion.ingest import ingest

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import HANG, call
+from apart import HANG
+from conftest import call
 from pocketrec.errors import BusyError, FolderError
 from pocketrec.sources.options import SynthSettings
 from pocketrec.sources.streams import BLOCK_BYTES
