@@ -29,7 +29,7 @@ import pytest
 import pocketrec
 import pocketrec.dnn.prep
 import pocketrec.ncf.prep
-from apart import HANG
+from apart import start_apart
 from conftest import call
 from ncf_support import two_camps, write_dat
 from pocketrec.dnn.layout import DnnDataset
@@ -48,38 +48,6 @@ SEED = int(os.environ.get("POCKETREC_KILLS_SEED", "1"))
 MODELS = os.environ.get("POCKETREC_KILLS_OF", "") == "models"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
-COUNTED = """
-import os, sys
-home, at, number = os.path.abspath(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-sys.argv[1:] = sys.argv[4:]
-changes = 0
-
-def watch(event, arguments):
-    global changes
-    if event not in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"):
-        return
-    if not isinstance(arguments[0], (str, os.PathLike)):
-        return
-    if event == "open" and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-        return
-    if os.path.abspath(arguments[0]).startswith(home) or not os.path.isabs(arguments[0]):
-        changes += 1
-        if changes == at:
-            os.kill(os.getpid(), number)
-
-sys.addaudithook(watch)
-from pocketrec.cli import main
-try:
-    main()
-finally:
-    sys.addaudithook(lambda *_: None)
-    if not at:
-        written = open("/proc/self/io").read().split()[3]
-        print(f"changes={changes}={written}", file=sys.stderr)
-"""
-"""The command line, told to send itself a signal before its `at`-th change; with 0 it says how many there were
-and how many bytes it wrote."""
-
 
 @dataclass(frozen=True)
 class Case:
@@ -91,7 +59,7 @@ class Case:
         after: path -> content of every file at the end.
         records: of the finished dataset, by folder.
         written: bytes that the run writes.
-        changes: to names, as COUNTED counts them.
+        changes: to names, as `start_apart` counts them.
     """
 
     name: str
@@ -103,13 +71,6 @@ class Case:
     changes: int
 
 
-def start(dataset: Path, command: tuple[str, ...], *, at: int | None = None, number: int = 0) -> subprocess.Popen[str]:
-    """The real command line in a process of its own; with `at` as COUNTED."""
-    words = [*command, "--dataset", str(dataset)]
-    program = ["-m", "pocketrec.cli"] if at is None else ["-c", COUNTED, str(dataset), str(at), str(number)]
-    return subprocess.Popen([sys.executable, *program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def finish(dataset: Path, command: tuple[str, ...]) -> None:
     """Run a command to its end: in this process, where it is no one that starts TensorFlow."""
     if MODELS:
@@ -119,12 +80,12 @@ def finish(dataset: Path, command: tuple[str, ...]) -> None:
         assert code == 0, err
 
 
-def finish_apart(dataset: Path, command: tuple[str, ...], *, at: int | None = None) -> str:
-    """Run a command to its end, in a process of its own; what it says on stderr."""
-    process = start(dataset, command, at=at)
-    _, err = process.communicate(timeout=HANG)
-    assert process.returncode == 0, err
-    return err
+def finish_apart(dataset: Path, command: tuple[str, ...]) -> tuple[int, int]:
+    """Run a command to its end, in a process of its own: how many changes to names it made, and the bytes that it wrote."""
+    code, _, err = start_apart((*command, "--dataset", str(dataset)), count=(dataset, 0, 0)).wait()
+    assert code == 0, err
+    changes, written = map(int, err.splitlines()[-1].split("="))
+    return changes, written
 
 
 def contents(dataset: Path) -> dict[str, str]:
@@ -230,7 +191,7 @@ def undisturbed(root: Path, name: str, command: tuple[str, ...], before: Path) -
     """Run a command to its end; what it leaves is true, too."""
     dataset = root / "undisturbed"
     shutil.copytree(before, dataset)
-    changes, written = map(int, finish_apart(dataset, command, at=0).split("=")[-2:])
+    changes, written = finish_apart(dataset, command)
     after, found = contents(dataset), records(dataset)
     assert pocketrec.verify_data(dataset).passed, name
     if MODELS:  # tests/test_integrity.py does it for the others
@@ -256,28 +217,22 @@ def kill_at_a_moment(case: Case, dataset: Path, number: signal.Signals, chance: 
     """Once a share of what the run writes is written; earlier if the run was over before this process had its turn."""
     share = chance.uniform(0.0, 1.0)
     while True:
-        process = start(dataset, case.command)
-        while process.poll() is None and written_by(process.pid) <= share * case.written:
+        process = start_apart((*case.command, "--dataset", str(dataset)))
+        while not process.ended and process.written <= share * case.written:
             time.sleep(0.001)
-        process.send_signal(number)
-        process.communicate(timeout=HANG)
-        if process.returncode or share < 0.01:
-            return f"at {share:.0%} of {case.written:,} bytes, exit {process.returncode}"
+        process.send(number)
+        code, _, _ = process.wait()
+        if code or share < 0.01:
+            return f"at {share:.0%} of {case.written:,} bytes, exit {code}"
         shutil.rmtree(dataset)
         shutil.copytree(case.before, dataset)
         share *= 0.7
 
 
-def written_by(process: int) -> int:
-    """Bytes that a process has handed to the kernel so far, in all of its threads."""
-    return int(Path(f"/proc/{process}/io").read_text().split()[3])
-
-
 def kill_at_a_change(case: Case, dataset: Path, number: signal.Signals, chance: random.Random) -> str:
     at = chance.randint(1, case.changes)
-    process = start(dataset, case.command, at=at, number=number)
-    process.communicate(timeout=HANG)
-    return f"before change {at} of {case.changes}, exit {process.returncode}"
+    code, _, _ = start_apart((*case.command, "--dataset", str(dataset)), count=(dataset, at, number)).wait()
+    return f"before change {at} of {case.changes}, exit {code}"
 
 
 Kill = Callable[[Case, Path, signal.Signals, random.Random], str]
