@@ -26,6 +26,7 @@ from pocketrec.sources.logs import Log, choose_reader
 from pocketrec.sources.options import Kind, ReadSettings
 from pocketrec.sources.parquet import is_parquet
 from pocketrec.sources.streams import STDIN, packing_of
+from pocketrec.storage.files import remove_written
 from pocketrec.storage.space import OVERHEAD, is_full, room
 
 ROWS_PER_PART = 1 << 19
@@ -83,9 +84,7 @@ def write_parts(
             shutil.rmtree(attempt, ignore_errors=True)
     needed = spooled_ingest_bytes(size, packed=bool(packing_of(log)) or is_parquet(log)) if log != STDIN else 0
     with room(home, "ingest", needed, force=force):
-        read = _sink_spooled(source, staged, kind, progress, set_aside=reading.bad_rows == "set-aside")
-        shutil.rmtree(attempt, ignore_errors=True)  # what Polars wrote there after it had raised
-        return read
+        return _sink_spooled(source, staged, kind, progress, set_aside=reading.bad_rows == "set-aside")
 
 
 def _sink_spooled(source: Log, staged: Path, kind: Kind, progress: Progress, *, set_aside: bool) -> Read:
@@ -144,6 +143,7 @@ def _sink(log: Path, folder: Path, timezone: str, progress: Progress) -> bool:
         except (pl.exceptions.ComputeError, pl.exceptions.SchemaError, pl.exceptions.NoDataError) as error:
             if is_full(error):  # Polars says so in the words it has for a bad line
                 raise
+            remove_written(folder)
             return False
     return not (folder / _file_name(0, polars_engine.BAD, 0)).parent.exists()
 

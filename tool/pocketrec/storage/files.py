@@ -17,7 +17,7 @@ from pathlib import Path
 
 import xxhash
 
-from pocketrec.errors import FolderError, ModelError
+from pocketrec.errors import FolderError, ModelError, PocketrecError
 
 STAGED_SUFFIX = ".incomplete"
 """What every staged file or folder ends in until it is committed."""
@@ -105,11 +105,15 @@ def staged_folder(path: Path) -> Iterator[Path]:
                 flush(written)
             shutil.rmtree(path, ignore_errors=True)
             commit(staged, path)
-        finally:
-            remove_staged(staged)
+        except BaseException as error:
+            if isinstance(error, PocketrecError) and error.__cause__ is None:  # our own, and nobody writes any more
+                shutil.rmtree(staged, ignore_errors=True)
+            else:
+                remove_written(staged)
+            raise
 
 
-def remove_staged(folder: Path) -> None:
+def remove_written(folder: Path) -> None:
     """Remove a folder that may still be written to: Polars raises before the last of its threads has heard of it."""
     for _ in range(MOST_REMOVALS):
         if not folder.exists():
