@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lite_support import MATRIX
+from lite_support import BEGIN, MATRIX
 from pocketrec.gru4rec.export import convert_model, export
 from pocketrec.gru4rec.tf import losses, optimizers
 from pocketrec.gru4rec.tf import model as gru4rec
@@ -27,6 +27,7 @@ from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import STEP, Card, ModelSpec, digest
 from pocketrec.lite.inputs import read_item_list
 from pocketrec.lite.options import ModelSettings
+from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.ncf.export import model_bytes
 from pocketrec.ncf.network import Network, NetworkSettings
 from pocketrec.storage.layout import Dataset
@@ -188,17 +189,19 @@ def frozen() -> bytes:
 
 def main(folder: Path) -> None:
     """Export every dataset below `folder`, and put the other models beside them."""
+    print(BEGIN, file=sys.stderr)
     for name, settings in MATRIX.items():
         export(folder / name, ModelSettings(batch_size=4, hidden_size=8, negatives=16, **settings))
     export(folder / "adam", ModelSettings(batch_size=1, hidden_size=8, negatives=16))
     export(folder / "wider", ModelSettings(batch_size=4, hidden_size=8, negatives=16))
     export(folder / "one", ModelSettings(batch_size=4, hidden_size=8, negatives=16))
     items = read_item_list(Dataset(folder / "adam"))
-    for variant, settings in VARIANTS:
-        model = variant(replace(SMALL, **settings), support=items.support)
-        (folder / f"{variant.__name__.lower()}.tflite").write_bytes(convert_model(model, items))
-    (folder / "frozen.tflite").write_bytes(frozen())
-    (folder / "flexing.tflite").write_bytes(flexing(items))
+    with native_stderr_closed():  # export itself says nothing, which a test sees
+        for variant, settings in VARIANTS:
+            model = variant(replace(SMALL, **settings), support=items.support)
+            (folder / f"{variant.__name__.lower()}.tflite").write_bytes(convert_model(model, items))
+        (folder / "frozen.tflite").write_bytes(frozen())
+        (folder / "flexing.tflite").write_bytes(flexing(items))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "momentum": MOMENTUM,
     "sgd": {"optimizer": "sgd", "learning_rate": 0.5},
 }
+BEGIN = "exports begin"
+"""What the process that makes the models says on stderr before the first; behind it must be nothing."""
 MATRIX: dict[str, dict[str, Any]] = {
     **{name: OPTIMIZERS[name] for name in ("adam", "adagrad", "sgd")},
     "separate": {"embedding": "separate", "dropout_embedding": 0.1, "dropout_hidden": 0.1, "storage": "float16"},

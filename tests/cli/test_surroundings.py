@@ -128,8 +128,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-@pytest.mark.parametrize("used", ["used", "unused"])
+@pytest.mark.parametrize(
+    ("method", "used"), [("fork", "unused"), *((method, "used") for method in ("fork", "spawn", "forkserver"))]
+)
 def test_a_child_works_or_says_how_it_must_be_begun(method: str, used: str, tmp_path: Path) -> None:
     """It never hangs: after a fork the threads of Polars are missing, if there were any."""
     small_log(tmp_path / "clicks.dat")

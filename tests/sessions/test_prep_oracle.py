@@ -82,7 +82,7 @@ def check_batches(where: Dataset, expected: oracle.Prepared, size: int, resets: 
 
 
 @pytest.mark.usefixtures("small_parts")
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(
     clicks=logs(max_sessions=16),
     holdout=st.sampled_from([5.0, 0.5, 12.0, 20.0]),

@@ -143,7 +143,7 @@ def test_a_cut_or_changed_archive_is_an_error_or_the_log(tmp_path: Path, packer:
     data = b"".join(click.line().encode() for click in CLICKS)
     whole, chance, log = PACKERS[packer](data), random.Random(5), tmp_path / "log"
     refused = 0
-    for trial in range(60):
+    for trial in range(36):
         at, bit = chance.randrange(1, len(whole)), chance.randrange(8)
         cut = whole[:at] if trial % 2 else whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :]
         log.write_bytes(cut)
@@ -154,7 +154,7 @@ def test_a_cut_or_changed_archive_is_an_error_or_the_log(tmp_path: Path, packer:
         else:
             assert report.rows == len(CLICKS)
             assert trial % 2 == 0
-    assert refused >= 30
+    assert refused >= 18
 
 
 def test_an_archive_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -50,35 +50,50 @@ class DamagedError(Exception):
     """An offset points outside the file, or a number cannot be right."""
 
 
-@dataclass(frozen=True)
-class Table:
-    """One FlatBuffers table, at byte `place` of the file; its fields have numbers."""
+FORMATS = {code: struct.Struct("<" + code) for code in "bBhHiIqQ"}
+"""Types of integers, as in `struct`."""
+
+
+class Table(NamedTuple):
+    """One FlatBuffers table.
+
+    Attributes:
+        data: the file.
+        place: the byte at which the table begins.
+        fields: for each field, how many bytes behind `place` it begins; 0 if it is left out and so has its default value.
+    """
 
     data: memoryview
     place: int
+    fields: tuple[int, ...]
+
+    @classmethod
+    def root(cls, data: memoryview) -> Table:
+        """The table that the first bytes of a file point to."""
+        return cls(data, 0, ()).child(0)
+
+    def child(self, place: int) -> Table:
+        """The table that the offset at byte `place` points to, all of whose fields begin inside of it."""
+        place += self._number("I", place)
+        vtable = place - self._number("i", place)
+        size, inline = self._number("H", vtable), self._number("H", vtable + 2)
+        if size < 4 or size % 2 or vtable + size > len(self.data) or inline < 4 or place + inline > len(self.data):
+            raise DamagedError(f"the table at byte {place:,} has {inline:,} bytes and a list of fields of {size:,}")
+        fields = struct.unpack_from(f"<{size // 2 - 2}H", self.data, vtable + 4)
+        if fields and max(fields) >= inline:
+            raise DamagedError(f"a field of the table at byte {place:,} lies {max(fields):,} bytes on, beyond its end")
+        return Table(self.data, place, fields)
 
     def _number(self, code: str, place: int) -> int:
-        if place < 0 or place + struct.calcsize(code) > len(self.data):
+        form = FORMATS[code]
+        if place < 0 or place + form.size > len(self.data):
             raise DamagedError(f"an offset leads to byte {place:,} of {len(self.data):,}")
-        return int(struct.unpack_from("<" + code, self.data, place)[0])
-
-    def check(self) -> Table:
-        """Raise DamagedError if a field of this table is not in it, or the table is not in the file; else return it."""
-        vtable = self.place - self._number("i", self.place)
-        size, inline = self._number("H", vtable), self._number("H", vtable + 2)
-        if size < 4 or size % 2 or vtable + size > len(self.data) or inline < 4 or self.place + inline > len(self.data):
-            raise DamagedError(f"the table at byte {self.place:,} has {inline:,} bytes and a list of fields of {size:,}")
-        slots = struct.unpack_from(f"<{size // 2 - 2}H", self.data, vtable + 4)
-        if slots and max(slots) >= inline:
-            raise DamagedError(f"a field of the table at byte {self.place:,} lies {max(slots):,} bytes on, beyond its end")
-        return self
+        return int(form.unpack_from(self.data, place)[0])
 
     def _field(self, number: int) -> int:
-        """The byte at which field `number` begins; 0 if the field is left out and so has its default value."""
-        vtable = self.place - self._number("i", self.place)
-        size = self._number("H", vtable)
-        slot = 4 + 2 * number
-        return self.place + offset if slot + 2 <= size and (offset := self._number("H", vtable + slot)) else 0
+        """The byte at which field `number` begins; 0 if the field is left out."""
+        offset = self.fields[number] if number < len(self.fields) else 0
+        return self.place + offset if offset else 0
 
     def scalar(self, number: int, code: str = "I", default: int = 0) -> int:
         """A field that is an integer; `code` is its type as in `struct`."""
@@ -120,10 +135,6 @@ class Table:
         start, count = self.vector(number, 4)
         return (self.child(start + 4 * index) for index in range(count))
 
-    def child(self, place: int) -> Table:
-        """The table that the offset at byte `place` points to."""
-        return Table(self.data, place + self._number("I", place)).check()
-
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -161,7 +172,7 @@ def read_model(path: Path) -> ModelFile:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # unmapped with its last reader
         if view[4:8] != IDENTIFIER:
             raise DamagedError(f"bytes 4 to 7 are not {IDENTIFIER.decode()}, the mark of a .tflite")
-        return _model(Table(view, 0).child(0))
+        return _model(Table.root(view))
     except (DamagedError, struct.error, OverflowError, OSError, ValueError) as error:
         raise ModelError(
             f"{path} is not an intact .tflite: {error}.", expected="a whole model file", do="pocketrec export"
