@@ -28,7 +28,7 @@ settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 # The gate tries the same examples each time: a change is judged by itself, not by luck. New examples are for developers.
-settings.register_profile("gate", parent=settings.get_profile("default"), derandomize=True)
+settings.register_profile("gate", parent=settings.get_profile("default"), derandomize=True, max_examples=50)
 settings.load_profile("gate" if "CI" in os.environ else "default")
 
 MEMORY, ENOUGH = Path("/dev/shm"), 4 << 30
@@ -58,6 +58,17 @@ class OneByOne(LoadScopeScheduling):  # type: ignore[misc]
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneByOne:
     return OneByOne(config, log)
+
+
+def _module_of(item: pytest.Item) -> object:
+    module = item.getparent(pytest.Module)
+    return module and module.obj
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need the models which many share come last, so that none waits for them."""
+    if support := sys.modules.get("lite_support"):
+        items.sort(key=lambda item: support.models in vars(_module_of(item)).values())
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

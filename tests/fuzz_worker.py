@@ -18,12 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
+from pocketrec.dnn.runtime import DnnModel
 from pocketrec.errors import PocketrecError
 from pocketrec.gru4rec.checkpoints import read_checkpoint
 from pocketrec.lite.inspect_model import inspect_model
 from pocketrec.lite.runtime import OnDeviceModel
 from pocketrec.ncf.runtime import NcfModel
+from pocketrec.storage.inspect import inspect
+from pocketrec.storage.layout import Dataset
+from pocketrec.storage.stage import Stage
 from pocketrec.storage.tensors import Tensors, read_tensors
+from pocketrec.storage.verify_data import verify_data
 from pocketrec.training.epoch_runs import Checkpoints
 
 SECONDS = 120
@@ -66,6 +71,20 @@ def frozen(path: Path) -> None:
         network.recommend(user, np.array([0, 3], np.int32), 3)
 
 
+def rating(path: Path) -> None:
+    network = DnnModel(path, 1)
+    for user in range(network.card.settings.n_users):
+        network.predict(user, np.arange(network.card.settings.n_items, dtype=np.int32))
+
+
+def manifest(path: Path) -> None:
+    """What the commands do that read all manifests of a dataset, and what export does before it writes."""
+    dataset = Dataset(path.parents[1])
+    inspect(dataset.root)
+    verify_data(dataset.root)
+    Stage(dataset.model, "export", {}, {}, ("export",), key="export_bs4").current(intact=True)
+
+
 def epoch(path: Path) -> None:
     """The newest checkpoint is changed: the run goes on from it as it was, or from the one before."""
     trainer = Trainer()
@@ -79,6 +98,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     "model": model,
     "archive": inspect_model,
     "frozen": frozen,
+    "rating": rating,
+    "manifest": manifest,
     "checkpoint": read_checkpoint,
     "learned": lambda path: OnDeviceModel(path.with_name("whole.tflite"), 1, trusted=True).restore_from(path),
     "network": lambda path: read_tensors(path, "network", what="a network", do="train"),

@@ -18,6 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 from lite_support import BEGIN, MATRIX
+from pocketrec.dnn import export as dnn_export
+from pocketrec.dnn import network as dnn
+from pocketrec.dnn.network import DnnSettings
 from pocketrec.gru4rec.export import convert_model, export
 from pocketrec.gru4rec.tf import losses, optimizers
 from pocketrec.gru4rec.tf import model as gru4rec
@@ -187,6 +190,17 @@ def frozen() -> bytes:
     return model_bytes(NetworkFile(Network(settings, weights), "0f" * 16))
 
 
+def rating() -> bytes:
+    """A model of `dnn` with random weights."""
+    settings = DnnSettings(
+        3, (6,), n_users=7, n_items=9, user_columns=2, item_columns=2, task="classify", lowest=1.0, highest=3.0,
+        values=(1.0, 2.0, 3.0),
+    )  # fmt: skip
+    rng = np.random.default_rng(2)
+    weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in settings.shapes.items()}
+    return dnn_export.model_bytes(NetworkFile(dnn.Network(settings, weights), "0f" * 16))
+
+
 def main(folder: Path) -> None:
     """Export every dataset below `folder`, and put the other models beside them."""
     print(BEGIN, file=sys.stderr)
@@ -201,6 +215,7 @@ def main(folder: Path) -> None:
             model = variant(replace(SMALL, **settings), support=items.support)
             (folder / f"{variant.__name__.lower()}.tflite").write_bytes(convert_model(model, items))
         (folder / "frozen.tflite").write_bytes(frozen())
+        (folder / "rating.tflite").write_bytes(rating())
         (folder / "flexing.tflite").write_bytes(flexing(items))
 
 

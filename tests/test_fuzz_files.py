@@ -1,4 +1,4 @@
-"""Model files, their archives, checkpoints and saved weights, changed at random: read as they were, or one clear error.
+"""Files of pocketrec changed at random, of each kind: read as they were, or one clear error.
 
 Never a traceback, a signal, a hang, or more than 512 MB. POCKETREC_FUZZ sets how many files (60 without it),
 POCKETREC_FUZZ_SEED which. A long run, with its figures:
@@ -29,6 +29,7 @@ from pocketrec.gru4rec.checkpoints import STATE, Checkpoint, Position, write_che
 from pocketrec.lite.contract import ModelSpec
 from pocketrec.lite.runtime import OnDeviceModel
 from pocketrec.storage.layout import Dataset
+from pocketrec.storage.manifest import MANIFEST
 from pocketrec.storage.tensors import write_tensors
 from pocketrec.training.epoch_runs import Checkpoints, History
 
@@ -37,7 +38,10 @@ pytest.importorskip("ai_edge_litert")
 FILES = int(os.environ.get("POCKETREC_FUZZ", "60"))
 SEED = int(os.environ.get("POCKETREC_FUZZ_SEED", "1"))
 PEAK = 512_000_000
-KINDS = {"model": 12, "archive": 18, "frozen": 10, "checkpoint": 20, "learned": 15, "network": 10, "epoch": 15}
+KINDS = {
+    "model": 12, "archive": 14, "frozen": 8, "rating": 8, "checkpoint": 15, "learned": 11, "network": 8, "epoch": 12,
+    "manifest": 12,
+}  # fmt: skip
 """What is changed, and how often of a hundred times."""
 
 
@@ -48,7 +52,10 @@ def originals(folder: Path) -> dict[str, Path]:
         path.parent.mkdir()
     for kind in ("model", "archive"):
         paths[kind] = Path(shutil.copy(Dataset(models() / "adam").tflite(4), folder / kind / "a.tflite"))
-    paths["frozen"] = Path(shutil.copy(models() / "frozen.tflite", folder / "frozen" / "a.tflite"))
+    for kind in ("frozen", "rating"):
+        paths[kind] = Path(shutil.copy(models() / f"{kind}.tflite", folder / kind / "a.tflite"))
+    shutil.copytree(models() / "adam", folder / "manifest" / "d")
+    paths["manifest"] = folder / "manifest" / "d" / "model" / MANIFEST
     device = OnDeviceModel(shutil.copy(paths["model"], folder / "learned" / "whole.tflite"), trusted=True)
     device.learn(["100", "103", "130"])
     device.save_to(paths["learned"])
@@ -93,9 +100,9 @@ def changed(kind: str, whole: bytes, chance: random.Random) -> bytes:
     data = bytearray(whole)
     archive = whole.find(b"PK\x03\x04")
     first, last = (archive, len(data)) if kind == "archive" else (0, archive if kind == "model" else len(data))
-    if kind not in ("model", "archive", "frozen") and chance.random() < 0.5:
+    if kind not in ("model", "archive", "frozen", "rating", "manifest") and chance.random() < 0.5:
         last = 8 + int.from_bytes(whole[:8], "little")  # the header, where what is read is described
-    if kind in ("model", "frozen") and chance.random() < 0.6:
+    if kind in ("model", "frozen", "rating") and chance.random() < 0.6:
         first, last = chance.choice(tables(whole))
         at, number = chance.randrange(first, last), chance.choice((0, 1, 2, 7, 39, 40, 41, 1000, 2**31 - 1, 2**32 - 1))
         if chance.random() < 0.5:
