@@ -68,7 +68,7 @@ def _module_of(item: pytest.Item) -> object:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that need the models which many share come last, so that none waits for them."""
     if support := sys.modules.get("lite_support"):
-        items.sort(key=lambda item: support.models in vars(_module_of(item)).values())
+        items.sort(key=lambda item: getattr(_module_of(item), "models", None) is support.models)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
