@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -75,3 +76,22 @@ def test_a_model_with_other_signatures_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(NcfModel, "signatures", lambda _: needed)
     with pytest.raises(ModelError, match="no signature 'rate'"):
         NcfModel(models() / "frozen.tflite")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        np.float32(3),
+        np.zeros((2, 1), np.float32),
+        np.zeros(3, np.float32),
+        np.zeros(2, np.float64),
+        np.zeros(0, np.float32),
+    ],
+    ids=["no vector", "a matrix", "too many", "another type", "none"],
+)
+def test_an_answer_of_another_shape_is_refused(answer: object) -> None:
+    """Found by the fuzzer: LiteRT ran a changed file, whose output was one number."""
+    model = NcfModel(models() / "frozen.tflite")
+    model._interpreter = SimpleNamespace(get_signature_runner=lambda _: lambda **_: {"scores": answer})
+    with pytest.raises(ModelError, match="scores of the signature 'score' is float"):
+        model.score(6, np.array([0, 8], np.int32))

@@ -161,13 +161,28 @@ class FrozenModel(ABC, Generic[SettingsT]):
         """The outputs of a signature by name.
 
         Raises:
-            ModelError: LiteRT does not run it.
+            ModelError: LiteRT does not run it, or an output has another shape than the signature says.
         """
         try:
             with native_stderr_closed():
-                return self._interpreter.get_signature_runner(signature)(**inputs)
+                found = self._interpreter.get_signature_runner(signature)(**inputs)
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"{self.path}: the signature {signature!r} failed: {error}", do=self.do) from error
+        specs = self.signatures()[signature][1]
+        lengths = {len(found[name]) for name, spec in specs.items() if ANY in spec.shape and np.ndim(found[name])}
+        lengths |= {len(inputs["items"])} if "items" in inputs else set()
+        for name, spec in specs.items():
+            shape, dtype = np.shape(found[name]), str(np.asarray(found[name]).dtype)
+            fits = len(shape) == len(spec.shape) and all(
+                one in (ANY, size) for one, size in zip(spec.shape, shape, strict=True)
+            )
+            if not fits or dtype != spec.dtype or len(lengths) > 1:
+                raise ModelError(
+                    f"{self.path}: {name} of the signature {signature!r} is {TensorSpec(shape, dtype)}.",
+                    expected=f"{spec.dtype} numbers, as many as there are items",
+                    do=self.do,
+                )
+        return found
 
     def user_input(self, user: int) -> Int32:
         """The code of a user as an input, int32 (1,).
