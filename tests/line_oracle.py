@@ -25,15 +25,17 @@ def read_id(text: bytes) -> int | None:
     return value if 0 <= value < 2**63 else None
 
 
-def read_time(text: str, zone: str = "UTC") -> int | None:
+def read_time(text: str, zone: str = "UTC", zulu: bool = False) -> int | None:
     """Milliseconds since the epoch by Python's datetime; any form that pocketrec knows."""
     whole, dot, fraction = text.partition(".")
-    if is_digits(whole) and len(whole) <= 15:
+    if is_digits(whole) and len(whole) <= 19:
         if dot and not (is_digits(fraction) and len(fraction) <= 9):
             return None
-        if int(whole) < 10**11:
-            return int(whole) * 1000 + int((fraction + "000")[:3])
-        return None if dot or int(whole) > 253_402_300_799_999 else int(whole)
+        first, end = datetime(1990, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC)
+        for per_second in (1, 1000, 10**6, 10**9):
+            if first.timestamp() <= int(whole) // per_second < end.timestamp():
+                return int(whole + (fraction + "000")[:3]) if per_second == 1 else int(whole) * 1000 // per_second
+        return None
     wall, rest = text[:19], text[19:]
     if len(wall) != 19 or not wall.isascii() or wall[10] not in ("T", " "):
         return None
@@ -50,7 +52,7 @@ def read_time(text: str, zone: str = "UTC") -> int | None:
             return None
         ms, rest = int((digits + "00")[:3]), rest[1 + len(digits) :]
     if rest in ("", "Z"):
-        if zone == "UTC":
+        if zone == "UTC" or (rest and zulu):
             return (moment.replace(tzinfo=UTC) - EPOCH) // MILLISECOND + ms
         return int(moment.replace(tzinfo=ZoneInfo(zone), fold=0).timestamp()) * 1000 + ms
     sign, clock = rest[0], rest[1:]
@@ -114,7 +116,7 @@ def by_hand(
         return None
     if fields is None or len(fields) != count:
         return None
-    session, item, time = fields[places[0]], fields[places[1]], read_time(fields[places[2]])
+    session, item, time = fields[places[0]], fields[places[1]], read_time(fields[places[2]], zulu=True)
     if not session or not item or "\t" in session + item or time is None:
         return None
     return session, item, time

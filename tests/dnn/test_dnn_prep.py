@@ -72,7 +72,9 @@ def test_codes_are_given_by_the_train_set(tmp_path: Path) -> None:
     (tmp_path / "ratings.csv").write_text(csv_of([*lines, *late]))
     (tmp_path / "movies.csv").write_text(movies_csv([1, 2, 3, 4, 5, 7, 99]))
     place = DnnDataset(tmp_path)
-    report = prep(tmp_path / "ratings.csv", tmp_path, DnnPrepSettings(split="time", test=0.1, validation=0.0))
+    report = prep(
+        tmp_path / "ratings.csv", tmp_path, DnnPrepSettings(split="time", test=0.1, validation=0.0, time_unit="s")
+    )
     found = with_ids(place)
     held = [(user, item) for user, item, _ in found["test"]]
     assert all(pair in held for pair in [(1, 7), (2, None), (None, 1), (None, None)])
@@ -208,7 +210,7 @@ def test_time_roles_begin_at_their_moment() -> None:
 def test_what_cannot_be_split_is_said(tmp_path: Path, text: str, arguments: dict[str, Any], message: str) -> None:
     (tmp_path / "ratings.csv").write_text(text)
     with pytest.raises(PocketrecError, match=message):
-        prep(tmp_path / "ratings.csv", tmp_path / "data", DnnPrepSettings(**arguments))
+        prep(tmp_path / "ratings.csv", tmp_path / "data", DnnPrepSettings(time_unit="s", **arguments))
     assert not list((tmp_path / "data").rglob("*.npy"))
 
 

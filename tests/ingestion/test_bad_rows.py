@@ -22,6 +22,7 @@ from pocketrec.sessions.split import split
 from pocketrec.sources import lines as reading
 from pocketrec.sources.lines import count_lines, original, read_lines
 from pocketrec.sources.options import BadRows, ReadSettings
+from pocketrec.sources.timestamps import Clock
 from pocketrec.sources.yoochoose import Lines, is_header
 from pocketrec.storage.inspect import inspect
 from pocketrec.storage.layout import Dataset
@@ -45,7 +46,7 @@ def line_like(draw: st.DrawFn, fields: int = 4) -> bytes:
 @given(line=line_like() | line_like(3), fields=st.sampled_from([3, 4]), zone=st.sampled_from(["UTC", "Europe/London"]))
 def test_one_judge(line: bytes, fields: int, zone: str) -> None:
     """The block parser, the judge of lines and the independent judge agree on every line, and on what is in it."""
-    form = Lines(fields, zone)
+    form = Lines(fields, Clock(zone, zulu=False))
     click = read_line(line, fields, zone)
     frame = form.parse(line + b"\n")
     assert (frame.row(0) if frame is not None else None) == click
@@ -66,7 +67,7 @@ SETTLED = {
 def test_what_is_an_id(text: bytes, place: int) -> None:
     fields = [b"1", TIMES[0], b"2", b"0"]
     fields[place] = text
-    line, form = b",".join(fields), Lines(4, "UTC")
+    line, form = b",".join(fields), Lines(4, Clock(zulu=False))
     assert (form.parse(line + b"\n") is not None) == SETTLED[text]
     assert (form.judge([line]) == [""]) == SETTLED[text]
     assert (read_line(line, 4) is not None) == SETTLED[text]
@@ -295,7 +296,7 @@ def test_a_click_stays_the_number_of_its_row_for_the_txt_files(tmp_path: Path) -
 
 def test_lines_are_counted() -> None:
     assert [count_lines(text) for text in (b"", b"a", b"a\n", b"a\nb", b"\n\n")] == [0, 1, 1, 2, 2]
-    some = read_lines(Lines(4, "UTC"), b"\n".join([GOOD[0], b"x", GOOD[1]]), 10)
+    some = read_lines(Lines(4, Clock(zulu=False)), b"\n".join([GOOD[0], b"x", GOOD[1]]), 10)
     assert some.first is not None
     assert (len(some.frame), some.set_aside, some.first.number) == (2, 1, 11)
     assert some.frame.schema == pl.Schema({"session": pl.Int64(), "item": pl.Int64(), "time": pl.Int64()})

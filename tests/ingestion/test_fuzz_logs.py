@@ -33,6 +33,7 @@ from pocketrec.sources import delimited, yoochoose
 from pocketrec.sources.lines import original
 from pocketrec.sources.logs import Begin, LineLog
 from pocketrec.sources.options import BadRows, Columns, ReadSettings
+from pocketrec.sources.timestamps import Clock
 from pocketrec.storage.files import STAGED_SUFFIX
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.manifest import MANIFEST
@@ -146,9 +147,9 @@ class Fuzz:
     def _spool(self, stop: bool, zone: str, columns: Columns | None) -> Outcome:
         shutil.rmtree(self.spool, ignore_errors=True)
         self.spool.mkdir()
-        begin: Begin = partial(yoochoose.Lines.of, timezone=zone)
+        begin: Begin = partial(yoochoose.Lines.of, clock=Clock(zone, zulu=False))
         if columns:
-            begin = partial(delimited.Lines.of, name=str(self.log), columns=columns, timezone=zone)
+            begin = partial(delimited.Lines.of, name=str(self.log), columns=columns, clock=Clock(zone))
         log, aside = LineLog(self.log, begin), self.spool / "rejects.csv"
         found = spool(log, self.spool, aside, set_aside=not stop, progress=SILENT)
         rows = [row for path in found.files for row in pl.read_parquet(path).rows()]

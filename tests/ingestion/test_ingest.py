@@ -234,7 +234,10 @@ def test_a_damaged_part_is_reported_and_made_again(log: Path, tmp_path: Path, da
     with pytest.raises(DatasetError) as error:
         Parts(Dataset(tmp_path / "d"))
     assert error.value.wrong == f"{part} is missing or cut."
-    assert error.value.do == f"pocketrec ingest {log} --timezone UTC --bad-rows stop --fresh --dataset {tmp_path / 'd'}"
+    assert (
+        error.value.do
+        == f"pocketrec ingest {log} --timezone UTC --bad-rows stop --time-unit auto --fresh --dataset {tmp_path / 'd'}"
+    )
     assert not ingest(log, tmp_path / "d").reused
     assert sum(map(len, read_parts(tmp_path / "d"))) == len(CLICKS)
 

@@ -167,7 +167,7 @@ def test_duplicates_stop_or_the_first_is_kept(tmp_path: Path) -> None:
 def test_what_cannot_be_split_is_said(tmp_path: Path, text: str, arguments: dict[str, Any], message: str) -> None:
     (tmp_path / "ratings.dat").write_text(text)
     with pytest.raises(PocketrecError, match=message):
-        prep(tmp_path / "ratings.dat", tmp_path / "data", NcfPrepSettings(**arguments))
+        prep(tmp_path / "ratings.dat", tmp_path / "data", NcfPrepSettings(time_unit="s", **arguments))
     assert not list((tmp_path / "data").rglob("*.npy"))
 
 

@@ -28,6 +28,7 @@ from pocketrec.sessions.split import split
 from pocketrec.sources.delimited import Lines
 from pocketrec.sources.options import ReadSettings, check_columns, parse_columns
 from pocketrec.sources.parquet import is_parquet
+from pocketrec.sources.timestamps import Clock
 from pocketrec.storage.item_index import read_items
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.manifest import read_records
@@ -87,7 +88,7 @@ def csv_lines(draw: st.DrawFn, separator: str) -> bytes:
 def test_one_judge(data: st.DataObject, separator: str) -> None:
     """The block parser, the judge of lines and the independent judge agree."""
     line = data.draw(csv_lines(separator))
-    form = Lines(HEADER, separator, COLUMNS, "UTC")
+    form = Lines(HEADER, separator, COLUMNS, Clock())
     click = by_hand(line, separator)
     frame = form.parse(line + b"\n")
     assert (frame.row(0) if frame is not None else None) == click
@@ -99,7 +100,7 @@ def test_one_judge(data: st.DataObject, separator: str) -> None:
 def test_a_block_is_its_lines(data: st.DataObject, separator: str) -> None:
     """No quote reaches into the next line, and no line makes up for another."""
     some = data.draw(st.lists(csv_lines(separator), min_size=1, max_size=5))
-    form = Lines(HEADER, separator, COLUMNS, "UTC")
+    form = Lines(HEADER, separator, COLUMNS, Clock())
     clicks = [by_hand(line, separator) for line in some]
     frame = form.parse(b"\n".join(some) + b"\n")
     assert (None if frame is None else frame.rows()) == (None if None in clicks else clicks)
@@ -318,8 +319,8 @@ def test_bad_rows_of_a_parquet_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     time = [1, 2, None, 4, 5, 6, -7, 8]
     log = parquet(tmp_path / "log.parquet", session, list(range(8)), time)
     with pytest.raises(LogError, match=r"log\.parquet, line 2: the session is missing"):
-        ingest(log, tmp_path / "d", ReadSettings(columns=COLUMNS))
-    report = ingest(log, tmp_path / "d", ReadSettings(columns=COLUMNS, bad_rows="set-aside"))
+        ingest(log, tmp_path / "d", ReadSettings(columns=COLUMNS, time_unit="s"))
+    report = ingest(log, tmp_path / "d", ReadSettings(columns=COLUMNS, bad_rows="set-aside", time_unit="s"))
     assert (report.rows, report.set_aside, report.lines) == (2, 6, 8)
     assert [(number, text) for number, _, text in rejects(tmp_path / "d")] == [
         (2, b",1,2"), (3, b"b,2,"), (4, b",3,4"), (6, b"t\tab,5,6"), (7, b"d,6,-7"), (8, b"e\nf,7,8")]  # fmt: skip

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from line_oracle import read_time
-from pocketrec.sources.timestamps import TEMPLATE, parse_times, times_of
+from pocketrec.errors import SettingsError
+from pocketrec.sources.options import ReadSettings
+from pocketrec.sources.timestamps import TEMPLATE, Clock, Unit, parse_times, reads, times_of
 
 EPOCH = datetime(1970, 1, 1)
 LAST = datetime(2262, 4, 11, 23, 47, 16)
@@ -168,7 +170,8 @@ def other_forms(draw: st.DrawFn) -> str:
     digits = draw(st.text("0123456789", min_size=0, max_size=10))
     fraction = f".{digits}" if digits or draw(st.booleans()) else ""
     offset = draw(st.sampled_from(["", "Z", "+02:00", "-0330", "+14", "-23:59", "+24:00", "+00:60", "-00:00", "z"]))
-    epoch = draw(st.integers(0, 10**12) | st.integers(0, 10**16) | st.sampled_from([10**11 - 1, 10**11]))
+    second = draw(st.integers(0, 5 * 10**9) | st.sampled_from([631_151_999, 631_152_000, 4_133_980_799, 4_133_980_800]))
+    epoch = draw(st.integers(0, 10**19) | st.sampled_from([second * 10**digits for digits in (0, 3, 6, 9)]))
     year = f"{moment.year:04d}"
     calendar = f"{year}-{moment:%m-%d}{draw(st.sampled_from('TTT _'))}{moment:%H:%M:%S}{fraction}{offset}"
     text = draw(st.sampled_from([calendar, calendar, f"{epoch}{fraction}"]))
@@ -182,23 +185,89 @@ def other_forms(draw: st.DrawFn) -> str:
 @given(some=st.lists(other_forms(), min_size=1, max_size=20), zone=st.sampled_from(["UTC", *ZONES]))
 def test_every_form_against_datetime(some: list[str], zone: str) -> None:
     some = [text for text in some if zone == "UTC" or "1970" < text[:4] < "2037"]  # Polars knows no summer time later
-    assert times_of(pl.Series(some, dtype=pl.String), zone).to_list() == [read_time(text, zone) for text in some]
+    for zulu in (False, True):
+        found = times_of(pl.Series(some, dtype=pl.String), Clock(zone, zulu=zulu)).to_list()
+        assert found == [read_time(text, zone, zulu) for text in some]
 
 
 @pytest.mark.parametrize(
     ("text", "ms"),
     [
         ("1396867869", 1396867869000),
-        ("99999999999", 99999999999000),
-        ("100000000000", 100000000000),
+        ("1396867869277", 1396867869277),
+        ("1396867869277999", 1396867869277),
+        ("1396867869277999999", 1396867869277),
         ("1396867869.2779", 1396867869277),
+        ("1433221332117.0", 1433221332117),
         ("2014-04-07T10:51:09.2779+02:00", 1396860669277),
         ("2014-04-07 10:51:09", 1396867869000 - 8 * 3_600_000),
         ("2014-04-07T10:51:09.277Z", 1396867869277 - 8 * 3_600_000),
-        ("1396867869277.5", None),
+        ("99999999999", None),
         ("-1", None),
     ],
 )
 def test_what_the_zone_of_the_log_moves(text: str, ms: int | None) -> None:
     """What has an offset, or counts from the epoch, is a moment already."""
-    assert times_of(pl.Series([text, None]), "Asia/Shanghai").to_list() == [ms, None]
+    assert times_of(pl.Series([text, None]), Clock("Asia/Shanghai", zulu=False)).to_list() == [ms, None]
+
+
+def test_an_offset_in_the_text_beats_the_option() -> None:
+    """But for the Z of YooChoose's own form (above)."""
+    texts = pl.Series(["2014-04-07T10:51:09Z", "2014-04-07T10:51:09.277Z", "2014-04-07T10:51:09", "2014-04-07T12:51:09+02"])
+    found = times_of(texts, Clock("Europe/Berlin")).to_list()
+    assert found == [1396867869000, 1396867869277, 1396867869000 - 2 * 3_600_000, 1396867869000]
+
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        ("214536502", "1976-10-19"), ("5", "1970-01-01"), ("0829", "1970-01-01"), ("20141118", "1970-08-22"),
+        ("20111230000005", "2607-04-20"), ("631151999", "1989-12-31"), ("4133980800", "2101-01-01"),
+        ("9999999999999999999", ""), ("999999999999999999", "2001-09-09"), ("526309", "1970-01-07"),
+    ],
+)  # fmt: skip
+def test_a_number_outside_of_1990_to_2100_is_shown_as_the_time_it_would_be(text: str, day: str) -> None:
+    found = times_of(pl.Series([text]), Clock()).to_list()
+    if day.startswith("2001"):
+        assert found == [999999999999]
+        return
+    assert found == [None]
+    why = Clock().why_not(text)
+    assert f"the time would be {day} if it were" in why if day else "is not of the form" in why
+
+
+@pytest.mark.parametrize(
+    ("unit", "text", "ms"),
+    [
+        ("s", "0", 0), ("s", "1.5", 1500), ("ms", "526309", 526309), ("us", "1611111111123456", 1611111111123),
+        ("ns", "1999", 0), ("ms", "1396867869", 1396867869), ("s", "253402300800", None), ("s", "9223372036854775", None),
+        ("ms", "253402300799999", 253402300799999), ("ms", "253402300800000", None),
+        ("ns", "8999999999999999999", 8999999999999),
+    ],
+)  # fmt: skip
+def test_a_unit_that_is_said_is_the_unit(unit: Unit, text: str, ms: int | None) -> None:
+    assert times_of(pl.Series([text]), Clock(unit=unit)).to_list() == [ms]
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "ms"),
+    [
+        ("%Y-%m-%d %H:%M:%S UTC", "2019-10-01 00:00:00 UTC", 1569888000000),
+        ("%Y%m%d", "20141118", 1416268800000),
+        ("%Y%m%d%H%M%S", "20111230000005", 1325203205000),
+        ("%d/%m/%Y", "18/11/2014", 1416268800000),
+        ("%m/%d/%Y %I:%M:%S %p", "11/11/2019 9:05:58 AM", 1573463158000),
+        ("%a %b %d %H:%M:%S %z %Y", "Tue Apr 03 18:00:09 +0000 2012", 1333476009000),
+        ("%Y-%m-%d", "1396867869", None),
+    ],
+)
+def test_a_form_that_is_said_is_the_form(form: str, text: str, ms: int | None) -> None:
+    assert reads(form)
+    assert times_of(pl.Series([text, None, "x"]), Clock(form=form)).to_list() == [ms, None, None]
+
+
+@pytest.mark.parametrize("form", ["%m%d", "%H:%M", "%Q", "no form", "%", "%Y"])
+def test_a_form_without_a_day_is_none(form: str) -> None:
+    assert not reads(form)
+    with pytest.raises(SettingsError, match="time_format"):
+        ReadSettings(time_format=form)

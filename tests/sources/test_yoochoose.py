@@ -46,11 +46,11 @@ BAD = {
     "float item": (b"5,2014-04-07T10:51:09.277Z,7.5,0", "ItemId is not a whole number"),
     "quoted item": (b'5,2014-04-07T10:51:09.277Z,"7",0', "ItemId is not a whole number"),
     "item of 2^63": (b"5,2014-04-07T10:51:09.277Z,9223372036854775808,0", "ItemId is larger than 2^63-1"),
-    "no time": (b"5,,7,0", "Timestamp is not of the form"),
-    "quoted time": (b'5,"2014-04-07T10:51:09.277Z",7,0', "Timestamp is not of the form"),
-    "no seconds": (b"5,2014-04-07T10:51Z,7,0", "Timestamp is not of the form"),
-    "30 February": (b"5,2014-02-30T10:51:09.277Z,7,0", "Timestamp is not of the form"),
-    "24 o'clock": (b"5,2014-04-07T24:00:00.000Z,7,0", "Timestamp is not of the form"),
+    "no time": (b"5,,7,0", "the time is not of the form"),
+    "quoted time": (b'5,"2014-04-07T10:51:09.277Z",7,0', "the time is not of the form"),
+    "no seconds": (b"5,2014-04-07T10:51Z,7,0", "the time is not of the form"),
+    "30 February": (b"5,2014-02-30T10:51:09.277Z,7,0", "the time is not of the form"),
+    "24 o'clock": (b"5,2014-04-07T24:00:00.000Z,7,0", "the time is not of the form"),
 }
 
 
@@ -255,7 +255,7 @@ def test_a_late_bad_line_after_a_mark_and_carriage_returns_without_categories(tm
     lines = [line.replace(b",0\n", b"\r\n") for line in LARGE[:60_000]]
     lines[59_000] = b"5,2014-02-30T10:51:09.277Z,7\r\n"
     log = write(tmp_path, [b"\xef\xbb\xbf", *lines])
-    check_refusal(explain(log), log, 59_001, b"5,2014-02-30T10:51:09.277Z,7", "Timestamp is not of the form")
+    check_refusal(explain(log), log, 59_001, b"5,2014-02-30T10:51:09.277Z,7", "the time is not of the form")
 
 
 def test_the_sample_of_a_small_log_is_all_of_it(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pocketrec.schema import ITEM, RATING, SESSION, TIME
 from pocketrec.sources import timestamps
 from pocketrec.sources.lines import BOM, NOT_READ, count_lines
 from pocketrec.sources.options import USAGE, Columns
+from pocketrec.sources.timestamps import Clock
 
 UNFIT = "[\t\n\r]"
 """What an id cannot have, since these separate the fields and lines of the txt files."""
@@ -58,8 +59,8 @@ class Lines:
 
     plain = re.compile(b"")  # no line is a click without doubt
 
-    def __init__(self, header: list[str], separator: str, columns: Columns, timezone: str) -> None:
-        self.fields, self.separator, self.timezone = len(header), separator, timezone
+    def __init__(self, header: list[str], separator: str, columns: Columns, clock: Clock) -> None:
+        self.fields, self.separator, self.clock = len(header), separator, clock
         self.schema = pl.Schema({SESSION: pl.String(), ITEM: pl.String(), TIME: pl.Int64()})
         if RATING in columns:
             self.schema[RATING] = pl.Float32()
@@ -72,7 +73,7 @@ class Lines:
         self._line, self._lines = re.compile(line.encode()), re.compile(rf"(?:{line}\n)*+(?:{line})?".encode())
 
     @classmethod
-    def of(cls, head: bytes, name: str, columns: Columns, timezone: str) -> tuple[Lines, bool]:
+    def of(cls, head: bytes, name: str, columns: Columns, clock: Clock) -> tuple[Lines, bool]:
         """The form of a log by its header, and True: the first line is one. A LogError if it does not name the columns."""
         line = head.split(b"\n", 1)[0].removesuffix(b"\r").decode("utf-8", "replace")
         headers = {separator: _fields(line, separator) for separator in _SEPARATORS}
@@ -84,7 +85,7 @@ class Lines:
                     do="write a file of the columns of session, item and time, and give that",
                 )
             if all(header.count(own) == 1 for own in columns.values()):
-                return cls(header, separator, columns, timezone), True
+                return cls(header, separator, columns, clock), True
         raise missing_columns(name, columns, max(headers.values(), key=len))
 
     def parse(self, text: bytes) -> pl.DataFrame | None:
@@ -111,19 +112,18 @@ class Lines:
 
     def _read(self, name: str, texts: pl.Series) -> pl.Series:
         """Ratings or times; null where a text is not one."""
-        return fit_ratings(texts) if name == RATING else timestamps.times_of(texts, self.timezone)
+        return fit_ratings(texts) if name == RATING else timestamps.times_of(texts, self.clock)
 
     def judge(self, lines: list[bytes]) -> list[str]:
         """Why each line is not a click."""
         whole = [line.removesuffix(b"\r") for line in lines]
         reasons = [self._what_is_wrong(line) for line in whole]
         fields = {row: _fields(whole[row].decode(), self.separator) for row, reason in enumerate(reasons) if not reason}
-        form = {RATING: "the rating is not a number", TIME: f"the time is not of the form {timestamps.EXPECTED}"}
-        for name in (name for name in form if name in self.places):
+        for name in (name for name in (RATING, TIME) if name in self.places):
             texts = pl.Series([found[self.places[name]] for found in fields.values()], dtype=pl.String)
             unread = self._read(name, texts).is_null()
-            for row in [row for row, bad in zip(fields, unread, strict=True) if bad]:
-                reasons[row] = form[name]
+            for row, text in [(row, text) for row, text, bad in zip(fields, texts, unread, strict=True) if bad]:
+                reasons[row] = self.clock.why_not(text) if name == TIME else "the rating is not a number"
                 del fields[row]
         return reasons
 

@@ -75,13 +75,13 @@ def choose_reader(log: Path, reading: ReadSettings, kind: Kind) -> tuple[bool, L
         reader for the careful way, which takes any log of that kind, also one that the fast way stumbled over.
     """
     name = "standard input" if log == STDIN else str(log)
-    columns, timezone = reading.columns, reading.timezone
+    columns, clock = reading.columns, reading.clock(zulu=True)
     if columns is not None and log != STDIN and is_parquet(log):
-        return False, TableLog(log, columns, timezone)
+        return False, TableLog(log, columns, clock)
     if kind != "clicks":
-        begin = partial(movielens.begin, name=name, columns=columns, timezone=timezone, rated=kind == "rated")
+        begin = partial(movielens.begin, name=name, columns=columns, clock=clock, rated=kind == "rated")
         return False, LineLog(log, begin, movielens.RATINGS)
     if columns is not None:
-        return False, LineLog(log, partial(delimited.Lines.of, name=name, columns=columns, timezone=timezone))
-    fast = log != STDIN and not packing_of(log) and yoochoose.is_original(log)
-    return fast, LineLog(log, partial(yoochoose.Lines.of, timezone=timezone))
+        return False, LineLog(log, partial(delimited.Lines.of, name=name, columns=columns, clock=clock))
+    fast = log != STDIN and not reading.time_format and not packing_of(log) and yoochoose.is_original(log)
+    return fast, LineLog(log, partial(yoochoose.Lines.of, clock=reading.clock(zulu=False)))

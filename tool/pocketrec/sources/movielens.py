@@ -21,6 +21,7 @@ from pocketrec.schema import ITEM, RATING, SESSION, TIME
 from pocketrec.sources.delimited import Lines
 from pocketrec.sources.options import Columns
 from pocketrec.sources.streams import Wanted
+from pocketrec.sources.timestamps import Clock
 
 RATINGS = Wanted("ratings", re.compile(r"^(ratings\.(csv|dat)|u\.data|[^.].*\.inter)$", re.IGNORECASE))
 """Which member of a zip holds the ratings."""
@@ -51,7 +52,7 @@ def columns_among(names: list[str], rated: bool = False) -> dict[str, str] | Non
     return found if all(found.values()) else None
 
 
-def begin(head: bytes, name: str, columns: Columns | None, timezone: str, rated: bool = False) -> tuple[Lines, bool]:
+def begin(head: bytes, name: str, columns: Columns | None, clock: Clock, rated: bool = False) -> tuple[Lines, bool]:
     """The form of ratings by their first lines, and whether the first is a header. `columns` is None to find them out.
 
     Raises:
@@ -60,9 +61,9 @@ def begin(head: bytes, name: str, columns: Columns | None, timezone: str, rated:
     headless = {column: {SESSION: "user"}.get(column, column) for column in columns_wanted(rated)}
     first = head.split(b"\n", 1)[0].removesuffix(b"\r").decode("utf-8", "replace")
     if columns is None and first.count(_SEPARATOR) == 3:
-        return ColonLines(headless, timezone), False
+        return ColonLines(headless, clock), False
     if columns is None and re.fullmatch(r"[^\t]+\t[^\t]+\t[-0-9.]+\t[0-9]+", first):
-        return Lines(_FIELDS, "\t", headless, timezone), False
+        return Lines(_FIELDS, "\t", headless, clock), False
     separator = next((mark for mark in "\t;|," if mark in first), ",")
     known = columns or columns_among([field.strip('"') for field in first.split(separator)], rated)
     if known is None:
@@ -71,14 +72,14 @@ def begin(head: bytes, name: str, columns: Columns | None, timezone: str, rated:
             expected="u.data, ratings.dat, ratings.csv, or a csv with a header",
             do=f"name its columns: --columns {RATED_USAGE if rated else USAGE}",
         )
-    return Lines.of(head, name, known, timezone)
+    return Lines.of(head, name, known, clock)
 
 
 class ColonLines(Lines):
     """The lines of ratings.dat: four fields with `::` between them."""
 
-    def __init__(self, columns: Columns, timezone: str) -> None:
-        super().__init__(_FIELDS, "\t", columns, timezone)
+    def __init__(self, columns: Columns, clock: Clock) -> None:
+        super().__init__(_FIELDS, "\t", columns, clock)
         self.expected = "user::item::rating::time"
 
     def parse(self, text: bytes) -> pl.DataFrame | None:

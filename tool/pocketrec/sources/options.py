@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pocketrec.errors import SettingsError
 from pocketrec.schema import ITEM, SESSION, TIME
 from pocketrec.settings import Settings, setting
+from pocketrec.sources.timestamps import Clock, Unit, reads
 
 NAMES = (SESSION, ITEM, TIME)
 USAGE = "session=NAME,item=NAME,time=NAME, such as session=SessionId,item=ItemId,time=Timestamp"
@@ -62,13 +63,41 @@ class ReadSettings(Settings):
         text=columns_text,
     )
 
+    time_unit: Unit = setting(
+        "auto",
+        "Unit of times that are numbers since 1970: s, ms, us, ns; auto: the one by which a time lies in the years 1990 to "
+        "2100. Say it for a log of other years, or with times that begin at 0.",
+    )
+    time_format: str = setting(
+        "",
+        "Form of times that are text, as in Python's strptime, such as '%d/%m/%Y %H:%M:%S'; without it, ISO 8601 as in "
+        "2014-04-07T10:51:09.277Z, or a number.",
+        metavar="FORM",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.time_format and self.time_unit != "auto":
+            raise SettingsError(
+                "time_format and time_unit are both given.",
+                expected="a form for times that are text, or a unit for times that are numbers",
+                do="leave one of them out",
+            )
+        if self.time_format and not reads(self.time_format):
+            raise SettingsError(
+                f"time_format is {self.time_format!r}, by which no time of a day of a year can be read.",
+                expected="a form with year, month and day, such as '%d/%m/%Y %H:%M:%S' or '%Y%m%d'",
+                do="see Python's strptime for the letters",
+            )
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             expected = "an IANA name such as UTC or Asia/Shanghai"
             raise SettingsError(f"{self.timezone!r} is not a time zone.", expected=expected) from error
+
+    def clock(self, *, zulu: bool) -> Clock:
+        """How times are meant; for `zulu` see `Clock`."""
+        return Clock(self.timezone, self.time_unit, self.time_format, zulu)
 
     def recorded(self, kind: Kind) -> dict[str, Any]:
         """The settings as the record of an ingest has them: the time zone, and what differs from the default."""
@@ -77,6 +106,8 @@ class ReadSettings(Settings):
             **({} if kind == "clicks" else {"kind": kind}),
             **({} if self.columns is None else {"columns": dict(self.columns)}),
             **({} if self.bad_rows == "stop" else {"bad_rows": self.bad_rows}),
+            **({} if self.time_unit == "auto" else {"time_unit": self.time_unit}),
+            **({} if not self.time_format else {"time_format": self.time_format}),
         }
 
 

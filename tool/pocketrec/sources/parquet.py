@@ -20,7 +20,7 @@ from pocketrec.sources import timestamps
 from pocketrec.sources.delimited import fit_ids, fit_ratings, missing_columns
 from pocketrec.sources.lines import NOT_READ, BadLine, Clicks, reject_row
 from pocketrec.sources.options import Columns
-from pocketrec.sources.timestamps import from_wall_clock
+from pocketrec.sources.timestamps import Clock, from_wall_clock
 
 ROWS_PER_READ = 1 << 17
 MAGIC = b"PAR1"
@@ -47,8 +47,8 @@ class TableLog:
 
     header, member, digest = False, "", ""
 
-    def __init__(self, log: Path, columns: Columns, timezone: str) -> None:
-        self.log, self.timezone, self.columns = log, timezone, columns
+    def __init__(self, log: Path, columns: Columns, clock: Clock) -> None:
+        self.log, self.clock, self.columns = log, clock, columns
         self.name, self.lines, self.bytes = str(log), 0, 0
         self.expected = ", ".join(f"{own} the {name}" for name, own in columns.items())
 
@@ -87,13 +87,15 @@ class TableLog:
     def _read(self, offset: int) -> Clicks:
         raw = pl.scan_parquet(self.log, glob=False).slice(offset, ROWS_PER_READ)
         given = raw.select(**{name: pl.col(own) for name, own in self.columns.items()}).collect()
-        times = _times(given[TIME], self.timezone)
+        times = _times(given[TIME], self.clock)
         rows = given.select(_ids(given, SESSION), _ids(given, ITEM)).with_columns(times.alias(TIME))
         if RATING in given.columns:
             rows = rows.with_columns(fit_ratings(given[RATING]).alias(RATING))
         whole = rows.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
         bad = whole.not_().arg_true().to_list()
-        lines = [_bad_line(given.row(row), rows.row(row, named=True), offset + row + 1) for row in bad]
+        lines = [
+            _bad_line(given.row(row, named=True), rows.row(row, named=True), offset + row + 1, self.clock) for row in bad
+        ]
         rejects = b"".join(map(reject_row, lines))
         return Clicks(rows.filter(whole) if bad else rows, len(bad), rejects, lines[0] if lines else None)
 
@@ -106,24 +108,27 @@ def _ids(given: pl.DataFrame, name: str) -> pl.Expr:
     return pl.when(number >= 0).then(number).alias(name)
 
 
-def _times(given: pl.Series, timezone: str) -> pl.Series:
+def _times(given: pl.Series, clock: Clock) -> pl.Series:
     dtype = given.dtype
     if isinstance(dtype, pl.Datetime | pl.Date):
         ms = given.cast(pl.Datetime("us", getattr(dtype, "time_zone", None))).dt.epoch("ms")
-        if getattr(dtype, "time_zone", None) is None and timezone != "UTC":
-            return pl.select(from_wall_clock(pl.lit(ms), timezone)).to_series()
+        if getattr(dtype, "time_zone", None) is None and clock.timezone != "UTC":
+            return pl.select(from_wall_clock(pl.lit(ms), clock.timezone)).to_series()
         return ms
-    if dtype.is_float():
-        whole = pl.when(given.is_finite() & (given >= 0) & (given < timestamps.FIRST_MILLISECONDS)).then(given * MS)
-        return pl.select(whole.round().cast(pl.Int64)).to_series()
-    return timestamps.times_of(given.cast(pl.String), timezone)
+    if dtype.is_float() or dtype.is_decimal():
+        numbers = given.cast(pl.Float64)  # before any product: float32 has 7 digits
+        numbers = numbers.set(numbers.is_finite().not_() | (numbers < 0) | (numbers >= 2.0**63), None)
+        whole = numbers.floor().cast(pl.Int64)
+        rest = ((numbers - numbers.floor()) * MS).round().cast(pl.Int64)
+        return pl.select(timestamps.epochs(pl.lit(whole), clock.unit, pl.lit(rest))).to_series()
+    return timestamps.times_of(given.cast(pl.String), clock)
 
 
-def _bad_line(given: tuple[object, ...], read: dict[str, object], number: int) -> BadLine:
+def _bad_line(given: dict[str, object], read: dict[str, object], number: int, clock: Clock) -> BadLine:
     name = next(name for name, value in read.items() if value is None)
     what = {
-        TIME: f"the time is missing or not of the form {timestamps.EXPECTED}",
+        TIME: "the time is missing" if given[TIME] is None else clock.why_not(str(given[TIME])),
         RATING: "the rating is missing or not a number",
     }.get(name, f"the {name} is missing, empty, negative, larger than 2^63-1, or has a tab or a line end in it")
-    text = ",".join("" if value is None else str(value) for value in given)
+    text = ",".join("" if value is None else str(value) for value in given.values())
     return BadLine(number, text.encode("utf-8", "backslashreplace"), what)

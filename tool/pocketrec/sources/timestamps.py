@@ -8,6 +8,11 @@ calls back into Python, where the engine's threads would wait for each other.
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
 import polars as pl
 
 from pocketrec.schema import MS, TIME
@@ -21,13 +26,59 @@ DAY_MS = 86_400_000
 _EPOCH_DAY = 719_468
 """1 January 1970, counted from 1 March of the year 0."""
 
-EXPECTED = "2014-04-07T10:51:09.277Z, with or without fraction and offset, or seconds or milliseconds since the epoch"
-FIRST_MILLISECONDS = 10**11
-"""A whole number from here on is milliseconds, a smaller one seconds."""
+_TEXT = "2014-04-07T10:51:09.277Z, with or without fraction and offset"
+EXPECTED = f"{_TEXT}, or seconds, milliseconds, microseconds or nanoseconds since 1970, from 1990 to 2100"
+Unit = Literal["auto", "s", "ms", "us", "ns"]
+"""Of a time that is a number, since 1970; auto: the one by which it lies in the years 1990 to 2100."""
+PER_SECOND: dict[Unit, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_WORDS: dict[Unit, str] = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+FIRST_SECOND, END_SECOND = 631_152_000, 4_133_980_800
+"""The years 1990 to 2100. A number of one unit in these years is outside of them by any other unit."""
 LAST_MS = 253_402_300_799_999
 """The end of the year 9999."""
 _TAIL = r"^((?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)$"
-_NUMBER = r"^([0-9]{1,15})(?:\.([0-9]{1,9}))?$"
+_NUMBER = r"^([0-9]{1,18}|[1-8][0-9]{18})(?:\.([0-9]{1,9}))?$"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How the times of a log are meant.
+
+    Attributes:
+        timezone: IANA name of the zone of times without an offset.
+        unit: of times that are numbers.
+        form: of times that are text, as in Python's `strptime` ("%d/%m/%Y %H:%M:%S"); "" for the forms in `EXPECTED`.
+        zulu: whether a Z at the end says UTC. YooChoose's form always has one, and its users took the times as local ones
+            of `timezone` all the same.
+    """
+
+    timezone: str = "UTC"
+    unit: Unit = "auto"
+    form: str = ""
+    zulu: bool = True
+
+    @property
+    def expected(self) -> str:
+        """A time in words, for messages."""
+        if self.form:
+            return f"{self.form} (--time-format)"
+        return (
+            EXPECTED if self.unit == "auto" else f"{EXPECTED.split(', or seconds')[0]}, or {_WORDS[self.unit]} since 1970"
+        )
+
+    def why_not(self, text: str) -> str:
+        """Why a text is not read as a time, in words; for a number also when it would be."""
+        found = re.fullmatch(_NUMBER, text)
+        if not found or self.form or self.unit != "auto":
+            return f"the time is not of the form {self.expected}"
+        number = int(found[1])
+        unit: Unit = "s" if number < 10**11 else "ms" if number < 10**14 else "us" if number < 10**17 else "ns"
+        seconds = number // PER_SECOND[unit]
+        try:
+            day = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).date().isoformat()
+        except OverflowError:
+            day = "after the year 9999"
+        return f"the time would be {day} if it were {_WORDS[unit]} since 1970; --time-unit or --time-format says what it is"
 
 
 def parse_times(frame: pl.LazyFrame, timezone: str = "UTC") -> pl.LazyFrame:
@@ -124,16 +175,59 @@ def from_wall_clock(wall: pl.Expr, timezone: str) -> pl.Expr:
     return pl.coalesce(localised(wall), localised(wall - before) + before)
 
 
-def times_of(texts: pl.Series, timezone: str) -> pl.Series:
-    """Timestamps in any form that is read (`EXPECTED`) as Int64 milliseconds since the epoch; null for any other text."""
-    found = parse_times(pl.LazyFrame({TIME: texts}), timezone).collect().to_series()
+def times_of(texts: pl.Series, clock: Clock) -> pl.Series:
+    """Times as Int64 milliseconds since the epoch; null for a text that is none (`Clock.expected`)."""
+    if clock.form:
+        return _by_form(texts, clock)
+    found = parse_times(pl.LazyFrame({TIME: texts}), "UTC" if clock.zulu else clock.timezone).collect().to_series()
     left = found.is_null().arg_true()
     if len(left):
-        found = found.scatter(left, _other_forms(texts.gather(left), timezone))
+        found = found.scatter(left, _other_forms(texts.gather(left), clock))
     return found
 
 
-def _other_forms(texts: pl.Series, timezone: str) -> pl.Series:
+def _by_form(texts: pl.Series, clock: Clock) -> pl.Series:
+    dated = texts.str.strptime(pl.Datetime("us"), clock.form, strict=False)
+    if isinstance(dated.dtype, pl.Datetime) and dated.dtype.time_zone is None:
+        return pl.select(from_wall_clock(pl.lit(dated.dt.epoch("ms")), clock.timezone)).to_series()
+    return dated.dt.epoch("ms")
+
+
+def reads(form: str) -> bool:
+    """Whether a form (`Clock.form`) can be read: a day that is written in it comes out as that day."""
+    day = datetime(2014, 4, 7, 10, 51, 9, tzinfo=UTC)
+    try:
+        (found,) = _by_form(pl.Series([day.strftime(form)]), Clock(form=form)).to_list()
+    except (pl.exceptions.PolarsError, ValueError):
+        return False
+    return found is not None and found // DAY_MS == int(day.timestamp()) // 86_400
+
+
+def epochs(whole: pl.Expr, unit: Unit, milliseconds: pl.Expr) -> pl.Expr:
+    """Milliseconds since the epoch of numbers of a unit, rounded down; null where one is out of range.
+
+    Args:
+        whole: Int64.
+        unit: of the numbers.
+        milliseconds: of the fraction behind `whole`, if that is seconds.
+    """
+
+    def by(one: Unit) -> pl.Expr:
+        return (
+            whole * MS + (0 if milliseconds is None else milliseconds) if one == "s" else whole // (PER_SECOND[one] // MS)
+        )
+
+    if unit != "auto":
+        last = LAST_MS // MS if unit == "s" else LAST_MS * (PER_SECOND[unit] // MS)
+        return pl.when((whole >= 0) & (whole <= min(last, 2**63 - 1))).then(by(unit))
+    found = [
+        pl.when((whole >= FIRST_SECOND * size) & (whole < END_SECOND * size)).then(by(one))
+        for one, size in PER_SECOND.items()
+    ]
+    return pl.coalesce(found)
+
+
+def _other_forms(texts: pl.Series, clock: Clock) -> pl.Series:
     text = pl.col("text")
     tail = text.str.slice(19).str.extract_groups(_TAIL)
     number = text.str.extract_groups(_NUMBER)
@@ -145,26 +239,19 @@ def _other_forms(texts: pl.Series, timezone: str) -> pl.Series:
         _three_digits(pl.col("tail").struct[1]),
         pl.lit("Z"),
     )
+    whole, fraction = pl.col("number").struct[0].cast(pl.Int64, strict=False), pl.col("number").struct[1]
+    epoch = epochs(whole, clock.unit, _three_digits(fraction).cast(pl.Int64))
     frame = pl.LazyFrame({"text": texts}).select(text, tail.alias("tail"), number.alias("number"))
-    frame = frame.select(canonical.alias(TIME), pl.col("tail").struct[2].alias("offset"), _epoch().alias("epoch"))
-    calendar = pl.when(_is_local()).then(from_wall_clock(pl.col(TIME), timezone)).otherwise(pl.col(TIME) - _offset_ms())
+    frame = frame.select(canonical.alias(TIME), pl.col("tail").struct[2].alias("offset"), epoch.alias("epoch"))
+    local = pl.col("offset").is_null() | ((pl.col("offset") == "Z") & (not clock.zulu))
+    moment = pl.col(TIME) - pl.when(pl.col("offset") == "Z").then(0).otherwise(_offset_ms())
+    calendar = pl.when(local).then(from_wall_clock(pl.col(TIME), clock.timezone)).otherwise(moment)
     return parse_times(frame).select(pl.coalesce("epoch", calendar)).collect().to_series()
 
 
 def _three_digits(fraction: pl.Expr) -> pl.Expr:
     """The first three digits of a fraction, as text."""
     return (fraction.fill_null("") + "000").str.slice(0, 3)
-
-
-def _epoch() -> pl.Expr:
-    whole, fraction = pl.col("number").struct[0].cast(pl.Int64), pl.col("number").struct[1]
-    seconds = whole * MS + _three_digits(fraction).cast(pl.Int64)
-    milliseconds = pl.when(fraction.is_null() & (whole <= LAST_MS)).then(whole)
-    return pl.when(whole < FIRST_MILLISECONDS).then(seconds).otherwise(milliseconds)
-
-
-def _is_local() -> pl.Expr:
-    return pl.col("offset").is_null() | (pl.col("offset") == "Z")
 
 
 def _offset_ms() -> pl.Expr:

@@ -28,7 +28,7 @@ from pocketrec.sources import timestamps
 from pocketrec.sources.block_scan import runs
 from pocketrec.sources.lines import BOM, NOT_READ, count_lines
 from pocketrec.sources.streams import MAX_LINE
-from pocketrec.sources.timestamps import parse_times
+from pocketrec.sources.timestamps import Clock, parse_times
 
 EXPECTED = "SessionId,Timestamp,ItemId,Category, such as 1,2014-04-07T10:51:09.277Z,214536502,0"
 FIELDS = ("SessionId", "Timestamp", "ItemId", "Category")
@@ -41,7 +41,7 @@ _ID = re.compile(rb"[ \t]*[+-]?0*([0-9]{1,19})")
 _ORIGINAL = re.compile(rb"[0-9]{1,18},\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z,[0-9]{1,18}(?:,[^,]+)?\r?\n?")
 _PLAIN_TIME = (
     rb"(?:(?!0000)\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])[T ](?:[01]\d|2[0-3])(?::[0-5]\d){2}(?:\.\d{1,9})?"
-    rb"(?:Z|[+-][01]\d(?::?[0-5]\d)?)?|\d{1,11}(?:\.\d{1,9})?|[1-9]\d{11,13})"
+    rb"(?:Z|[+-][01]\d(?::?[0-5]\d)?)?|[1-3]\d{9}(?:\d{3})?(?:\.\d{1,9})?)"
 )
 _PLAIN_LINE = rb"[0-9]{1,18}," + _PLAIN_TIME + rb",[0-9]{1,18}"
 _PLAIN_LINES = {
@@ -49,6 +49,7 @@ _PLAIN_LINES = {
     4: re.compile(rb"(?:" + _PLAIN_LINE + rb",[!-+\--~]+\r?\n)*+"),
 }
 """By number of fields: a run of lines that are clicks without doubt. Possessive (*+), so that it never backtracks."""
+_NEVER = re.compile(b"")
 _HEADER_NAMES = ({b"sessionid", b"session"}, {b"timestamp", b"time"}, {b"itemid", b"item"})
 _LINES_OF_A_HEAD = 100
 
@@ -159,16 +160,17 @@ class Lines:
     expected = EXPECTED
     schema = pl.Schema({SESSION: pl.Int64(), ITEM: pl.Int64(), TIME: pl.Int64()})
 
-    def __init__(self, fields: int, timezone: str) -> None:
-        self.fields, self.timezone, self.plain = fields, timezone, _PLAIN_LINES[fields]
+    def __init__(self, fields: int, clock: Clock) -> None:
+        self.fields, self.clock = fields, clock
+        self.plain = _NEVER if clock.form or clock.unit != "auto" else _PLAIN_LINES[fields]
         self._columns = _columns(fields)
 
     @classmethod
-    def of(cls, head: bytes, timezone: str) -> tuple[Lines, bool]:
+    def of(cls, head: bytes, clock: Clock) -> tuple[Lines, bool]:
         """The form of a log by its first lines, and whether the first of them is a header."""
         lines = head.split(b"\n", _LINES_OF_A_HEAD)[:_LINES_OF_A_HEAD]
         commas = [line.count(b",") for line in lines]
-        return cls(3 if commas.count(2) > commas.count(3) else 4, timezone), is_header(lines[0])
+        return cls(3 if commas.count(2) > commas.count(3) else 4, clock), is_header(lines[0])
 
     def parse(self, text: bytes) -> pl.DataFrame | None:
         """Clicks of some lines: session, item, time. None where a line is not a click."""
@@ -176,7 +178,7 @@ class Lines:
             clicks = _clicks(_read_block(text, self._columns).lazy(), self._columns).collect()
         except NOT_READ:
             return None
-        clicks = clicks.with_columns(timestamps.times_of(clicks[TIME], self.timezone).alias(TIME))
+        clicks = clicks.with_columns(timestamps.times_of(clicks[TIME], self.clock).alias(TIME))
         whole = len(clicks) == count_lines(text) and not sum(clicks.null_count().row(0))
         return clicks.select(SESSION, ITEM, TIME) if whole else None
 
@@ -186,8 +188,8 @@ class Lines:
         reasons = [_what_is_wrong(parts, self.fields) for parts in fields]
         fine = [row for row, reason in enumerate(reasons) if not reason]
         times = pl.Series([fields[row][1].decode() for row in fine], dtype=pl.String)
-        for row in np.flatnonzero(timestamps.times_of(times, self.timezone).is_null().to_numpy()):
-            reasons[fine[row]] = f"Timestamp is not of the form {timestamps.EXPECTED}"
+        for row in np.flatnonzero(timestamps.times_of(times, self.clock).is_null().to_numpy()):
+            reasons[fine[row]] = self.clock.why_not(times[int(row)])
         return reasons
 
 
