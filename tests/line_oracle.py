@@ -116,10 +116,20 @@ def by_hand(
         return None
     if fields is None or len(fields) != count:
         return None
-    session, item, time = fields[places[0]], fields[places[1]], read_time(fields[places[2]], zulu=True)
-    if not session or not item or "\t" in session + item or time is None:
+    session, item, time = own_id(fields[places[0]]), own_id(fields[places[1]]), read_time(fields[places[2]], zulu=True)
+    return None if session is None or item is None or time is None else (session, item, time)
+
+
+def own_id(text: str) -> str | None:
+    """An id of a log of named columns."""
+    while text[:1] in (" ", "\t") and text:
+        text = text[1:]
+    while text[-1:] in (" ", "\t") and text:
+        text = text[:-1]
+    if not text or "\t" in text or text.lower() in ("null", "nan", "none", "na", "n/a", "#n/a", "nat", "<na>", "\\n"):
         return None
-    return session, item, time
+    whole, dot, zeros = text.partition(".")
+    return whole if dot and zeros and is_digits(whole) and set(zeros) == {"0"} else text
 
 
 def fields_of(line: str, separator: str) -> list[str] | None:

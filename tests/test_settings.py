@@ -42,6 +42,8 @@ def values_of(kind: type[Settings], name: str) -> st.SearchStrategy[Any]:
     hint, rule = without_none(hints_of(kind)[name]), rules_of(kind)[name]
     if name == "columns":
         return st.none() | st.just({"session": "a b", "item": "i", "time": "t=1"})
+    if name == "time_format":
+        return st.sampled_from(["", "%Y%m%d", "%d/%m/%Y %H:%M:%S"])
     if name == "timezone":
         return st.sampled_from(["UTC", "Asia/Shanghai"])
     one = get_args(hint)[0] if get_origin(hint) is tuple else hint
@@ -62,6 +64,8 @@ def groups(draw: st.DrawFn) -> Settings:
     values = {name: draw(values_of(kind, name)) for name in rules_of(kind)}
     if "momentum" in values and values["optimizer"] != "adagrad":
         values["momentum"] = 0.0
+    if values.get("time_format"):
+        values["time_unit"] = "auto"
     return kind(**values)
 
 

@@ -116,7 +116,7 @@ def test_batches_of_another_split_do_not_stay_behind(log: Path, tmp_path: Path) 
         (b"", "is empty"),
         (b"\x89PNG\r\n\x1a\n\x00\x00 not a log at all", "line 1"),
         (b"hello\nworld\n", "line 1"),
-        (b"1,2014-04-07T10:51:09.277Z,5,0\n2,yesterday,5,0\n", "line 2: Timestamp"),
+        (b"1,2014-04-07T10:51:09.277Z,5,0\n2,yesterday,5,0\n", "line 2: the time"),
     ],
 )
 def test_wrong_input_is_one_message_and_leaves_nothing(tmp_path: Path, content: bytes | None, wrong: str) -> None:

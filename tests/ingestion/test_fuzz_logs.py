@@ -179,6 +179,8 @@ class Fuzz:
         """A log with a header and some separator, by a reader of csv that goes a character at a time."""
         text = (b"SessionId,Timestamp,ItemId,Category\n" + data).replace(b",", separator.encode())
         lines = text.split(b"\n")[1 : None if text[-1:] != b"\n" else -1]
+        while lines and lines[-1] in (b"", b"\r"):
+            lines.pop()
         bad = [number for number, line in enumerate(lines, 2) if by_hand(line, separator, 4, (0, 2, 1)) is None]
         read = self.read(text, whole=whole, stop=stop, columns=True)
         if isinstance(read, LogError):

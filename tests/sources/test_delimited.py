@@ -171,7 +171,7 @@ def test_numbers_stay_what_they_are(tmp_path: Path) -> None:
     assert not Dataset(tmp_path / "d").item_ids.exists()
 
 
-@pytest.mark.parametrize("odd", ["007", "+5", "-1", "9223372036854775808", " 5", "5.0", "x", "٣"])
+@pytest.mark.parametrize("odd", ["007", "+5", "-1", "9223372036854775808", "5.5", "x", "٣"])
 def test_one_id_that_is_no_number_makes_its_column_text(tmp_path: Path, odd: str) -> None:
     rows = [(1, 10, 1396867869), (2, odd, 1396867870), (2, 9, 1396867871)]
     (tmp_path / "log").write_bytes(csv_of(rows))
@@ -352,7 +352,11 @@ def test_parquet_that_is_no_log(tmp_path: Path) -> None:
     log = parquet(tmp_path / "log.parquet", [1.5], [1], [1])
     assert "--columns session=NAME" in call("ingest", log, "--dataset", tmp_path / "d")[2]
     long = parquet(tmp_path / "long", [1], [1], [timedelta(1)])
-    cases = {"of Float64": log, "is cut or damaged": tmp_path / "cut", "called 'sku'": tmp_path / "other"}
+    cases = {
+        "line 1: the session is missing, empty, a fraction": log,
+        "is cut or damaged": tmp_path / "cut",
+        "called 'sku'": tmp_path / "other",
+    }
     cases["has the time column 'when' of Duration"] = long
     cases["is cut or damaged"].write_bytes(log.read_bytes()[:-20])
     pl.DataFrame({"user session": [1], "when": [1]}).write_parquet(cases["called 'sku'"])

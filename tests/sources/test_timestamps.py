@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from line_oracle import read_time
 from pocketrec.errors import SettingsError
-from pocketrec.sources.options import ReadSettings
-from pocketrec.sources.timestamps import TEMPLATE, Clock, Unit, parse_times, reads, times_of
+from pocketrec.sources.options import ReadSettings, Unit
+from pocketrec.sources.timestamps import TEMPLATE, Clock, parse_times, reads, times_of
 
 EPOCH = datetime(1970, 1, 1)
 LAST = datetime(2262, 4, 11, 23, 47, 16)

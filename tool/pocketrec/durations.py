@@ -9,12 +9,20 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def parse_duration(text: str) -> float:
-    """Seconds in a duration: a number with a unit s, m, h, d or w (no unit: seconds); a ValueError for any other text."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", text.strip())
+    """Seconds in a duration: a number with a unit s, m, h, d or w, or a whole number of seconds; else a ValueError.
+
+    A fraction without a unit is none: 0.1 may be meant as a share.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])|(\d+)", text.strip())
     if not match:
-        raise ValueError(f"{text!r} is not a duration such as 1d, 3h or 86400s")
-    number, unit = match.groups()
-    return float(number) * SECONDS[unit or "s"]
+        share = (
+            " A part of the log is not given as a share here."
+            if re.fullmatch(r"0?\.\d+|\d+(\.\d+)?%", text.strip())
+            else ""
+        )
+        raise ValueError(f"{text!r} is not a duration such as 1d, 3h or 86400s.{share}")
+    number, unit, seconds = match.groups()
+    return float(seconds or number) * SECONDS[unit or "s"]
 
 
 def exact_duration(seconds: float) -> str:

@@ -101,6 +101,7 @@ def _(result: IngestReport) -> Iterable[str]:
     if result.rejects:
         share = f"{result.set_aside:,} of {result.lines:,} lines are not clicks ({result.set_aside / result.lines:.3%})"
         yield f"  {share}; they are in {result.rejects}"
+    yield from (f"  {remark}" for remark in result.remarks)
 
 
 @results.register

@@ -22,7 +22,7 @@ from pocketrec.errors import LogError
 from pocketrec.ingestion.text_ids import ITEM_IDS
 from pocketrec.ingestion.write_parts import REJECTS, Read, write_parts
 from pocketrec.progress import SILENT, Progress
-from pocketrec.schema import CLICK_COLUMNS, ITEM, TIME
+from pocketrec.schema import CLICK_COLUMNS, ITEM, SESSION, TIME
 from pocketrec.settings import options_for
 from pocketrec.sources.movielens import columns_wanted
 from pocketrec.sources.options import USAGE, Kind, ReadSettings, check_columns
@@ -52,6 +52,7 @@ class IngestReport:
         member: which file of a zip was read; "" for any other log.
         text_ids: which of session and item have ids that are not all whole numbers, so that there are codes for them.
         reused: it was there already, from the same log.
+        remarks: what else a user should know of how it was read, a sentence each.
     """
 
     rows: int
@@ -66,6 +67,7 @@ class IngestReport:
     member: str
     text_ids: tuple[str, ...]
     reused: bool
+    remarks: tuple[str, ...] = ()
 
 
 def ingest(
@@ -205,12 +207,26 @@ def _describe(draft: Draft, log: Path, kind: Kind, read: Read, known: Mapping[st
         "header": read.header,
         "member": read.member,
         "text_ids": list(read.text_ids),
+        "remarks": [*read.remarks, *(_ties(staged) if kind == "clicks" and read.lines is not None else ())],
         "log": str(log),
         "log_bytes": read.text_bytes,  # of standard input; a file's are among what is known
         "log_mtime_ns": 0,
         **known,
         "text_bytes": read.text_bytes,
     }
+
+
+def _ties(staged: Path) -> Iterator[str]:
+    """A remark on sessions whose clicks all have the same time, if there are any."""
+    tied = several = 0
+    for part in staged.glob("part=*"):
+        clicks = pl.scan_parquet(sorted(part.iterdir()), hive_partitioning=False, glob=False)
+        spans = clicks.group_by(SESSION).agg(pl.len().alias("clicks"), (pl.max(TIME) - pl.min(TIME)).alias("span"))
+        longer = spans.filter(pl.col("clicks") > 1).select(pl.len(), (pl.col("span") == 0).sum().alias("tied"))
+        found = longer.collect(engine="streaming").row(0)
+        several, tied = several + found[0], tied + found[1]
+    if tied:
+        yield f"{tied:,} of {several:,} sessions of two or more clicks have one time only; the order of the lines is theirs"
 
 
 def _report(where: Dataset, record: Record, *, reused: bool) -> IngestReport:
@@ -229,4 +245,5 @@ def _report(where: Dataset, record: Record, *, reused: bool) -> IngestReport:
         member=counts["member"],
         text_ids=tuple(counts["text_ids"]),
         reused=reused,
+        remarks=tuple(counts.get("remarks", ())),
     )

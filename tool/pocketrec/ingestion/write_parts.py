@@ -61,6 +61,7 @@ class Read:
     text_bytes: int = 0
     digest: str = ""
     text_ids: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def write_parts(
@@ -111,7 +112,8 @@ def _sink_spooled(source: Log, staged: Path, kind: Kind, progress: Progress, *, 
     shutil.rmtree(folder)
     # A line of the txt files is about as long as one of the original, however short the log says it.
     text_bytes = max(source.bytes, LINE_BYTES * spooled.rows)
-    return Read(source.lines, spooled.set_aside, source.header, source.member, text_bytes, source.digest, spooled.text)
+    known = source.header, source.member, text_bytes, source.digest
+    return Read(source.lines, spooled.set_aside, *known, spooled.text, source.remarks)
 
 
 def _cuts(sample: pl.Series, rows: float) -> pl.Series:

@@ -41,7 +41,7 @@ class Call(NamedTuple):
     inputs: Mapping[str, tuple[TensorSpec, Sequence[float]]]
 
 
-def try_calls(path: Path, calls: Sequence[Call], threads: int, *, do: str) -> None:
+def try_calls(path: Path, calls: Sequence[Call], threads: int, *, do: str, memory: int | None = None) -> None:
     """Make some calls of a model file in a process of its own, unless the file is known to be as it was written.
 
     Args:
@@ -49,6 +49,7 @@ def try_calls(path: Path, calls: Sequence[Call], threads: int, *, do: str) -> No
         calls: in their order.
         threads: of the interpreter.
         do: the command that makes such a file, for the message.
+        memory: bytes that the calls may take, on Linux; None for as many as there are.
 
     Raises:
         MissingExtraError: LiteRT is not installed.
@@ -71,8 +72,15 @@ def try_calls(path: Path, calls: Sequence[Call], threads: int, *, do: str) -> No
             expected="a file that the program trusts",
             do="pass trusted=True",
         )
-    given = json.dumps({"path": str(path.absolute()), "threads": threads, "do": do, "seconds": SECONDS, "calls": told})
-    if ending := run_python(["-m", "pocketrec.lite.first_run", given], SECONDS):
+    given = {
+        "path": str(path.absolute()),
+        "threads": threads,
+        "do": do,
+        "seconds": SECONDS,
+        "calls": told,
+        "memory": memory,
+    }
+    if ending := run_python(["-m", "pocketrec.lite.first_run", json.dumps(given)], SECONDS):
         raise ModelError(
             f"{path} cannot be run: the process that called each of its signatures {ending}",
             expected="a model file as it was exported; this one is damaged, or was changed",
@@ -90,13 +98,17 @@ def is_recorded(path: Path, digest: str) -> bool:
     return any(record.files[path.name].xxh3 == digest for record in records.values() if path.name in record.files)
 
 
-def _run(path: str, threads: int, do: str, seconds: float, calls: Sequence[Any]) -> None:
+def _run(path: str, threads: int, do: str, seconds: float, calls: Sequence[Any], memory: int | None) -> None:
     """The part of the other process."""
     if hasattr(signal, "alarm"):  # its end, too, if the process that waits for it is killed
         signal.alarm(int(seconds) + 1)
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no file `core` in the user's folder
+        status = Path("/proc/self/status")
+        if memory is not None and status.exists():
+            used = next(int(line.split()[1]) << 10 for line in status.read_text().splitlines() if line.startswith("VmData"))
+            resource.setrlimit(resource.RLIMIT_DATA, (used + memory, used + memory))
     interpreter = open_interpreter(Path(path), threads, do=do)
     for signature, inputs in calls:
         arrays = {name: np.resize(np.array(fill, dtype), shape) for name, (shape, dtype, fill) in inputs.items()}

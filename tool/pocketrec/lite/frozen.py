@@ -97,6 +97,10 @@ def _fits(spec: TensorSpec, found: str) -> bool:
     return found in forms | ({f"{spec.dtype}[]"} if ANY in spec.shape else set())
 
 
+LEAST_MEMORY, MEMORY_PER_BYTE = 256 << 20, 8
+"""That calls for two items may take: at least, and for each byte of the file."""
+
+
 class FrozenModel(ABC, Generic[SettingsT]):
     """A model file, loaded.
 
@@ -137,7 +141,8 @@ class FrozenModel(ABC, Generic[SettingsT]):
         if faults := frozen_faults(self.signatures(), file.signatures):
             raise ModelError(f"{path}: {faults[0]}.", expected=f"the signatures of a model of {self.kind}", do=self.do)
         if not trusted:
-            try_calls(self.path, self._calls(file.signatures), threads, do=self.do)
+            memory = LEAST_MEMORY + MEMORY_PER_BYTE * file.size
+            try_calls(self.path, self._calls(file.signatures), threads, do=self.do, memory=memory)
         self._interpreter = open_interpreter(self.path, threads, do=self.do)
 
     @abstractmethod

@@ -28,6 +28,13 @@ MOST_COLUMNS = 4096
 """Polars takes 8 kB for each column of a block."""
 _SEPARATORS = (",", "\t", ";", "|")
 _WHOLE = "^(?:0|[1-9][0-9]{0,18})$"
+_BLANKS = " \t"
+_FLOAT = r"^([0-9]+)\.0+$"
+MISSING = r"^(?i:null|nan|none|na|n/a|#n/a|nat|<na>|\\n)$"
+"""What programs write where there is no value: pandas, R, SQL, spreadsheets."""
+_SCIENTIFIC = r"^[0-9](?:\.[0-9]+)?[eE]\+?[0-9]+$"
+FLOATS = "ids such as 12.0 were read as 12: a program had made numbers with a fraction of them"
+SCIENTIFIC = "ids such as 1.5159e+18 have lost digits: a spreadsheet was there; ids that differed may be one id now"
 
 
 def missing_columns(name: str, columns: Columns, found: list[str]) -> LogError:
@@ -50,8 +57,16 @@ def fit_ratings(ratings: pl.Series) -> pl.Series:
 
 
 def fit_ids(ids: pl.Expr) -> pl.Expr:
-    """Text ids; null where one cannot be used."""
-    return pl.when((ids.str.len_bytes() > 0) & ~ids.str.contains(UNFIT)).then(ids)
+    """Text ids without blanks around them, 12 for 12.0; null where one cannot be used or says that there is none."""
+    text = ids.str.strip_chars(_BLANKS)
+    fit = (text.str.len_bytes() > 0) & ~text.str.contains(UNFIT) & ~text.str.contains(MISSING)
+    return pl.when(fit).then(text.str.replace(_FLOAT, "$1"))
+
+
+def remarks_on(ids: pl.DataFrame) -> set[str]:
+    """What a user should know of some text ids as they came in."""
+    forms = {FLOATS: _FLOAT, SCIENTIFIC: _SCIENTIFIC}
+    return {remark for remark, form in forms.items() if any(one.str.contains(form).any() for one in ids)}
 
 
 class Lines:
@@ -61,6 +76,7 @@ class Lines:
 
     def __init__(self, header: list[str], separator: str, columns: Columns, clock: Clock) -> None:
         self.fields, self.separator, self.clock = len(header), separator, clock
+        self.remarks = set[str]()
         self.schema = pl.Schema({SESSION: pl.String(), ITEM: pl.String(), TIME: pl.Int64()})
         if RATING in columns:
             self.schema[RATING] = pl.Float32()
@@ -107,6 +123,8 @@ class Lines:
         given = frame.select(pl.col(str(place)).alias(name) for name, place in self.places.items())
         read = [self._read(name, given[name]).alias(name) for name in self.schema if name not in (SESSION, ITEM)]
         clicks = given.with_columns(fit_ids(pl.col(SESSION, ITEM)), *read)
+        if b".0" in text or b"e+" in text.lower():
+            self.remarks |= remarks_on(given.select(SESSION, ITEM))
         whole = len(clicks) == count_lines(text) and not sum(clicks.null_count().row(0))
         return clicks if whole else None
 
@@ -146,9 +164,12 @@ class Lines:
             return f"{found} field{'s' * (found != 1)} instead of {self.fields}"
         fields = _fields(line.decode(), self.separator)
         for name in (SESSION, ITEM):
-            if not fields[self.places[name]]:
+            own = fields[self.places[name]].strip(_BLANKS)
+            if not own:
                 return f"the {name} is empty"
-            if "\t" in fields[self.places[name]]:
+            if re.fullmatch(MISSING[1:-1], own):
+                return f"the {name} is missing: {own}"
+            if "\t" in own:
                 return f"the {name} has a tab in it"
         return ""
 

@@ -41,6 +41,8 @@ class Form(Protocol):
     schema: pl.Schema
     """Of what `parse` returns: session, item, time."""
 
+    remarks: set[str]
+    """What a user should know of the lines that were parsed."""
     plain: re.Pattern[bytes]
     """Matches a run of lines that are clicks without doubt, so that `judge` need not see them."""
 

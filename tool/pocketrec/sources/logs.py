@@ -30,12 +30,13 @@ class LineLog:
         member: which file of a zip was read; else "".
         bytes: of its text, unpacked.
         digest: XXH3-128 of its bytes, if the log cannot be read again; else "".
+        remarks: what a user should know of how the lines were read.
     """
 
     def __init__(self, log: Path, begin: Begin, wanted: Wanted = CLICKS) -> None:
         self.log, self.begin, self.wanted = log, begin, wanted
         self.name, self.expected, self.lines, self.bytes = str(log), "", 0, 0
-        self.header, self.member, self.digest = False, "", ""
+        self.header, self.member, self.digest, self.remarks = False, "", "", tuple[str, ...]()
 
     def clicks(self, progress: Progress) -> Generator[Clicks, None, None]:
         """The clicks in the order of the log, and the lines that are not clicks; parsed in threads.
@@ -54,13 +55,26 @@ class LineLog:
                 first = first[first.find(b"\n") + 1 or len(first) :]
 
             def numbered() -> Iterator[tuple[bytes, int]]:
-                for block in chain([first] if first else [], blocks):
+                for block in _without_blank_end(chain([first] if first else [], blocks), form):
                     yield block, self.lines + self.header + 1
                     self.lines += count_lines(block)
 
             yield from ahead(lambda block: read_lines(form, *block), numbered())
-            self.bytes = stream.done
+            self.bytes, self.remarks = stream.done, tuple(sorted(form.remarks))
             self.digest = stream.digest.hexdigest() if stream.digest else ""
+
+
+def _without_blank_end(blocks: Iterator[bytes], form: Form) -> Iterator[bytes]:
+    """The blocks; of the last one without the blank lines at its end, unless the form is YooChoose's, which has none."""
+    last = next(blocks, b"")
+    for block in blocks:
+        yield last
+        last = block
+    if not isinstance(form, yoochoose.Lines):
+        end = len(last.rstrip(b"\r\n"))
+        last = last[: last.find(b"\n", end) + 1 or len(last)] if end else b""
+    if last:
+        yield last
 
 
 Log = LineLog | TableLog

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pocketrec.errors import SettingsError
 from pocketrec.schema import ITEM, SESSION, TIME
 from pocketrec.settings import Settings, setting
-from pocketrec.sources.timestamps import Clock, Unit, reads
+
+if TYPE_CHECKING:
+    from pocketrec.sources.timestamps import Clock
 
 NAMES = (SESSION, ITEM, TIME)
 USAGE = "session=NAME,item=NAME,time=NAME, such as session=SessionId,item=ItemId,time=Timestamp"
@@ -19,6 +21,8 @@ Columns = Mapping[str, str]
 """The log's own names of `session`, `item` and `time`, and of `rating` where that is wanted."""
 Kind = Literal["clicks", "ratings", "rated"]
 """What a log holds; rated: ratings with their values, a column more. The user of a rating is its session (`movielens`)."""
+Unit = Literal["auto", "s", "ms", "us", "ns"]
+"""Of a time that is a number, since 1970; auto: the one by which it lies in the years 1990 to 2100."""
 BadRows = Literal["stop", "set-aside"]
 """What happens at a line that is not a click."""
 Order = Literal["grouped", "interleaved", "shuffled"]
@@ -83,7 +87,7 @@ class ReadSettings(Settings):
                 expected="a form for times that are text, or a unit for times that are numbers",
                 do="leave one of them out",
             )
-        if self.time_format and not reads(self.time_format):
+        if self.time_format and not self._reads_days():
             raise SettingsError(
                 f"time_format is {self.time_format!r}, by which no time of a day of a year can be read.",
                 expected="a form with year, month and day, such as '%d/%m/%Y %H:%M:%S' or '%Y%m%d'",
@@ -95,8 +99,15 @@ class ReadSettings(Settings):
             expected = "an IANA name such as UTC or Asia/Shanghai"
             raise SettingsError(f"{self.timezone!r} is not a time zone.", expected=expected) from error
 
+    def _reads_days(self) -> bool:
+        from pocketrec.sources.timestamps import reads  # Polars: options are stated without it
+
+        return reads(self.time_format)
+
     def clock(self, *, zulu: bool) -> Clock:
         """How times are meant; for `zulu` see `Clock`."""
+        from pocketrec.sources.timestamps import Clock
+
         return Clock(self.timezone, self.time_unit, self.time_format, zulu)
 
     def recorded(self, kind: Kind) -> dict[str, Any]:

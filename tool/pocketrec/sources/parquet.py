@@ -45,11 +45,11 @@ def is_parquet(log: Path) -> bool:
 class TableLog:
     """A Parquet file as a `logs.Log`; its rows are counted as lines, from 1."""
 
-    header, member, digest = False, "", ""
+    header, member, digest, remarks = False, "", "", ()
 
     def __init__(self, log: Path, columns: Columns, clock: Clock) -> None:
         self.log, self.clock, self.columns = log, clock, columns
-        self.name, self.lines, self.bytes = str(log), 0, 0
+        self.name, self.lines, self.bytes, self._text = str(log), 0, 0, list[str]()
         self.expected = ", ".join(f"{own} the {name}" for name, own in columns.items())
 
     def clicks(self, progress: Progress) -> Generator[Clicks, None, None]:
@@ -64,6 +64,7 @@ class TableLog:
                 raise missing_columns(self.name, self.columns, list(schema))
             self._check(schema)
             self.lines = pl.scan_parquet(self.log, glob=False).select(pl.len()).collect().item()
+            self._text = self._odd_numbers(schema)
             with progress.task("ingest", self.lines, "rows") as advance:
                 for clicks in ahead(self._read, range(0, self.lines, ROWS_PER_READ)):
                     yield clicks
@@ -77,18 +78,30 @@ class TableLog:
     def _check(self, schema: pl.Schema | dict[str, pl.DataType]) -> None:
         for name, own in self.columns.items():
             dtype = schema[own]
-            fit = dtype.is_integer() or isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
+            fit = dtype.is_numeric() or isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
             fit = dtype.is_numeric() if name == RATING else fit
-            if not (fit or (name == TIME and (dtype in (pl.Datetime, pl.Date) or dtype.is_float()))):
+            if not (fit or (name == TIME and dtype in (pl.Datetime, pl.Date))):
                 wanted = {TIME: "integers, text, datetimes or float seconds", RATING: "numbers"}
                 what = wanted.get(name, "integers or text")
                 raise LogError(f"{self.name} has the {name} column {own!r} of {dtype}.", expected=what)
+
+    def _odd_numbers(self, schema: pl.Schema) -> list[str]:
+        """Which of session and item have integers below 0 or above 2^63-1: their ids are text, as in a csv."""
+        integers = {name: self.columns[name] for name in (SESSION, ITEM) if schema[self.columns[name]].is_integer()}
+        limits = [
+            (pl.col(own).is_between(0, 2**63 - 1).all()).alias(name)  # nulls are bad rows, and no reason
+            for name, own in integers.items()
+        ]
+        found = pl.scan_parquet(self.log, glob=False).select(limits).collect(engine="streaming")
+        return [name for name in integers if not found[name].item()]
 
     def _read(self, offset: int) -> Clicks:
         raw = pl.scan_parquet(self.log, glob=False).slice(offset, ROWS_PER_READ)
         given = raw.select(**{name: pl.col(own) for name, own in self.columns.items()}).collect()
         times = _times(given[TIME], self.clock)
-        rows = given.select(_ids(given, SESSION), _ids(given, ITEM)).with_columns(times.alias(TIME))
+        rows = given.select(_ids(given, name, text=name in self._text) for name in (SESSION, ITEM)).with_columns(
+            times.alias(TIME)
+        )
         if RATING in given.columns:
             rows = rows.with_columns(fit_ratings(given[RATING]).alias(RATING))
         whole = rows.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
@@ -100,12 +113,13 @@ class TableLog:
         return Clicks(rows.filter(whole) if bad else rows, len(bad), rejects, lines[0] if lines else None)
 
 
-def _ids(given: pl.DataFrame, name: str) -> pl.Expr:
-    ids = pl.col(name)
-    if not given.schema[name].is_integer():
-        return fit_ids(ids.cast(pl.String))
-    number = ids.cast(pl.Int64, strict=False)
-    return pl.when(number >= 0).then(number).alias(name)
+def _ids(given: pl.DataFrame, name: str, *, text: bool) -> pl.Expr:
+    """The ids of a column; as text if `text`, or if they are not numbers."""
+    ids, dtype = pl.col(name), given.schema[name]
+    if dtype.is_float():  # exact up to there
+        whole = ids.is_finite() & (ids == ids.floor()) & (ids >= 0) & (ids < 2.0 ** (24 if dtype == pl.Float32 else 53))
+        return pl.when(whole).then(ids).cast(pl.Int64)
+    return fit_ids(ids.cast(pl.String)) if text or not dtype.is_integer() else ids.cast(pl.Int64)
 
 
 def _times(given: pl.Series, clock: Clock) -> pl.Series:
@@ -129,6 +143,6 @@ def _bad_line(given: dict[str, object], read: dict[str, object], number: int, cl
     what = {
         TIME: "the time is missing" if given[TIME] is None else clock.why_not(str(given[TIME])),
         RATING: "the rating is missing or not a number",
-    }.get(name, f"the {name} is missing, empty, negative, larger than 2^63-1, or has a tab or a line end in it")
+    }.get(name, f"the {name} is missing, empty, a fraction, or has a tab or a line end in it")
     text = ",".join("" if value is None else str(value) for value in given.values())
     return BadLine(number, text.encode("utf-8", "backslashreplace"), what)

@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 import polars as pl
 
 from pocketrec.schema import MS, TIME
+from pocketrec.sources.options import Unit
 
 TEMPLATE = b"0000-00-00T00:00:00.000Z"
 """Digits stand where the text must have digits; every other byte must match."""
@@ -28,8 +28,6 @@ _EPOCH_DAY = 719_468
 
 _TEXT = "2014-04-07T10:51:09.277Z, with or without fraction and offset"
 EXPECTED = f"{_TEXT}, or seconds, milliseconds, microseconds or nanoseconds since 1970, from 1990 to 2100"
-Unit = Literal["auto", "s", "ms", "us", "ns"]
-"""Of a time that is a number, since 1970; auto: the one by which it lies in the years 1990 to 2100."""
 PER_SECOND: dict[Unit, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _WORDS: dict[Unit, str] = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 FIRST_SECOND, END_SECOND = 631_152_000, 4_133_980_800

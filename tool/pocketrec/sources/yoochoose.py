@@ -161,7 +161,7 @@ class Lines:
     schema = pl.Schema({SESSION: pl.Int64(), ITEM: pl.Int64(), TIME: pl.Int64()})
 
     def __init__(self, fields: int, clock: Clock) -> None:
-        self.fields, self.clock = fields, clock
+        self.fields, self.clock, self.remarks = fields, clock, set[str]()
         self.plain = _NEVER if clock.form or clock.unit != "auto" else _PLAIN_LINES[fields]
         self._columns = _columns(fields)
 
