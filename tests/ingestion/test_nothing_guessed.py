@@ -172,3 +172,23 @@ def test_a_share_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
     assert call("prep", "log", "--holdout", text)[0] == 2
+
+
+def test_an_empty_set_is_said_and_not_measured(tmp_path: Path) -> None:
+    """Nothing is left in the test, whose item the train set does not know."""
+    rows = [
+        (1, 1, 1541030400),
+        (1, 2, 1541030401),
+        (2, 1, 1541116900),
+        (2, 2, 1541116901),
+        (3, 8, 1541289600),
+        (3, 9, 1541289601),
+    ]
+    log = csv(tmp_path, *(",".join(map(str, row)) for row in rows))
+    columns = ("--columns", "session=s,item=i,time=t", "--min-item-support", 1, "--batch-size", 1)
+    code, _, err = call("prep", log, "--dataset", tmp_path / "d", *columns)
+    assert code == 0
+    assert "no event: test set" in " ".join(err.split()), err
+    code, out, err = call("evaluate", "--dataset", tmp_path / "d")
+    assert (code, out) == (1, "")
+    assert "has no event: there is nothing to measure" in " ".join(err.split())

@@ -24,7 +24,7 @@ from pocketrec.lite.judge.verify import VerifyReport
 from pocketrec.lite.recommend import RecommendReport
 from pocketrec.sessions.batches import BatchesReport
 from pocketrec.sessions.prep import PrepReport
-from pocketrec.sessions.split import SplitReport
+from pocketrec.sessions.split import TITLES, SplitReport
 from pocketrec.sources.synth import SynthReport
 from pocketrec.storage.inspect import InspectReport
 from pocketrec.storage.layout import SPLITS
@@ -113,6 +113,8 @@ def _(result: SplitReport) -> Iterable[str]:
 def _(result: SplitReport) -> Iterable[str]:
     if result.reused:
         yield "Split: up to date, not made again"
+    if empty := [TITLES[name].lower() for name, size in result.sets.items() if not size.events]:
+        yield f"  no event: {', '.join(empty)}; hold out more of the log, or keep rarer items"
 
 
 @results.register

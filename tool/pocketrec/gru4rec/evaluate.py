@@ -71,7 +71,7 @@ def evaluate(
         progress: is told about the clicks measured.
 
     Raises:
-        DatasetError: the dataset has no sequences, or they are damaged.
+        DatasetError: the dataset has no sequences, or they are damaged; or the set has no event.
         ModelError: the model is damaged, or made for other items.
     """
     where = Dataset(Path(dataset))
@@ -84,6 +84,12 @@ def evaluate(
         following = co_occurrence(read_sequences(where, "train_tr"), len(items.ids))
         scorers += [following, last_item(len(items.ids)), popularity(items.support)]
     clicks, sessions = (record.files[f"{where.sequences.name}/{on}_{what}.npy"].shape[0] for what in ("items", "lengths"))
+    if clicks <= sessions:
+        raise DatasetError(
+            f"{on} of {where.root} has no event: there is nothing to measure.",
+            expected="a session with a next click on an item of the train set",
+            do=f"hold out more of the log, or keep rarer items: pocketrec split --dataset {where.root} --holdout 7d",
+        )
     models = []
     with progress.task("evaluate", clicks * len(scorers), "clicks") as advance:
         for scorer in scorers:

@@ -70,7 +70,7 @@ class TrainReport:
         seconds: time for these, without validation.
         events_per_second: events / seconds.
         resumed: whether it continued from a checkpoint.
-        passed_over: why a checkpoint that was there was not continued from, a sentence for each.
+        passed_over: why a checkpoint that was there was not continued from, or nothing was measured, a sentence for each.
     """
 
     checkpoint: Path
@@ -141,13 +141,17 @@ class _Job:
         self.now = Checkpoint(self.settings, self.items.hash, self.record.content, origin)
         self.kept, self.last = where.checkpoint(lanes), where.checkpoint(lanes, last=True)
         self.transitions = self.record.counts["sets"]["train_tr"]["transitions"]
-        self.judged = self.record.settings.get("train_on", "train_tr") == "train_tr"
+        valid = self.record.counts["sets"]["train_valid"]
+        self.is_empty = not valid["transitions"] + valid["dropped"]
+        self.judged = self.record.settings.get("train_on", "train_tr") == "train_tr" and not self.is_empty
         self.accuracy: Accuracy | None = None
         self.events, self.seconds = 0, 0.0
 
     def run(self, epochs: int, fresh: bool, log: Callable[..., None], progress: Progress) -> TrainReport:
         claim_checkpoints(self.where, self.settings.batch_size)
         found, passed_over = (None, []) if fresh else last_checkpoint(self.where, self.now)
+        if self.is_empty:
+            passed_over.append("train_valid has no event: no epoch is measured, the last one is kept")
         with native_stderr_closed():
             from pocketrec.gru4rec.tf.sparse_model import SparseGru4Rec, use_threads
 
