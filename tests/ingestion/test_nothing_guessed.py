@@ -192,3 +192,26 @@ def test_an_empty_set_is_said_and_not_measured(tmp_path: Path) -> None:
     code, out, err = call("evaluate", "--dataset", tmp_path / "d")
     assert (code, out) == (1, "")
     assert "has no event: there is nothing to measure" in " ".join(err.split())
+
+
+@pytest.mark.parametrize("separator", [",", "\t", ";", "|"])
+def test_columns_by_place(tmp_path: Path, separator: str) -> None:
+    """As in Taobao's log of behaviour: user, item, category, behaviour, seconds."""
+    lines = ["1,2268318,2520377,pv,1511544070", "1,2333346,2520771,pv,1511561733", "100,1603476,2951233,buy,1511579908"]
+    (tmp_path / "log").write_text("\n".join(lines).replace(",", separator) + "\n")
+    report = ingest(tmp_path / "log", tmp_path / "d", ReadSettings(columns={"session": "1", "item": "2", "time": "5"}))
+    assert (report.lines, report.header) == (3, False)
+    assert kept(tmp_path / "d") == [
+        (1, 2268318, 1511544070000), (1, 2333346, 1511561733000), (100, 1603476, 1511579908000),
+    ]  # fmt: skip
+
+
+def test_places_that_are_not_there_and_a_header_where_none_should_be(tmp_path: Path) -> None:
+    log = csv(tmp_path, f"1,5,{T}")
+    for columns, words in (("session=1,item=2,time=4", "has no column"), ("session=1,item=2,time=3", "line 1: the time")):
+        code, _, err = call("ingest", log, "--dataset", tmp_path / "d", "--columns", columns)
+        assert code == 1
+        assert words in " ".join(err.split())
+    (tmp_path / "named").write_text(f"3,2,1\n{T},5,1\n")
+    ingest(tmp_path / "named", tmp_path / "d", ReadSettings(columns={"session": "1", "item": "2", "time": "3"}))
+    assert kept(tmp_path / "d") == [(1, 5, 1000 * T)], "names of a header come first"

@@ -1,9 +1,9 @@
 """Any click log of named columns: csv, tsv and the like, with a header, whatever it has besides session, item and time.
 
-The separator is the one by which the header has all the names asked for: comma, tab, semicolon or bar. A field may be
-quoted as in RFC 4180, but not have a line feed inside its quotes. Every line must have as many fields as the header. Ids
-are text here; whether those of a column are whole numbers is known when all were seen (`is_whole`). A time may have any
-form that `times_of` reads.
+Without a header columns are named by their places, from 1. The separator is the one by which the header has all the names
+asked for, or the first line most fields: comma, tab, semicolon or bar. A field may be quoted as in RFC 4180, but not have a
+line feed inside its quotes. Every line must have as many fields as the header. Ids are text here; whether those of a column
+are whole numbers is known when all were seen (`is_whole`). A time may have any form that `times_of` reads.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Lines:
 
     @classmethod
     def of(cls, head: bytes, name: str, columns: Columns, clock: Clock) -> tuple[Lines, bool]:
-        """The form of a log by its header, and True: the first line is one. A LogError if it does not name the columns."""
+        """The form of a log by its first line, and whether that is a header. A LogError if it does not have the columns."""
         line = head.split(b"\n", 1)[0].removesuffix(b"\r").decode("utf-8", "replace")
         headers = {separator: _fields(line, separator) for separator in _SEPARATORS}
         for separator, header in headers.items():
@@ -102,7 +102,10 @@ class Lines:
                 )
             if all(header.count(own) == 1 for own in columns.values()):
                 return cls(header, separator, columns, clock), True
-        raise missing_columns(name, columns, max(headers.values(), key=len))
+        separator, fields = max(headers.items(), key=lambda one: len(one[1]))
+        if all(re.fullmatch("[1-9][0-9]{0,3}", own) and int(own) <= len(fields) for own in columns.values()):
+            return cls([str(place + 1) for place in range(len(fields))], separator, columns, clock), False
+        raise missing_columns(name, columns, fields)
 
     def parse(self, text: bytes) -> pl.DataFrame | None:
         """Clicks of some lines: session and item as text, time. None where a line is not a click."""

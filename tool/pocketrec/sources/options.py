@@ -61,7 +61,8 @@ class ReadSettings(Settings):
     )
     columns: Columns | None = setting(
         None,
-        "For a csv, tsv or Parquet file of another form: its own names of the session, the item and the time column.",
+        "For a csv, tsv or Parquet file of another form: its own names of the session, the item and the time column; or "
+        "their places, from 1, in a csv or tsv without a header: session=1,item=2,time=5.",
         metavar="session=A,item=B,time=C",
         parse=parse_columns,
         text=columns_text,
