@@ -18,7 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 from conftest import call
 from lite_support import fresh, models, shrink_slots
 from pocketrec.errors import ModelError
-from pocketrec.lite import first_run
+from pocketrec.lite import first_run, runtime
 from pocketrec.lite.catalogue import read_catalogue
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.processes import run_python
@@ -185,3 +185,12 @@ def test_a_model_is_copied_with_its_answers(tmp_path: Path) -> None:
     source = Dataset(models() / "answers").tflite(4)
     copy = Path(shutil.copy(source, tmp_path))
     assert OnDeviceModel(copy).recommend(SESSION) == OnDeviceModel(source).recommend(SESSION)
+
+
+def test_calls_that_take_more_memory_than_a_whole_model_are_refused(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the fuzzer: a changed constant made LiteRT ask for 2 GB. Here a whole model has too little."""
+    OnDeviceModel(alone)
+    monkeypatch.setattr(first_run, "_tried", set())
+    monkeypatch.setattr(runtime, "memory_of", lambda _: 1 << 20)
+    with pytest.raises(ModelError, match="the process that called each of its signatures"):
+        OnDeviceModel(alone)

@@ -30,6 +30,9 @@ from pocketrec.storage.manifest import json_digest, read_records
 SECONDS = 600.0
 """That the calls may take. A model of 12,000 items and 512 lanes needs 4 s, on a slow machine perhaps 100."""
 
+LEAST_MEMORY = 256 << 20
+"""That the calls of a small model may take."""
+
 _tried: set[str] = set()
 """Digests of the files and calls that have passed in this process: whoever opens a file again does not wait again."""
 

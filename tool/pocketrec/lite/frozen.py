@@ -16,7 +16,7 @@ import numpy as np
 
 from pocketrec.errors import DatasetError, ModelError, SettingsError
 from pocketrec.lite.contract import METADATA, Signature, TensorSpec
-from pocketrec.lite.first_run import Call, try_calls
+from pocketrec.lite.first_run import LEAST_MEMORY, Call, try_calls
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.interpreter import open_interpreter
 from pocketrec.lite.quiet import native_stderr_closed
@@ -97,8 +97,8 @@ def _fits(spec: TensorSpec, found: str) -> bool:
     return found in forms | ({f"{spec.dtype}[]"} if ANY in spec.shape else set())
 
 
-LEAST_MEMORY, MEMORY_PER_BYTE = 256 << 20, 8
-"""That calls for two items may take: at least, and for each byte of the file."""
+MEMORY_PER_BYTE = 8
+"""That calls for two items may take, for each byte of the file."""
 
 
 class FrozenModel(ABC, Generic[SettingsT]):
