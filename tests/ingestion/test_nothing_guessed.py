@@ -215,3 +215,11 @@ def test_places_that_are_not_there_and_a_header_where_none_should_be(tmp_path: P
     (tmp_path / "named").write_text(f"3,2,1\n{T},5,1\n")
     ingest(tmp_path / "named", tmp_path / "d", ReadSettings(columns={"session": "1", "item": "2", "time": "3"}))
     assert kept(tmp_path / "d") == [(1, 5, 1000 * T)], "names of a header come first"
+
+
+@pytest.mark.parametrize("head", [b'{"session":0,"events":[{"aid":1,"ts":1659304800025}]}', b' [{"s": 1}'])
+@pytest.mark.parametrize("columns", [None, COLUMNS])
+def test_json_is_named(tmp_path: Path, head: bytes, columns: dict[str, str] | None) -> None:
+    (tmp_path / "log").write_bytes(head + b"\n")
+    with pytest.raises(LogError, match="log holds JSON, which is not read"):
+        ingest(tmp_path / "log", tmp_path / "d", ReadSettings(columns=columns))

@@ -16,7 +16,7 @@ def parse_duration(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])|(\d+)", text.strip())
     if not match:
         share = (
-            " A part of the log is not given as a share here."
+            " It is a time that is asked for here, not a share."
             if re.fullmatch(r"0?\.\d+|\d+(\.\d+)?%", text.strip())
             else ""
         )

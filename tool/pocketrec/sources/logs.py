@@ -7,6 +7,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+from pocketrec.errors import LogError
 from pocketrec.parallel import ahead
 from pocketrec.progress import Progress
 from pocketrec.sources import delimited, movielens, yoochoose
@@ -49,6 +50,12 @@ class LineLog:
             self.name, self.member = stream.name, stream.member
             blocks = stream.blocks(advance)
             first = next(blocks, b"").removeprefix(BOM)
+            if first.lstrip().startswith((b'{"', b'[{"')):
+                raise LogError(
+                    f"{self.name} holds JSON, which is not read.",
+                    expected="lines of fields, or Parquet",
+                    do="write its sessions, items and times as a csv, and name the columns: --columns",
+                )
             form, self.header = self.begin(first)
             self.expected = form.expected
             if self.header:
