@@ -82,7 +82,7 @@ def check_batches(where: Dataset, expected: oracle.Prepared, size: int, resets: 
 
 
 @pytest.mark.usefixtures("small_parts")
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(
     clicks=logs(max_sessions=16),
     holdout=st.sampled_from([5.0, 0.5, 12.0, 20.0]),
@@ -121,7 +121,7 @@ def test_a_larger_log_in_every_order(tmp_path: Path, order: str, small: str, mon
         check_batches(where, expected, size, resets, tail)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("order", "clicks"), [("grouped", 100_000), ("shuffled", 200_000)])
+@pytest.mark.parametrize(("order", "clicks"), [("grouped", 50_000), ("shuffled", 150_000)])
 def test_a_log_of_the_size_that_people_try_first(tmp_path: Path, order: str, clicks: int) -> None:
     """With the settings that people use."""
     log = tmp_path / "clicks.dat"
