@@ -178,7 +178,7 @@ def modelling(root: Path, log: Path, rated: Path) -> list[tuple[str, tuple[str, 
     return [
         ("export", ("export", *sizes), small),
         ("train", train, small),
-        ("train over other settings", (*train, "--seed", "3"), trained),
+        ("train over other settings", (*train, "--seed", "3", "--fresh"), trained),
         ("export of a checkpoint", ("export", "--from", str(trained / "model" / "gru4rec_bs64.safetensors")), trained),
         ("ncf train", ncf, rated),
         ("ncf export", ("ncf", "export"), fitted),
