@@ -196,7 +196,7 @@ def _gather_small(model: Any, graph: Any, index: int, small: int, scales: int) -
             table = graph.tensors[source]
             parts.append(_tensor(graph, table.name + b"_rows", [*shape[:-1], width], table.type))
             inputs = [source, operator.inputs[1]]
-            one = schema.OperatorT(opcodeIndex=operator.opcodeIndex, inputs=inputs, outputs=[parts[-1]])
+            one = _made(schema.OperatorT, opcodeIndex=operator.opcodeIndex, inputs=inputs, outputs=[parts[-1]])
             one.builtinOptionsType, one.builtinOptions = operator.builtinOptionsType, operator.builtinOptions
             found.append(one)
         found += _enlarge(model, graph, parts[0], parts[1], rows)
@@ -204,7 +204,7 @@ def _gather_small(model: Any, graph: Any, index: int, small: int, scales: int) -
 
 
 def _tensor(graph: Any, name: bytes, shape: Any, kind: int, buffer: int = 0) -> int:
-    graph.tensors.append(schema.TensorT(name=name, shape=np.asarray(shape, np.int32), type=kind, buffer=buffer))
+    graph.tensors.append(_made(schema.TensorT, name=name, shape=np.asarray(shape, np.int32), type=kind, buffer=buffer))
     return len(graph.tensors) - 1
 
 
@@ -214,11 +214,19 @@ def _operator(model: Any, name: str, inputs: list[int], outputs: list[int], vers
     known = [(code.builtinCode, code.version) for code in codes]
     if (builtin, version) not in known:
         known.append((builtin, version))
-        codes.append(schema.OperatorCodeT(deprecatedBuiltinCode=builtin, builtinCode=builtin, version=version))
-    operator = schema.OperatorT(opcodeIndex=known.index((builtin, version)), inputs=inputs, outputs=outputs)
+        codes.append(_made(schema.OperatorCodeT, deprecatedBuiltinCode=builtin, builtinCode=builtin, version=version))
+    operator = _made(schema.OperatorT, opcodeIndex=known.index((builtin, version)), inputs=inputs, outputs=outputs)
     operator.builtinOptionsType = getattr(schema.BuiltinOptions, f"{name}Options")
     operator.builtinOptions = getattr(schema, f"{name}OptionsT")()
     return operator
+
+
+def _made(kind: Any, **fields: Any) -> Any:
+    """An object of the schema with some fields; only newer versions of TensorFlow take them as arguments."""
+    one = kind()
+    for name, value in fields.items():
+        setattr(one, name, value)
+    return one
 
 
 def _is_zeros(model: Any, tensor: Any) -> bool:
@@ -231,7 +239,7 @@ def _constant(model: Any, graph: Any, name: bytes, value: np.ndarray[Any, Any], 
 
 
 def _add_buffer(model: Any, content: bytes) -> int:
-    model.buffers.append(schema.BufferT(data=np.frombuffer(content, np.uint8)))
+    model.buffers.append(_made(schema.BufferT, data=np.frombuffer(content, np.uint8)))
     return len(model.buffers) - 1
 
 
@@ -245,7 +253,7 @@ def _drop_unused(model: Any) -> None:
 
 
 def _add_metadata(model: Any, name: str, content: bytes) -> None:
-    entry = schema.MetadataT(name=name, buffer=_add_buffer(model, content))
+    entry = _made(schema.MetadataT, name=name, buffer=_add_buffer(model, content))
     model.metadata = [*(model.metadata or []), entry]
 
 
@@ -284,7 +292,7 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
 
 
 def _pack(model: Any) -> bytes:
-    model.buffers = [_AlignedBuffer(data=buffer.data) for buffer in model.buffers]
+    model.buffers = [_made(_AlignedBuffer, data=buffer.data) for buffer in model.buffers]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
