@@ -60,15 +60,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneByOne:
     return OneByOne(config, log)
 
 
-def _module_of(item: pytest.Item) -> object:
-    module = item.getparent(pytest.Module)
-    return module and module.obj
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that need the models which many share come last, so that none waits for them."""
     if support := sys.modules.get("lite_support"):
-        items.sort(key=lambda item: getattr(_module_of(item), "models", None) is support.models)
+        modules = {item: getattr(item.getparent(pytest.Module), "obj", None) for item in items}
+        items.sort(key=lambda item: getattr(modules[item], "models", None) is support.models)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -78,11 +78,6 @@ def evaluate(
     on = settings.on
     record = sequences_record(where)
     check_files(where.sequences.parent, record)
-    items = read_item_list(where)
-    scorers: list[Scorer] = [_open(Path(model), items, where)] if model is not None else []
-    if settings.baselines:
-        following = co_occurrence(read_sequences(where, "train_tr"), len(items.ids))
-        scorers += [following, last_item(len(items.ids)), popularity(items.support)]
     clicks, sessions = (record.files[f"{where.sequences.name}/{on}_{what}.npy"].shape[0] for what in ("items", "lengths"))
     if clicks <= sessions:
         raise DatasetError(
@@ -90,6 +85,11 @@ def evaluate(
             expected="a session with a next click on an item of the train set",
             do=f"hold out more of the log, or keep rarer items: pocketrec split --dataset {where.root} --holdout 7d",
         )
+    items = read_item_list(where)
+    scorers: list[Scorer] = [_open(Path(model), items, where)] if model is not None else []
+    if settings.baselines:
+        following = co_occurrence(read_sequences(where, "train_tr"), len(items.ids))
+        scorers += [following, last_item(len(items.ids)), popularity(items.support)]
     models = []
     with progress.task("evaluate", clicks * len(scorers), "clicks") as advance:
         for scorer in scorers:

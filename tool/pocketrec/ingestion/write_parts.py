@@ -85,7 +85,9 @@ def write_parts(
             shutil.rmtree(attempt, ignore_errors=True)
     needed = spooled_ingest_bytes(size, packed=bool(packing_of(log)) or is_parquet(log)) if log != STDIN else 0
     with room(home, "ingest", needed, force=force):
-        return _sink_spooled(source, staged, kind, progress, set_aside=reading.bad_rows == "set-aside")
+        read = _sink_spooled(source, staged, kind, progress, set_aside=reading.bad_rows == "set-aside")
+        shutil.rmtree(attempt, ignore_errors=True)  # what Polars may have written there after it had been given up
+        return read
 
 
 def _sink_spooled(source: Log, staged: Path, kind: Kind, progress: Progress, *, set_aside: bool) -> Read:

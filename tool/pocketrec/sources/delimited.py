@@ -16,7 +16,7 @@ import polars as pl
 from pocketrec.errors import LogError
 from pocketrec.schema import ITEM, RATING, SESSION, TIME
 from pocketrec.sources import timestamps
-from pocketrec.sources.lines import BOM, NOT_READ, count_lines
+from pocketrec.sources.lines import BOM, NONE_PLAIN, NOT_READ, count_lines
 from pocketrec.sources.options import USAGE, Columns
 from pocketrec.sources.timestamps import Clock
 
@@ -72,7 +72,7 @@ def remarks_on(ids: pl.DataFrame) -> set[str]:
 class Lines:
     """The lines of a log of named columns."""
 
-    plain = re.compile(b"")  # no line is a click without doubt
+    plain, blank_end = NONE_PLAIN, True
 
     def __init__(self, header: list[str], separator: str, columns: Columns, clock: Clock) -> None:
         self.fields, self.separator, self.clock = len(header), separator, clock

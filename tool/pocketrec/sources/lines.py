@@ -29,6 +29,8 @@ _SPECIAL = re.compile("[\\\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\udc80-\
 _FORMULA = re.compile('[=+@\uff1d\uff0b\uff0d\uff20-](?:(?<=^.)|(?<=[;"].))')
 """What begins a formula, also in the full-width forms, at the beginning of a cell."""
 _ESCAPED = re.compile(rb"\\(\\|x[0-9a-f]{2})")
+NONE_PLAIN = re.compile(b"")
+"""`Form.plain` of a form in which no line is a click without doubt."""
 NOT_READ = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 """What Polars raises over a block with a line that it cannot read."""
 
@@ -43,6 +45,8 @@ class Form(Protocol):
 
     remarks: set[str]
     """What a user should know of the lines that were parsed."""
+    blank_end: bool
+    """Whether blank lines at the end of a log are none of its lines."""
     plain: re.Pattern[bytes]
     """Matches a run of lines that are clicks without doubt, so that `judge` need not see them."""
 

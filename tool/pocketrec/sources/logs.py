@@ -62,7 +62,8 @@ class LineLog:
                 first = first[first.find(b"\n") + 1 or len(first) :]
 
             def numbered() -> Iterator[tuple[bytes, int]]:
-                for block in _without_blank_end(chain([first] if first else [], blocks), form):
+                whole = chain([first] if first else [], blocks)
+                for block in _without_blank_end(whole) if form.blank_end else whole:
                     yield block, self.lines + self.header + 1
                     self.lines += count_lines(block)
 
@@ -71,17 +72,14 @@ class LineLog:
             self.digest = stream.digest.hexdigest() if stream.digest else ""
 
 
-def _without_blank_end(blocks: Iterator[bytes], form: Form) -> Iterator[bytes]:
-    """The blocks; of the last one without the blank lines at its end, unless the form is YooChoose's, which has none."""
+def _without_blank_end(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The blocks, the last one without the blank lines at its end."""
     last = next(blocks, b"")
     for block in blocks:
         yield last
         last = block
-    if not isinstance(form, yoochoose.Lines):
-        end = len(last.rstrip(b"\r\n"))
-        last = last[: last.find(b"\n", end) + 1 or len(last)] if end else b""
-    if last:
-        yield last
+    if end := len(last.rstrip(b"\r\n")):
+        yield last[: last.find(b"\n", end) + 1 or len(last)]
 
 
 Log = LineLog | TableLog

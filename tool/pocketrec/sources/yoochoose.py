@@ -26,7 +26,7 @@ import polars as pl
 from pocketrec.schema import CLICK_COLUMNS, ITEM, ROW, SESSION, TIME, Int64
 from pocketrec.sources import timestamps
 from pocketrec.sources.block_scan import runs
-from pocketrec.sources.lines import BOM, NOT_READ, count_lines
+from pocketrec.sources.lines import BOM, NONE_PLAIN, NOT_READ, count_lines
 from pocketrec.sources.streams import MAX_LINE
 from pocketrec.sources.timestamps import Clock, parse_times
 
@@ -49,7 +49,6 @@ _PLAIN_LINES = {
     4: re.compile(rb"(?:" + _PLAIN_LINE + rb",[!-+\--~]+\r?\n)*+"),
 }
 """By number of fields: a run of lines that are clicks without doubt. Possessive (*+), so that it never backtracks."""
-_NEVER = re.compile(b"")
 _HEADER_NAMES = ({b"sessionid", b"session"}, {b"timestamp", b"time"}, {b"itemid", b"item"})
 _LINES_OF_A_HEAD = 100
 
@@ -157,12 +156,12 @@ def _id(text: bytes) -> int | None:
 class Lines:
     """The lines of a YooChoose log, in a zone, with 3 or 4 fields."""
 
-    expected = EXPECTED
+    expected, blank_end = EXPECTED, False
     schema = pl.Schema({SESSION: pl.Int64(), ITEM: pl.Int64(), TIME: pl.Int64()})
 
     def __init__(self, fields: int, clock: Clock) -> None:
         self.fields, self.clock, self.remarks = fields, clock, set[str]()
-        self.plain = _NEVER if clock.form or clock.unit != "auto" else _PLAIN_LINES[fields]
+        self.plain = NONE_PLAIN if clock.form or clock.unit != "auto" else _PLAIN_LINES[fields]
         self._columns = _columns(fields)
 
     @classmethod
