@@ -36,15 +36,28 @@ def read_time(text: str, zone: str = "UTC", zulu: bool = False) -> int | None:
             if first.timestamp() <= int(whole) // per_second < end.timestamp():
                 return int(whole + (fraction + "000")[:3]) if per_second == 1 else int(whole) * 1000 // per_second
         return None
-    wall, rest = text[:19], text[19:]
-    if len(wall) != 19 or not wall.isascii() or wall[10] not in ("T", " "):
+    wall, form = text[:10], "%Y-%m-%d"
+    for length, more in ((13, " %H"), (16, ":%M"), (19, ":%S")):
+        if len(text) >= length and text[len(wall) : len(wall) + 1] in (("T", " ") if length == 13 else (":",)):
+            if not text[len(wall) + 1 : length].isdigit():
+                break
+            wall, form = text[:length], form + more
+    rest = text[len(wall) :]
+    if len(wall) < 10 or not wall.isascii():
         return None
-    if [at for at, char in enumerate(wall) if not char.isdigit()] != [4, 7, 10, 13, 16]:
+    if any(char.isdigit() == (at in (4, 7, 10, 13, 16)) for at, char in enumerate(wall)):
+        return None
+    if (len(wall) == 10 and rest) or (len(wall) < 19 and not zulu):  # YooChoose's own form has seconds
         return None
     try:
-        moment = datetime.strptime(wall.replace("T", " "), "%Y-%m-%d %H:%M:%S")
+        moment = datetime.strptime(wall.replace("T", " "), form)
     except ValueError:
         return None
+    if rest.startswith(".") and len(wall) < 19:
+        return None
+    for name in ("UTC", "GMT"):
+        if rest.removeprefix(" ") == name or (rest.startswith(".") and rest.endswith((name, " " + name))):
+            rest, zulu = rest.removesuffix(name).removesuffix(" ") + "Z", True
     ms = 0
     if rest.startswith("."):
         digits = rest[1:].rstrip("Z") if "+" not in rest and "-" not in rest else rest[1:].replace("-", "+").split("+")[0]
@@ -110,11 +123,10 @@ def by_hand(
     line = line[:-1] if line.endswith(b"\r") else line
     if b"\r" in line or b"\x00" in line or line.startswith((b"\xef\xbb\xbf", b"x\x01")):
         return None
-    try:
-        fields = fields_of(line.decode(), separator)
-    except UnicodeDecodeError:
-        return None
+    fields = fields_of(line.decode("utf-8", "surrogateescape"), separator)
     if fields is None or len(fields) != count:
+        return None
+    if any("\udc80" <= char <= "\udcff" for place in places for char in fields[place]):  # a byte that is not UTF-8
         return None
     session, item, time = own_id(fields[places[0]]), own_id(fields[places[1]]), read_time(fields[places[2]], zulu=True)
     return None if session is None or item is None or time is None else (session, item, time)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import csv
 import gzip
 import io
+import lzma
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,6 +83,16 @@ def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> b
     return file.getvalue()
 
 
+def tarred(*members: tuple[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name, data in members:
+            found = tarfile.TarInfo(name)
+            found.size = len(data)
+            archive.addfile(found, io.BytesIO(data))
+    return file.getvalue()
+
+
 def kaggle(data: bytes) -> bytes:
     return zipped(
         (README, b"read me"), ("yoochoose-buys.dat", b"1,2,3"), ("yoochoose-clicks.dat", data), ("yoochoose-test.dat", data)
@@ -101,6 +114,14 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ),
     "zip, in a folder": lambda data: zipped(("data/", b""), ("data/yoochoose-clicks.dat", data), ("data/notes", b"")),
     "Kaggle's": kaggle,
+    "bzip2": bz2.compress,
+    "several bzip2s": lambda data: bz2.compress(data[:1000]) + bz2.compress(data[1000:]),
+    "xz": lzma.compress,
+    "tar": lambda data: tarred(("notes", b"read me"), ("data/yoochoose-clicks.dat", data)),
+    "tar.gz": lambda data: gzip.compress(tarred(("notes", b"read me"), ("data/yoochoose-clicks.dat", data))),
+    "tar.bz2": lambda data: bz2.compress(tarred(("any", data))),
+    "tar.xz": lambda data: lzma.compress(tarred(("any", data))),
+    "tar.zst": lambda data: zstd.compress(tarred(("any", data))),
 }
 
 

@@ -44,6 +44,18 @@ def values_of(kind: type[Settings], name: str) -> st.SearchStrategy[Any]:
         return st.none() | st.just({"session": "a b", "item": "i", "time": "t=1"})
     if name == "time_format":
         return st.sampled_from(["", "%Y%m%d", "%d/%m/%Y %H:%M:%S"])
+    if name == "where":
+        return st.just(("event=view,detail", "a b=")) | st.just(())
+    if name == "session_gap":
+        return st.none() | st.sampled_from([1800.0, 0.5])
+    if name == "gap_over":
+        return st.just("kept")  # all needs a gap and a where
+    if name == "separator":
+        return st.sampled_from(["", ",", "\t", " ", "::", "\x01", "~"])
+    if name == "encoding":
+        return st.sampled_from(["utf-8", "latin-1"])
+    if name == "member":
+        return st.sampled_from(["", "a b.csv"])
     if name == "timezone":
         return st.sampled_from(["UTC", "Asia/Shanghai"])
     one = get_args(hint)[0] if get_origin(hint) is tuple else hint

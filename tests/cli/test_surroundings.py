@@ -67,7 +67,8 @@ def test_names_that_are_not_utf8_are_refused_or_shown_as_text(tmp_path: Path) ->
         (["inspect", f"no{name}"], 1),
         (["recommend", "--model", f"no{name}", "--session", "1"], 1),
         (["synth", f"{name}.new", "--clicks", "10"], 0),
-        (["prep", "plain.dat", name], 2),
+        (["prep", "plain.dat", name], 1),
+        (["inspect", "plain.dat", name], 2),
     ]
     for encoding, given in (
         ("utf-8", [(words, 0) for words in inspections]),

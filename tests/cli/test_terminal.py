@@ -101,9 +101,10 @@ def test_commands_print_ids_members_and_settings_visibly(tmp_path: Path) -> None
     log.write_text(f"s,t,i\n{EVIL},x,y\n", encoding="utf-8")
     said.append(call("ingest", log, *columns))
     said.append(call("prep", log, f"extra{EVIL}"))
+    said.append(call("inspect", log, f"extra{EVIL}"))
     said.append(call(f"--no{EVIL}"))
     said.append(call("prep", log, "--batch-size", EVIL))
-    assert [code for code, _, _ in said] == [0, 0, 0, 1, 0, 1, 2, 2, 2]
+    assert [code for code, _, _ in said] == [0, 0, 0, 1, 0, 1, 1, 2, 2, 2]
     assert all(harmless(out, err) for _, out, err in said)
 
 

@@ -196,9 +196,9 @@ def test_time_roles_begin_at_their_moment() -> None:
     [
         ("a b c\n1 2 3\n", {}, "not a known form of ratings"),
         ("userId,movieId,timestamp\n1,2,3\n", {}, "not a known form of ratings(.|\n)*rating=NAME"),
-        ("userId,movieId,rating,timestamp\n1,2,good,3\n", {}, "line 2: the rating is not a number"),
-        ("userId,movieId,rating,timestamp\n1,2,,3\n", {}, "line 2: the rating is not a number"),
-        ("userId,movieId,rating,timestamp\n1,2,nan,3\n", {}, "line 2: the rating is not a number"),
+        ("userId,movieId,rating,timestamp\n1,2,good,3\n", {}, "line 2: the rating is missing or not a number"),
+        ("userId,movieId,rating,timestamp\n1,2,,3\n", {}, "line 2: the rating is missing or not a number"),
+        ("userId,movieId,rating,timestamp\n1,2,nan,3\n", {}, "line 2: the rating is missing or not a number"),
         ("userId,movieId,rating,timestamp\n1,2,3,4\n1,2,4,5\n", {}, "user 1 has item 2 more than once"),
         ("userId,movieId,rating,timestamp\n1,2,3,4\n", {}, "none is in the test set"),
         ("userId,movieId,rating,timestamp\n1,2,3,4\n", {"min_ratings": 3}, "no user has 3 ratings"),

@@ -48,8 +48,8 @@ def test_one_judge(line: bytes, fields: int, zone: str) -> None:
     """The block parser, the judge of lines and the independent judge agree on every line, and on what is in it."""
     form = Lines(fields, Clock(zone, zulu=False))
     click = read_line(line, fields, zone)
-    frame = form.parse(line + b"\n")
-    assert (frame.row(0) if frame is not None else None) == click
+    found = form.parse(line + b"\n")
+    assert (found.frame.row(0) if found is not None else None) == click
     assert (form.judge([line]) == [""]) == (click is not None)
     if not list(reading.skip_runs(line + b"\n", form.plain)):
         assert click is not None, "passed for plain"
@@ -132,8 +132,8 @@ def test_a_first_line_that_is_only_like_an_archive_is_a_bad_line(tmp_path: Path,
 
 PACKED = {
     b"\x1f\x8b": "is cut or damaged", b"\x28\xb5\x2f\xfd": "is cut or damaged", b"\x50\x2a\x4d\x18": "is cut or damaged",
-    b"PK\x03\x04": "is cut or damaged", b"PK\x05\x06": "is cut or damaged", b"\xfd7zXZ\x00": "is packed (xz)",
-    b"BZh91AY&SY": "is packed (bzip2)", b"7z\xbc\xaf\x27\x1c": "is packed (7z)", b"Rar!\x1a\x07": "is packed (rar)",
+    b"PK\x03\x04": "is cut or damaged", b"PK\x05\x06": "is cut or damaged", b"\xfd7zXZ\x00": "is cut or damaged",
+    b"BZh91AY&SY": "is cut or damaged", b"7z\xbc\xaf\x27\x1c": "is packed (7z)", b"Rar!\x1a\x07": "is packed (rar)",
     b"PAR1\x15": "is a Parquet file",
 }  # fmt: skip
 """First bytes, and what is said of a log that begins with them and goes on as text: found by Hypothesis."""

@@ -149,7 +149,7 @@ class Fuzz:
         self.spool.mkdir()
         begin: Begin = partial(yoochoose.Lines.of, clock=Clock(zone, zulu=False))
         if columns:
-            begin = partial(delimited.Lines.of, name=str(self.log), columns=columns, clock=Clock(zone))
+            begin = partial(delimited.Lines.of, name=str(self.log), columns=columns, reading=ReadSettings(timezone=zone))
         log, aside = LineLog(self.log, begin), self.spool / "rejects.csv"
         found = spool(log, self.spool, aside, set_aside=not stop, progress=SILENT)
         rows = [row for path in found.files for row in pl.read_parquet(path).rows()]

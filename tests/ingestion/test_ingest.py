@@ -236,7 +236,8 @@ def test_a_damaged_part_is_reported_and_made_again(log: Path, tmp_path: Path, da
     assert error.value.wrong == f"{part} is missing or cut."
     assert (
         error.value.do
-        == f"pocketrec ingest {log} --timezone UTC --bad-rows stop --time-unit auto --fresh --dataset {tmp_path / 'd'}"
+        == f"pocketrec ingest {log} --timezone UTC --bad-rows stop --time-unit auto --gap-over kept --quote double "
+        f"--encoding utf-8 --fresh --dataset {tmp_path / 'd'}"
     )
     assert not ingest(log, tmp_path / "d").reused
     assert sum(map(len, read_parts(tmp_path / "d"))) == len(CLICKS)
@@ -282,13 +283,15 @@ def test_a_bad_log_leaves_an_earlier_one_usable(log: Path, tmp_path: Path, bad: 
 
 def test_messages_for_what_is_no_log(tmp_path: Path) -> None:
     (tmp_path / "empty.dat").touch()
-    wrong = {"nothing.dat": "does not exist", "": "is not a file", "empty.dat": "is empty"}
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "_SUCCESS").touch()
+    wrong = {"nothing.dat": "does not exist", "empty.dat": "is empty", "folder": "is a folder without files to read"}
     for name, words in wrong.items():
         with pytest.raises(LogError) as error:
             ingest(tmp_path / name, tmp_path / "d")
         assert error.value.wrong == f"{tmp_path / name} {words}."
         assert "click" in error.value.expected
-    assert list(tree(tmp_path)) == ["empty.dat"]
+    assert sorted(tree(tmp_path)) == ["empty.dat", "folder", "folder/_SUCCESS"]
 
 
 @pytest.mark.parametrize("zone", ["Mars/Base", "", "../etc/passwd", "Europe"])

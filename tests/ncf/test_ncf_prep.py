@@ -149,7 +149,7 @@ def test_duplicates_stop_or_the_first_is_kept(tmp_path: Path) -> None:
         ("", {}, "not a known form of ratings|is empty"),
         ("1::2::3::4::5\n", {}, "not a known form of ratings"),
         ("1::2::3::4\n1::x\n", {}, "line 2: 2 fields instead of 4"),
-        ("1::2::3::4\n1::3\t::3::9\n", {}, "line 2: a tab"),
+        ("1::2::3::4\n1::3\x1f::3::9\n", {}, "line 2: a byte 1f"),
         ("1\t2\t3\t4\n1\t3\t3\tnever\n", {}, "line 2: the time"),
         ("1::2::3::4\n", {}, "no user has 20 ratings"),
         ("1::2::3::4\n2::2::3::4\n", {"min_ratings": 1}, "split is empty"),

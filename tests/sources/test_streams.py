@@ -17,7 +17,7 @@ import pytest
 
 from apart import HANG
 from conftest import call, write_log
-from log_support import CLICKS, PACKERS, Watched, kaggle, kept, zipped
+from log_support import CLICKS, PACKERS, Watched, kaggle, kept, tarred, zipped
 from pocketrec.errors import LogError
 from pocketrec.ingestion.ingest import ingest
 from pocketrec.sources import streams
@@ -84,7 +84,7 @@ def test_the_member_that_was_taken_is_said(tmp_path: Path, data: bytes) -> None:
     log.write_bytes(kaggle(data))
     code, out, err = call("ingest", log, "--dataset", tmp_path / "d")
     assert (code, "3,000 clicks" in out) == (0, True)
-    assert "  read from the zip: yoochoose-clicks.dat\n" in err
+    assert "  read from the archive: yoochoose-clicks.dat\n" in err
     log.write_bytes(kaggle(data + b"x\n"))
     code, out, err = call("ingest", log, "--dataset", tmp_path / "d")
     assert (code, out) == (1, "")
@@ -110,8 +110,12 @@ NO_LOG: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a zip in a zip": (lambda data: zipped(("a.zip", zipped(("a", data)))), "is itself packed (zip)"),
     "a gzip in a zip": (lambda data: zipped(("a.gz", gzip.compress(data))), "is itself packed (gzip)"),
     "a zstd in a gzip": (lambda data: gzip.compress(zstd.compress(data)), "is itself packed (zstd)"),
-    "an xz": (lzma.compress, "is packed (xz)"),
-    "a bzip2": (bz2.compress, "is packed (bzip2)"),
+    "a cut xz": (lambda data: lzma.compress(data)[:-1000], "is cut or damaged"),
+    "a cut bzip2": (lambda data: bz2.compress(data)[:-1000], "is cut or damaged"),
+    "a tar of two logs": (lambda data: tarred(("a.dat", data), ("b.dat", data)), "it holds a.dat, b.dat"),
+    "a cut tar": (lambda data: gzip.compress(tarred(("a.dat", data))[:2000]), "is cut or damaged"),
+    "a 7z in a gzip": (lambda _: gzip.compress(b"7z\xbc\xaf\x27\x1c"), "is packed (7z)"),
+    "Parquet in a gzip": (lambda _: gzip.compress(b"PAR1\x15\x04PAR1"), "is a Parquet file"),
     "an xz in a zip": (lambda data: zipped(("a.xz", lzma.compress(data))), "is itself packed (xz)"),
     "encrypted": (encrypted, "clicks.dat is encrypted"),
     "nothing": (lambda _: gzip.compress(b""), "is empty"),

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,9 @@ from pocketrec.lite.judge.verify import claim_verdict
 from pocketrec.progress import Advance
 from pocketrec.sources.options import ReadSettings, SynthSettings
 from pocketrec.sources.synth import synth
-from pocketrec.storage.files import content_hash
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.lock import HOLDER, LOCK
-from pocketrec.storage.manifest import MANIFEST, json_digest, read_manifest, read_records
+from pocketrec.storage.manifest import MANIFEST, hash_of_log, json_digest, read_manifest, read_records
 from pocketrec.storage.tensors import write_tensors
 from pocketrec.training.epoch_runs import Checkpoints
 
@@ -261,11 +260,11 @@ def test_a_line_appended_while_the_hash_is_made_is_noticed(
     mine = tmp_path / "clicks.dat"
     shutil.copyfile(log, mine)
 
-    def late(path: Path) -> str:
+    def late(logs: Sequence[Path]) -> str:
         appended(mine)
-        return content_hash(path)
+        return hash_of_log(logs)
 
-    monkeypatch.setattr(module, "content_hash", late)
+    monkeypatch.setattr(module, "hash_of_log", late)
     with pytest.raises(LogError, match="changed while it was read"):
         ingest(mine, tmp_path / "d")
     assert not (tmp_path / "d" / "parquet").exists()

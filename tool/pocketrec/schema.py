@@ -25,6 +25,8 @@ import numpy.typing as npt
 SESSION, ITEM, TIME, ROW = "session", "item", "time", "row"
 CLICK_COLUMNS = (SESSION, ITEM, TIME, ROW)
 RATING = "rating"
+KEPT = "kept"
+"""Of rows on their way to the parts: false for one that `--where` leaves out, and that a gap is measured to."""
 
 Array = npt.NDArray[Any]
 Int64 = npt.NDArray[np.int64]

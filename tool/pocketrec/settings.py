@@ -31,6 +31,7 @@ class Rule:
         metavar: what stands for the value in the help.
         parse: from the text of the command line to the value; raises ValueError, or SettingsError with more to say.
         text: from the value to that text.
+        each: for a list: the option is given once for each of its values, not once with commas between them.
     """
 
     help: str
@@ -42,6 +43,7 @@ class Rule:
     metavar: str | None = None
     parse: Callable[[str], Any] | None = None
     text: Callable[[Any], str] | None = None
+    each: bool = False
 
     @property
     def expected(self) -> str:
@@ -186,6 +188,8 @@ def options_for(*groups: Settings) -> list[str]:
             if isinstance(value, bool):
                 off = [f"--no-{option.removeprefix('--')}"] if default_of(type(group), name) is True else []
                 words.setdefault(option, [option] if value else off)
+            elif rule.each:
+                words.setdefault(option, [word for one in value for word in (option, str(one))])
             elif (text := value_text(value, rule)) != "":
                 words.setdefault(option, [option, text])
     return [word for some in words.values() for word in some]

@@ -34,9 +34,11 @@ from pocketrec.settings import (
 )
 
 Clicks = Annotated[
-    Path,
+    list[Path],
     typer.Argument(
-        help="Click log: SessionId,Timestamp,ItemId,Category, in any order; a file, .gz, .zst, .zip, or - (stdin).",
+        metavar="CLICKS...",
+        help="Click log, its rows in any order: one or several files, a folder, or - (stdin); csv, JSON lines or Parquet, "
+        "text also as .gz, .zst, .bz2, .xz, .zip, .tar. Without --columns: SessionId,Timestamp,ItemId,Category.",
         show_default=False,
         readable=False,  # a log that may not be read is no misuse; ingest says so
     ),
@@ -129,6 +131,9 @@ def _option(flag: str, hint: Any, rule: Rule, value: Any) -> tuple[Any, Any]:
         both = f"{flag}/--no-{flag.removeprefix('--')}" if value else flag
         names = (both, "-q") if flag == "--quiet" else (both,)
         return Annotated[bool, typer.Option(*names, help=rule.help)], value
+    if rule.each:
+        option = typer.Option(flag, help=rule.help, metavar=rule.metavar, show_default=bool(value))
+        return Annotated[list[str], option], list(value)
     if rule.parse or get_origin(given) is tuple:
         shown = value_text(value, rule) or False
         option = typer.Option(

@@ -86,18 +86,22 @@ def _(result: SynthReport) -> Iterable[str]:
 def _(result: IngestReport) -> Iterable[str]:
     span = f"{_day(result.first_ms)} to {_day(result.last_ms)} UTC"
     parts = f"{result.parts:,} part" + "s" * (result.parts != 1)
-    what = f"Parquet: {result.rows:,} clicks, {span}, in {parts}, {size(result.bytes)}"
+    sessions = f"{result.sessions:,} sessions, " if result.sessions else ""
+    what = f"Parquet: {result.rows:,} clicks, {sessions}{span}, in {parts}, {size(result.bytes)}"
     yield done(result.reused, what)
 
 
 @remarks.register
 def _(result: IngestReport) -> Iterable[str]:
     if result.member:
-        yield f"  read from the zip: {result.member}"
+        yield f"  read from the archive: {result.member}"
     if result.header:
         yield "  the first line names the columns; it is not counted"
     if result.text_ids:
         yield f"  {' and '.join(result.text_ids)} ids are not all whole numbers; the parts have codes beside them"
+    if result.left_out:
+        share = f"({result.left_out / result.lines:.1%})"
+        yield f"  {result.left_out:,} of {result.lines:,} rows left out by --where {share}"
     if result.rejects:
         share = f"{result.set_aside:,} of {result.lines:,} lines are not clicks ({result.set_aside / result.lines:.3%})"
         yield f"  {share}; they are in {result.rejects}"

@@ -12,6 +12,7 @@ from pocketrec.lite.options import ModelSettings, VerifySettings
 from pocketrec.progress import SILENT, Progress
 from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sessions.prep import PrepReport, prep
+from pocketrec.sources.files import Logs
 from pocketrec.sources.options import ReadSettings
 from pocketrec.storage.lock import hold
 
@@ -26,7 +27,7 @@ class RunReport:
 
 
 def run(
-    clicks: Path | str,
+    clicks: Logs,
     dataset: Path | str = "dataset",
     *,
     batching: BatchSettings = BatchSettings(),

@@ -18,20 +18,21 @@ from typing import Any
 
 import polars as pl
 
-from pocketrec.errors import LogError
+from pocketrec.errors import LogError, SettingsError
 from pocketrec.ingestion.text_ids import ITEM_IDS
 from pocketrec.ingestion.write_parts import REJECTS, Read, write_parts
 from pocketrec.progress import SILENT, Progress
-from pocketrec.schema import CLICK_COLUMNS, ITEM, SESSION, TIME
+from pocketrec.schema import ITEM, SESSION, TIME
 from pocketrec.settings import options_for
+from pocketrec.sources.files import Logs, log_files, named_in_words
 from pocketrec.sources.movielens import columns_wanted
 from pocketrec.sources.options import USAGE, Kind, ReadSettings, check_columns
 from pocketrec.sources.parquet import is_parquet
-from pocketrec.sources.streams import STDIN, check_log
-from pocketrec.storage.files import commit, content_hash
+from pocketrec.sources.streams import STDIN
+from pocketrec.storage.files import commit
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.lock import hold
-from pocketrec.storage.manifest import OUTSIDE, OutputFile, Record, fingerprint, read_records, same_log
+from pocketrec.storage.manifest import OUTSIDE, OutputFile, Record, fingerprint, hash_of_log, read_records, same_log
 from pocketrec.storage.stage import Draft, Stage
 
 
@@ -41,11 +42,14 @@ class IngestReport:
 
     Attributes:
         rows: clicks.
+        sessions: of them; 0 where they were not counted, as in ratings and in a log in YooChoose's own form.
         parts: folders they are in.
         bytes: of the Parquet files.
         first_ms: the earliest time.
         last_ms: the latest time.
-        lines: of the log, not counting a header: rows + set_aside, always.
+        lines: of the log, not counting a header: rows + left_out + set_aside, always. In JSON with lists of events it is
+            these that are counted.
+        left_out: rows that `where` leaves out.
         set_aside: lines that are not clicks; they are in `rejects`.
         rejects: DIR/rejects.csv; None where no line was set aside.
         header: whether the log began with a line that names its columns.
@@ -56,11 +60,13 @@ class IngestReport:
     """
 
     rows: int
+    sessions: int
     parts: int
     bytes: int
     first_ms: int
     last_ms: int
     lines: int
+    left_out: int
     set_aside: int
     rejects: Path | None
     header: bool
@@ -71,7 +77,7 @@ class IngestReport:
 
 
 def ingest(
-    clicks: Path | str,
+    clicks: Logs,
     dataset: Path | str = "dataset",
     reading: ReadSettings = ReadSettings(),
     *,
@@ -82,8 +88,9 @@ def ingest(
     """Stream a click log into DIR/parquet/clicks/part=NNNN/*.parquet.
 
     Args:
-        clicks: a log in YooChoose's format, or with `reading.columns` any csv, tsv or Parquet file; its rows may be in any
-            order. Text may be packed as gzip, zstd or zip, and "-" is standard input, which is ingested again each time.
+        clicks: a log in YooChoose's format, or with `reading.columns` any csv, tsv, JSON lines or Parquet; its rows may be
+            in any order. It may be several files, a folder or a pattern (`log_files`); text may be packed as gzip, zstd,
+            bzip2, xz, zip or tar; "-" is standard input, which is ingested again each time.
         dataset: the dataset folder; made if need be.
         reading: how the log is read.
         fresh: ingest again even where the same log was ingested with the same settings.
@@ -94,13 +101,13 @@ def ingest(
         BusyError, SpaceError, FolderError: see "The errors of a stage" in `storage.stage`.
         LogError: the log is missing, empty, cut, or has a line that is not a click. Nothing is left behind then.
     """
-    argv = ("ingest", log_argument(clicks), *options_for(reading), "--fresh")
+    argv = ("ingest", *log_arguments(clicks), *options_for(reading), "--fresh")
     return ingest_kind("clicks", clicks, dataset, reading, argv, fresh=fresh, force=force, progress=progress)
 
 
 def ingest_kind(
     kind: Kind,
-    log: Path | str,
+    log: Logs,
     dataset: Path | str,
     reading: ReadSettings,
     argv: Sequence[str],
@@ -113,24 +120,23 @@ def ingest_kind(
 
     Args and errors as of `ingest`; `argv` is the command that makes the same files again.
     """
-    log, where = Path(log), Dataset(Path(dataset))
+    where, logs = Dataset(Path(dataset)), log_files(log)
     if reading.columns is not None:
         reading = replace(reading, columns=check_columns(reading.columns, names=columns_wanted(kind == "rated")))
-    check_log(log)
-    if reading.columns is None and log != STDIN and is_parquet(log):
-        raise LogError(f"{log} is a Parquet file.", expected="the names of its columns", do=f"add --columns {USAGE}")
+    elif kind == "clicks":
+        _check_own_form(logs, reading)
     with hold(dataset, "ingest"):
         found = read_records(where.clicks.parent).get("ingest")
-        inputs = found.inputs if found and same_log(log, found) else {}
+        inputs = found.inputs if found and same_log(logs, found) else {}
         stage = Stage(where.clicks.parent, "ingest", reading.recorded(kind), inputs, argv)
         if inputs and not fresh and (found := stage.current()):
             return _report(where, found, reused=True)
-        _check_place(log, where)
+        _check_place(logs, where)
         beside = (OUTSIDE, ITEM_IDS)
         with stage.replacing(into=where.clicks, names=beside) as draft:
-            with _stays_as_it_is(log) as known:
-                read = write_parts(log, where.clicks, draft.folder, reading, kind, force=force, progress=progress)
-                _describe(draft, log, kind, read, known)
+            with _stays_as_it_is(logs) as known:
+                read = write_parts(logs, where.clicks, draft.folder, reading, kind, force=force, progress=progress)
+                _describe(draft, logs, kind, read, known)
             stage.claim(*beside)  # only now: a log that cannot be read leaves the earlier one usable
             for path in (where.rejects, where.item_ids):
                 if (draft.folder / path.name).exists():
@@ -140,32 +146,48 @@ def ingest_kind(
     return _report(where, draft.record, reused=False)
 
 
-def _check_place(log: Path, where: Dataset) -> None:
-    """Refuse a log that lies where ingest writes: it would be removed."""
-    places = (where.clicks.parent, where.rejects)
-    if log != STDIN and any(log.resolve().is_relative_to(place.resolve()) for place in places):
-        raise LogError(
-            f"{log} lies where ingest writes, and would be replaced.",
-            expected=f"a log that is not below {where.clicks.parent} and not {where.rejects}",
-            do="move it, or name another folder with --dataset",
+def _check_own_form(logs: list[Path], reading: ReadSettings) -> None:
+    """Refuse what cannot be read without the names of its columns, and options that need them."""
+    log = logs[0]
+    if log != STDIN and is_parquet(log):
+        raise LogError(f"{log} is a Parquet file.", expected="the names of its columns", do=f"add --columns {USAGE}")
+    given = [name for name in ("where", "session_gap", "separator") if getattr(reading, name)]
+    if given or reading.quote == "none":
+        raise SettingsError(
+            f"{' and '.join(given) or 'quote'} is given, and columns are not.",
+            expected="the log's own names of its columns beside it",
+            do=f"add --columns {USAGE}",
         )
 
 
+def _check_place(logs: list[Path], where: Dataset) -> None:
+    """Refuse a log that lies where ingest writes: it would be removed."""
+    places = [place.resolve() for place in (where.clicks.parent, where.rejects)]
+    for log in logs:
+        if log != STDIN and any(log.resolve().is_relative_to(place) for place in places):
+            raise LogError(
+                f"{log} lies where ingest writes, and would be replaced.",
+                expected=f"a log that is not below {where.clicks.parent} and not {where.rejects}",
+                do="move it, or name another folder with --dataset",
+            )
+
+
 @contextlib.contextmanager
-def _stays_as_it_is(log: Path) -> Iterator[dict[str, Any]]:
+def _stays_as_it_is(logs: list[Path]) -> Iterator[dict[str, Any]]:
     """The fingerprint of a log that must not change in the `with` block: rows and fingerprint would be of two logs.
 
     If it has, that is the LogError, whatever else went wrong because of it.
     """
-    before = {} if log == STDIN else fingerprint(log)
+    from_stdin = logs == [STDIN]
+    before = {} if from_stdin else fingerprint(logs)
     try:
         yield before
         error = None
     except Exception as found:
         error = found
-    if log != STDIN and (not log.is_file() or fingerprint(log) != before):
+    if not from_stdin and (not all(log.is_file() for log in logs) or fingerprint(logs) != before):
         raise LogError(
-            f"{log} changed while it was read.",
+            f"{_name(logs)} changed while it was read.",
             expected="a log that stays as it is; what was ingested before is as it was",
             do="wait until nobody writes to it, or copy it; then the same command again",
         ) from error
@@ -173,23 +195,29 @@ def _stays_as_it_is(log: Path) -> Iterator[dict[str, Any]]:
         raise error
 
 
-def log_argument(log: Path | str) -> str:
-    """A log as a command names it from any folder: its whole path; "-" for standard input."""
-    return str(log) if Path(log) == STDIN else str(Path(log).absolute())
+def _name(logs: list[Path]) -> str:
+    return str(logs[0]) if len(logs) == 1 else f"one of the {len(logs):,} files of the log"
 
 
-def _describe(draft: Draft, log: Path, kind: Kind, read: Read, known: Mapping[str, Any]) -> None:
+def log_arguments(logs: Logs) -> list[str]:
+    """A log as a command names it from any folder: whole paths; "-" for standard input."""
+    named = [logs] if isinstance(logs, str | Path) else logs
+    return [str(log) if Path(log) == STDIN else str(Path(log).absolute()) for log in named]
+
+
+def _describe(draft: Draft, logs: list[Path], kind: Kind, read: Read, known: Mapping[str, Any]) -> None:
     """What was written into the staged folder, and from what."""
-    staged, columns = draft.folder, len(CLICK_COLUMNS) + (kind == "rated") + len(read.text_ids)
+    staged = draft.folder
     summary = pl.len().alias("rows"), pl.min(TIME).alias("first_ms"), pl.max(TIME).alias("last_ms")
 
     def describe(path: Path) -> tuple[OutputFile, dict[str, int]]:
-        found = pl.scan_parquet(path, hive_partitioning=False, glob=False).select(summary).collect().row(0, named=True)
-        return OutputFile.of(path, (found["rows"], columns)), found
+        scan = pl.scan_parquet(path, hive_partitioning=False, glob=False)
+        found = scan.select(summary).collect().row(0, named=True)
+        return OutputFile.of(path, (found["rows"], len(scan.collect_schema()))), found
 
     paths = sorted(staged.glob("*/*.parquet"))
     with ThreadPoolExecutor(1) as beside:
-        log_hash = beside.submit(lambda: read.digest or content_hash(log))
+        log_hash = beside.submit(lambda: read.digest or hash_of_log(logs))
         described = [describe(path) for path in paths]
     draft.inputs = {"log": log_hash.result()}
     draft.files = {str(path.relative_to(staged)): file for path, (file, _) in zip(paths, described, strict=True)}
@@ -198,17 +226,20 @@ def _describe(draft: Draft, log: Path, kind: Kind, read: Read, known: Mapping[st
     if ITEM in read.text_ids:
         draft.beside[ITEM_IDS] = OutputFile.of(staged / ITEM_IDS)
     rows = sum(found["rows"] for _, found in described)
+    sessions, ties = _sessions(staged) if kind == "clicks" and read.lines is not None else (0, [])
     draft.counts = {
         "rows": rows,
+        "sessions": sessions,
         "first_ms": min(found["first_ms"] for _, found in described),
         "last_ms": max(found["last_ms"] for _, found in described),
         "lines": rows if read.lines is None else read.lines,
         "set_aside": read.set_aside,
+        "left_out": read.left_out,
         "header": read.header,
         "member": read.member,
         "text_ids": list(read.text_ids),
-        "remarks": [*read.remarks, *(_ties(staged) if kind == "clicks" and read.lines is not None else ())],
-        "log": str(log),
+        "remarks": [*_remarks(logs), *read.remarks, *ties],
+        "log": str(logs[0]) if len(logs) == 1 else [str(log) for log in logs],
         "log_bytes": read.text_bytes,  # of standard input; a file's are among what is known
         "log_mtime_ns": 0,
         **known,
@@ -216,17 +247,23 @@ def _describe(draft: Draft, log: Path, kind: Kind, read: Read, known: Mapping[st
     }
 
 
-def _ties(staged: Path) -> Iterator[str]:
-    """A remark on sessions whose clicks all have the same time, if there are any."""
-    tied = several = 0
+def _remarks(logs: list[Path]) -> Iterator[str]:
+    if len(logs) > 1:
+        yield f"{len(logs):,} files are one log, read in this order: {named_in_words(logs)}"
+
+
+def _sessions(staged: Path) -> tuple[int, list[str]]:
+    """How many sessions there are; and a remark if clicks of some of them all have the same time."""
+    sessions = several = tied = 0
     for part in staged.glob("part=*"):
         clicks = pl.scan_parquet(sorted(part.iterdir()), hive_partitioning=False, glob=False)
         spans = clicks.group_by(SESSION).agg(pl.len().alias("clicks"), (pl.max(TIME) - pl.min(TIME)).alias("span"))
-        longer = spans.filter(pl.col("clicks") > 1).select(pl.len(), (pl.col("span") == 0).sum().alias("tied"))
-        found = longer.collect(engine="streaming").row(0)
-        several, tied = several + found[0], tied + found[1]
-    if tied:
-        yield f"{tied:,} of {several:,} sessions of two or more clicks have one time only; the order of the lines is theirs"
+        more = pl.col("clicks") > 1
+        found = spans.select(pl.len(), more.sum().alias("several"), (more & (pl.col("span") == 0)).sum().alias("tied"))
+        one, two, same = found.collect(engine="streaming").row(0)
+        sessions, several, tied = sessions + one, several + two, tied + same
+    words = f"{tied:,} of {several:,} sessions of two or more clicks have one time only; the order of the lines is theirs"
+    return sessions, [words] if tied else []
 
 
 def _report(where: Dataset, record: Record, *, reused: bool) -> IngestReport:
@@ -234,11 +271,13 @@ def _report(where: Dataset, record: Record, *, reused: bool) -> IngestReport:
     parts = [name for name in record.files if name.startswith(f"{where.clicks.name}/")]
     return IngestReport(
         rows=counts["rows"],
+        sessions=counts.get("sessions", 0),
         parts=len({Path(name).parent for name in parts}),
         bytes=sum(record.files[name].bytes for name in parts),
         first_ms=counts["first_ms"],
         last_ms=counts["last_ms"],
         lines=counts["lines"],
+        left_out=counts.get("left_out", 0),
         set_aside=counts["set_aside"],
         rejects=where.rejects if counts["set_aside"] else None,
         header=counts["header"],

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from pocketrec.errors import LogError, SettingsError
-from pocketrec.ingestion.ingest import IngestReport, ingest_kind, log_argument
+from pocketrec.ingestion.ingest import IngestReport, ingest_kind, log_arguments
 from pocketrec.ingestion.options import RatingSettings
 from pocketrec.ingestion.parts import Parts, read_frame
 from pocketrec.ingestion.text_ids import ID
@@ -152,7 +152,7 @@ def prepare(
     files and counts. What was read, the counts, and whether the split was there already are returned.
     """
     log, rated = ratings_file(Path(ratings)), kind == "rated"
-    argv = (place.name, "prep", log_argument(ratings), *options_for(settings), "--fresh")
+    argv = (place.name, "prep", *log_arguments(ratings), *options_for(settings), "--fresh")
     with hold(place.home, f"{place.name} prep"):
         reading = replace(settings, columns=settings.columns or parquet_columns(log, rated=rated))
         report = ingest_kind(kind, log, place.home, reading, argv, fresh=fresh, force=force, progress=progress)

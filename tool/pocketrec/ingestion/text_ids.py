@@ -1,7 +1,10 @@
-"""Codes for ids that are text: the code of an id is its rank among all ids of its column, in the order of their bytes.
+"""Parts written again with the session and item ids that later stages read: whole numbers.
 
-So sessions in the order of their codes are sessions in the order of their ids. Items are held in memory, once each;
-sessions are not: the parts are ranges of session ids already, and each part is ranked alone.
+Codes for ids that are text: the code of an id is its rank among all ids of its column, in the order of their bytes. So
+sessions in the order of their codes are sessions in the order of their ids. Items are held in memory, once each; sessions
+are not: the parts are ranges of session ids already, and each part is ranked alone.
+
+Sessions that are cut where a gap is: they are numbered from 1 by the id that was cut and by time.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pocketrec.schema import CLICK_COLUMNS, ITEM, RATING, SESSION
+from pocketrec.schema import CLICK_COLUMNS, ITEM, KEPT, RATING, ROW, SESSION, TIME
 
 ID = {SESSION: "session_id", ITEM: "item_id"}
 """The column that keeps the ids that came in."""
@@ -21,38 +24,73 @@ ITEM_IDS = "item_ids.parquet"
 
 
 def code_parts(
-    parts: list[Path], home: Path, name: str, text: Collection[str], row_group_rows: int, advance: Callable[[int], None]
+    parts: list[Path],
+    home: Path,
+    name: str,
+    text: Collection[str],
+    gap_ms: int | None,
+    row_group_rows: int,
+    advance: Callable[[int], None],
 ) -> None:
-    """Write each part again, as one file `name`, with codes in the columns `text`, and beside them the ids that came in.
+    """Write each part again, as one file `name`, with whole numbers for ids, and beside them the ids that came in.
 
-    Parts are folders of Parquet files, ascending by session; their files in order have the rows in order. They are removed
-    when they have been read. `home` gets the new ones, and `ITEM_IDS` if item ids are text.
+    Args:
+        parts: folders of Parquet files, ascending by session; their files in order have the rows in order. They are removed
+            when they have been read.
+        home: gets the new ones, and `ITEM_IDS` if item ids are text.
+        name: of the file of a part.
+        text: which of session and item have ids that are text.
+        gap_ms: sessions are cut where more milliseconds than that pass; None for not at all.
+        row_group_rows: rows of a Parquet row group.
+        advance: told of rows read.
     """
     items = _vocabulary(parts, home / ITEM_IDS) if ITEM in text else None
+    beside = [column for column in (SESSION, ITEM) if column in text or (column == SESSION and gap_ms is not None)]
     sessions = 0
     for part in parts:
         frame = pl.read_parquet(sorted(part.iterdir()), glob=False, hive_partitioning=False)
         shutil.rmtree(part)
-        rating = [RATING] if RATING in frame.columns else []
-        kept = [pl.col(column).alias(ID[column]) for column in (SESSION, ITEM) if column in text]
-        frame = frame.select(*CLICK_COLUMNS, *rating, *kept)
-        if SESSION in text:
+        advance(len(frame))
+        frame = frame.with_columns(pl.col(column).alias(ID[column]) for column in beside)
+        if gap_ms is not None:
+            frame = cut_sessions(frame, gap_ms, sessions + 1)
+            sessions = max(sessions, int(frame[SESSION].max() or 0))  # type: ignore[arg-type]
+        elif SESSION in text:
             codes = frame[SESSION].rank("dense").cast(pl.Int64) + (sessions - 1)
             sessions = int(codes.max()) + 1  # type: ignore[arg-type]
             frame = frame.with_columns(codes.alias(SESSION))
         if items is not None:
             frame = frame.with_columns(pl.col(ITEM).cast(items).to_physical().cast(pl.Int64))
-        (home / part.name).mkdir()
-        frame.write_parquet(home / part.name / name, compression="lz4", row_group_size=row_group_rows)
-        advance(len(frame))
+        if len(frame):  # all of its rows may have been left out
+            rating = [RATING] if RATING in frame.columns else []
+            (home / part.name).mkdir()
+            frame.select(*CLICK_COLUMNS, *rating, *(ID[column] for column in beside)).write_parquet(
+                home / part.name / name, compression="lz4", row_group_size=row_group_rows
+            )
+
+
+def cut_sessions(frame: pl.DataFrame, gap_ms: int, first: int) -> pl.DataFrame:
+    """Rows of whole sessions (session, time, row) with a new session wherever more than a gap passes between two of them.
+
+    Sessions are numbered from `first` on by the session that was cut and by time. Rows that are not `KEPT` count for the
+    gap and are left out; what is left has the order of the log.
+    """
+    ordered = frame.sort(SESSION, TIME, maintain_order=True)
+    begins = (pl.col(SESSION) != pl.col(SESSION).shift()).fill_null(True) | (pl.col(TIME).diff() > gap_ms).fill_null(False)
+    ordered = ordered.with_columns(begins.cum_sum().alias(SESSION))
+    if KEPT in ordered.columns:
+        ordered = ordered.filter(KEPT)
+    number = pl.col(SESSION).rle_id().cast(pl.Int64) + first
+    return ordered.with_columns(number.alias(SESSION)).sort(ROW)
 
 
 def _vocabulary(parts: list[Path], path: Path) -> pl.Enum:
     """All item ids in the order of their bytes; they are written to `path`."""
     found = pl.Series(ID[ITEM], [], dtype=pl.String)
     for part in parts:
-        here = pl.scan_parquet(sorted(part.iterdir()), glob=False, hive_partitioning=False).select(pl.col(ITEM).unique())
-        found = pl.concat([found, here.collect().to_series().rename(found.name)]).unique()
+        here = pl.scan_parquet(sorted(part.iterdir()), glob=False, hive_partitioning=False)
+        here = here.filter(KEPT) if KEPT in here.collect_schema() else here
+        found = pl.concat([found, here.select(pl.col(ITEM).unique()).collect().to_series().rename(found.name)]).unique()
     found = found.sort()
     found.to_frame().write_parquet(path)
     return pl.Enum(found)

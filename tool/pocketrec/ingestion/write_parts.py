@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import and_
@@ -20,7 +21,7 @@ from pocketrec.ingestion.parts import equal_share
 from pocketrec.ingestion.spool import runs, sample, spool
 from pocketrec.ingestion.text_ids import code_parts
 from pocketrec.progress import SILENT, Progress
-from pocketrec.schema import CLICK_COLUMNS, RATING, SESSION
+from pocketrec.schema import CLICK_COLUMNS, KEPT, MS, RATING, SESSION
 from pocketrec.sources import polars_engine, yoochoose
 from pocketrec.sources.logs import Log, choose_reader
 from pocketrec.sources.options import Kind, ReadSettings
@@ -56,6 +57,7 @@ class Read:
 
     lines: int | None = None
     set_aside: int = 0
+    left_out: int = 0
     header: bool = False
     member: str = ""
     text_bytes: int = 0
@@ -65,57 +67,67 @@ class Read:
 
 
 def write_parts(
-    log: Path, home: Path, staged: Path, reading: ReadSettings, kind: Kind, *, force: bool, progress: Progress
+    logs: Sequence[Path], home: Path, staged: Path, reading: ReadSettings, kind: Kind, *, force: bool, progress: Progress
 ) -> Read:
-    """Make the parts of a log (a file or `STDIN`), and beside them lines set aside (`REJECTS`) and item ids that are text.
+    """Make the parts of a log (files or `STDIN`), and beside them lines set aside (`REJECTS`) and item ids that are text.
 
     They are made in `staged`, an empty folder; `home` is where they belong, for messages. Errors as of `ingest`.
     """
-    fast, source = choose_reader(log, reading, kind)
-    size = 0 if log == STDIN else log.stat().st_size
+    fast, source = choose_reader(logs, reading, kind)
+    sizes = {log: 0 if log == STDIN else log.stat().st_size for log in logs}
+    size = sum(sizes.values())
     attempt = staged / "scan"
     if fast:
         with room(home, "ingest", ingest_bytes(size), force=force):
             attempt.mkdir()
-            if _sink(log, attempt, reading.timezone, progress):
+            if _sink(logs[0], attempt, reading.timezone, progress):
                 for path in attempt.iterdir():
                     path.rename(staged / path.name)
                 attempt.rmdir()
                 return Read(text_bytes=size)
             shutil.rmtree(attempt, ignore_errors=True)
-    needed = spooled_ingest_bytes(size, packed=bool(packing_of(log)) or is_parquet(log)) if log != STDIN else 0
+    needed = sum(
+        spooled_ingest_bytes(size, packed=bool(packing_of(log)) or is_parquet(log)) for log, size in sizes.items() if size
+    )
     with room(home, "ingest", needed, force=force):
-        read = _sink_spooled(source, staged, kind, progress, set_aside=reading.bad_rows == "set-aside")
+        read = _sink_spooled(source, staged, kind, progress, reading)
         shutil.rmtree(attempt, ignore_errors=True)  # what Polars may have written there after it had been given up
         return read
 
 
-def _sink_spooled(source: Log, staged: Path, kind: Kind, progress: Progress, *, set_aside: bool) -> Read:
+def _sink_spooled(source: Log, staged: Path, kind: Kind, progress: Progress, reading: ReadSettings) -> Read:
     """The careful way: every line is judged, the rows are kept on the disk, and then go to the parts."""
     folder = staged / "spool"
     folder.mkdir()
+    set_aside = reading.bad_rows == "set-aside"
     spooled = spool(source, folder, staged / REJECTS, set_aside=set_aside, progress=progress)
+    hidden = 0 if reading.gap_over == "all" else spooled.left_out
+    if spooled.rows + hidden + spooled.set_aside != source.lines:
+        raise AssertionError(f"{source.lines} rows were read, and {spooled} came of them; this is a bug in pocketrec")
     ids = sample(spooled)
     cuts = _cuts(ids, spooled.rows)
     row_group_rows = equal_share(OPEN_ROWS, len(cuts) + 1, MIN_ROW_GROUP, MAX_ROW_GROUP)
-    target = folder / "parts" if spooled.text else staged
+    gap_ms = None if reading.session_gap is None else round(reading.session_gap * MS)
+    again = bool(spooled.text) or gap_ms is not None
+    target = folder / "parts" if again else staged
     target.mkdir(exist_ok=True)
-    columns = [*CLICK_COLUMNS, RATING] if kind == "rated" else CLICK_COLUMNS
+    columns = [*CLICK_COLUMNS, *([RATING] if kind == "rated" else []), *([KEPT] if reading.gap_over == "all" else [])]
     with progress.task("parts", spooled.rows, "rows") as advance:
         session = pl.col(SESSION) if progress is SILENT else polars_engine.counted(SESSION, advance, ids.dtype)
         number = polars_engine.interval(session, cuts)
         for run, frame in enumerate(runs(spooled, ROW_GROUPS_PER_RUN * row_group_rows)):
             name = partial(_file_name, run)
             polars_engine.sink_parts(frame.select(columns), target, number=number, name=name, row_group_rows=row_group_rows)
-    if spooled.text:
+    if again:
         with progress.task("coding", spooled.rows, "rows") as advance:
             parts, name_of_all = sorted(target.iterdir()), Path(_file_name(0, 0, 0)).name
-            code_parts(parts, staged, name_of_all, spooled.text, row_group_rows, advance)
+            code_parts(parts, staged, name_of_all, spooled.text, gap_ms, row_group_rows, advance)
     shutil.rmtree(folder)
     # A line of the txt files is about as long as one of the original, however short the log says it.
     text_bytes = max(source.bytes, LINE_BYTES * spooled.rows)
     known = source.header, source.member, text_bytes, source.digest
-    return Read(source.lines, spooled.set_aside, *known, spooled.text, source.remarks)
+    text = tuple(name for name in spooled.text if name != SESSION or gap_ms is None)  # cut sessions have numbers
+    return Read(source.lines, spooled.set_aside, spooled.left_out, *known, text, source.remarks)
 
 
 def _cuts(sample: pl.Series, rows: float) -> pl.Series:

@@ -10,6 +10,7 @@ from pocketrec.progress import SILENT, Progress
 from pocketrec.sessions.batches import BatchesReport, batches
 from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sessions.split import SplitReport, split
+from pocketrec.sources.files import Logs
 from pocketrec.sources.options import ReadSettings
 from pocketrec.storage.lock import hold
 
@@ -24,7 +25,7 @@ class PrepReport:
 
 
 def prep(
-    clicks: Path | str,
+    clicks: Logs,
     dataset: Path | str = "dataset",
     *,
     batching: BatchSettings = BatchSettings(),

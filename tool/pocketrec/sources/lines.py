@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
 import polars as pl
 
 from pocketrec.errors import LogError
+from pocketrec.schema import KEPT
 
 BOM = b"\xef\xbb\xbf"
 REJECTS_HEADER = b"line,reason,text\r\n"
@@ -41,16 +42,20 @@ class Form(Protocol):
     expected: str
     """What a line looks like, for messages."""
     schema: pl.Schema
-    """Of what `parse` returns: session, item, time."""
+    """Of what `parse` returns: session, item, time. Ids may be text all the same."""
 
     remarks: set[str]
     """What a user should know of the lines that were parsed."""
+    seen: dict[str, set[str]]
+    """Some values in lines that `--where` leaves out, by column."""
     blank_end: bool
     """Whether blank lines at the end of a log are none of its lines."""
+    counts_rows: bool
+    """Whether a line may be of several rows, so that these are counted and not the lines."""
     plain: re.Pattern[bytes]
     """Matches a run of lines that are clicks without doubt, so that `judge` need not see them."""
 
-    def parse(self, text: bytes) -> pl.DataFrame | None:
+    def parse(self, text: bytes) -> Clicks | None:
         """The clicks of some whole lines, row for row; None where one or more is not a click."""
 
     def judge(self, lines: list[bytes]) -> list[str]:
@@ -77,15 +82,23 @@ class Clicks:
 
     Attributes:
         frame: the clicks, in the order of the lines.
+        left_out: how many rows `--where` leaves out. They are in the frame where it has a column `KEPT`, which says so.
         set_aside: how many lines are not clicks.
         rejects: these lines, as rows of rejects.csv.
         first: the first of them.
     """
 
     frame: pl.DataFrame
+    left_out: int = 0
     set_aside: int = 0
     rejects: bytes = b""
     first: BadLine | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows there were: clicks, and what was left out or set aside."""
+        hidden = 0 if KEPT in self.frame.columns else self.left_out
+        return len(self.frame) + hidden + self.set_aside
 
 
 def count_lines(text: bytes) -> int:
@@ -93,25 +106,28 @@ def count_lines(text: bytes) -> int:
     return text.count(b"\n") + (not text.endswith(b"\n") and len(text) > 0)
 
 
-def read_lines(form: Form, text: bytes, number: int) -> Clicks:
-    """The clicks of a block of one or more whole lines, and the other lines; `number` is that of its first line."""
-    frame = form.parse(text)
-    if frame is not None:
-        return Clicks(frame)
+def read_lines(form: Form, text: bytes, number: int, prefix: str = "") -> Clicks:
+    """The clicks of a block of one or more whole lines, and the other lines; `number` is that of its first line.
+
+    `prefix` comes before the reason of a line that is set aside: which file it is in, where there are several.
+    """
+    clicks = form.parse(text)
+    if clicks is not None:
+        return clicks
     kept: list[bytes] = []
     rejects, first, count, done = bytearray(), None, 0, 0
     for start, end, reason in _bad(form, text):
         number += text.count(b"\n", done, start)
         kept.append(text[done:start])
         bad = BadLine(number, text[start:end].removesuffix(b"\n").removesuffix(b"\r"), reason)
-        rejects += reject_row(bad)
+        rejects += reject_row(bad, prefix)
         first, count, number, done = first or bad, count + 1, number + 1, end
     kept.append(text[done:])
     rest = b"".join(kept)
-    frame = form.parse(rest) if rest else pl.DataFrame(schema=form.schema)
-    if frame is None:  # the two readers disagree, which the tests look for
+    clicks = form.parse(rest) if rest else Clicks(pl.DataFrame(schema=form.schema))
+    if clicks is None:  # the two readers disagree, which the tests look for
         raise LogError(f"a line before line {number + count_lines(text[done:])} cannot be read.", expected=form.expected)
-    return Clicks(frame, count, bytes(rejects), first)
+    return replace(clicks, set_aside=count, rejects=bytes(rejects), first=first)
 
 
 def _bad(form: Form, text: bytes) -> Iterator[tuple[int, int, str]]:
@@ -136,11 +152,11 @@ def skip_runs(text: bytes, plain: re.Pattern[bytes]) -> Iterator[tuple[int, int]
             position = end
 
 
-def reject_row(bad: BadLine) -> bytes:
+def reject_row(bad: BadLine, prefix: str = "") -> bytes:
     """A row of rejects.csv."""
     text = bad.text.decode("utf-8", "surrogateescape")
     text = _FORMULA.sub(_escaped, _SPECIAL.sub(_escaped, text))
-    return f"{bad.number},{_quoted(bad.reason)},{_quoted(text)}\r\n".encode()
+    return f"{bad.number},{_quoted(prefix + bad.reason)},{_quoted(text)}\r\n".encode()
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -1,8 +1,8 @@
-"""Which reader a log gets (`choose_reader`), and the reader of lines of text (`LineLog`)."""
+"""Which reader a log gets (`choose_reader`), the reader of lines of text (`LineLog`), and that of several files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -11,8 +11,9 @@ from pocketrec.errors import LogError
 from pocketrec.parallel import ahead
 from pocketrec.progress import Progress
 from pocketrec.sources import delimited, movielens, yoochoose
+from pocketrec.sources.jsonlines import JsonLines, begins_json
 from pocketrec.sources.lines import BOM, Clicks, Form, count_lines, read_lines
-from pocketrec.sources.options import Kind, ReadSettings
+from pocketrec.sources.options import UTF8, Kind, ReadSettings
 from pocketrec.sources.parquet import TableLog, is_parquet
 from pocketrec.sources.streams import CLICKS, STDIN, Wanted, open_log, packing_of
 
@@ -26,18 +27,30 @@ class LineLog:
     Attributes, which are known when all clicks have been drawn:
         name: for messages.
         expected: what a line looks like, for messages.
-        lines: how many the log has, without a header.
+        lines: how many the log has, without a header; of a form in which a line may be of several rows, these.
         header: whether the first line names the columns, and was skipped.
-        member: which file of a zip was read; else "".
+        member: which file of an archive was read; else "".
         bytes: of its text, unpacked.
         digest: XXH3-128 of its bytes, if the log cannot be read again; else "".
         remarks: what a user should know of how the lines were read.
+        seen: some values in lines that `--where` leaves out, by column.
     """
 
-    def __init__(self, log: Path, begin: Begin, wanted: Wanted = CLICKS) -> None:
-        self.log, self.begin, self.wanted = log, begin, wanted
+    def __init__(
+        self, log: Path, begin: Begin, wanted: Wanted = CLICKS, *, encoding: str = UTF8, member: str = "", prefix: str = ""
+    ) -> None:
+        """`prefix` is put before the reason of a line that is set aside."""
+        self.log, self.begin, self.wanted, self.encoding, self.asked, self.prefix = (
+            log,
+            begin,
+            wanted,
+            encoding,
+            member,
+            prefix,
+        )
         self.name, self.expected, self.lines, self.bytes = str(log), "", 0, 0
         self.header, self.member, self.digest, self.remarks = False, "", "", tuple[str, ...]()
+        self.seen = dict[str, set[str]]()
 
     def clicks(self, progress: Progress) -> Generator[Clicks, None, None]:
         """The clicks in the order of the log, and the lines that are not clicks; parsed in threads.
@@ -46,29 +59,28 @@ class LineLog:
             LogError: the log cannot be read.
         """
         size = 0 if self.log == STDIN else self.log.stat().st_size
-        with open_log(self.log, self.wanted) as stream, progress.task("ingest", size) as advance:
+        opened = open_log(self.log, self.wanted, encoding=self.encoding, member=self.asked)
+        with opened as stream, progress.task("ingest", size) as advance:
             self.name, self.member = stream.name, stream.member
             blocks = stream.blocks(advance)
             first = next(blocks, b"").removeprefix(BOM)
-            if first.lstrip().startswith((b'{"', b'[{"')):
-                raise LogError(
-                    f"{self.name} holds JSON, which is not read.",
-                    expected="lines of fields, or Parquet",
-                    do="write its sessions, items and times as a csv, and name the columns: --columns",
-                )
             form, self.header = self.begin(first)
             self.expected = form.expected
             if self.header:
                 first = first[first.find(b"\n") + 1 or len(first) :]
 
             def numbered() -> Iterator[tuple[bytes, int]]:
+                number = self.header + 1
                 whole = chain([first] if first else [], blocks)
                 for block in _without_blank_end(whole) if form.blank_end else whole:
-                    yield block, self.lines + self.header + 1
-                    self.lines += count_lines(block)
+                    yield block, number
+                    number += count_lines(block)
+                    self.lines += 0 if form.counts_rows else count_lines(block)
 
-            yield from ahead(lambda block: read_lines(form, *block), numbered())
-            self.bytes, self.remarks = stream.done, tuple(sorted(form.remarks))
+            for clicks in ahead(lambda block: read_lines(form, *block, self.prefix), numbered()):
+                self.lines += clicks.rows if form.counts_rows else 0
+                yield clicks
+            self.bytes, self.remarks, self.seen = stream.done, tuple(sorted(form.remarks)), form.seen
             self.digest = stream.digest.hexdigest() if stream.digest else ""
 
 
@@ -82,25 +94,98 @@ def _without_blank_end(blocks: Iterator[bytes]) -> Iterator[bytes]:
         yield last[: last.find(b"\n", end) + 1 or len(last)]
 
 
-Log = LineLog | TableLog
+class SeveralLogs:
+    """Files that are one log, read one after the other; the attributes are those of `LineLog`, of all of them together.
+
+    While they are read, `name` and `expected` are those of the file at hand.
+    """
+
+    digest, member = "", ""
+
+    def __init__(self, logs: Sequence[LineLog | TableLog]) -> None:
+        self.logs, self.at = logs, logs[0]
+        self.seen = dict[str, set[str]]()
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self.at.name
+
+    @property
+    def expected(self) -> str:
+        """For messages."""
+        return self.at.expected
+
+    @property
+    def lines(self) -> int:
+        """Of all files."""
+        return sum(log.lines for log in self.logs)
+
+    @property
+    def header(self) -> bool:
+        """Whether a file has one."""
+        return any(log.header for log in self.logs)
+
+    @property
+    def bytes(self) -> int:
+        """Of all files."""
+        return sum(log.bytes for log in self.logs)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Of all files."""
+        return tuple(dict.fromkeys(remark for log in self.logs for remark in log.remarks))
+
+    def clicks(self, progress: Progress) -> Generator[Clicks, None, None]:
+        """The clicks of all files."""
+        for log in self.logs:
+            self.at = log
+            yield from log.clicks(progress)
+            for column, values in log.seen.items():
+                self.seen.setdefault(column, set()).update(values)
+
+
+Log = LineLog | TableLog | SeveralLogs
 """A log that is read once, block by block."""
 
 
-def choose_reader(log: Path, reading: ReadSettings, kind: Kind) -> tuple[bool, Log]:
-    """How a log (a file or `STDIN`) is read.
+def choose_reader(logs: Sequence[Path], reading: ReadSettings, kind: Kind) -> tuple[bool, Log]:
+    """How a log (one or several files, or `STDIN`) is read.
 
     Returns:
         Whether the fast way is tried first: YooChoose's own form in a plain file, which `yoochoose.scan` reads. And the
         reader for the careful way, which takes any log of that kind, also one that the fast way stumbled over.
     """
+    if len(logs) > 1:
+        return False, SeveralLogs([_reader(log, reading, kind, f"{log.name}: ") for log in logs])
+    (log,) = logs
+    plain = log != STDIN and kind == "clicks" and reading.columns is None and not packing_of(log)
+    plain = plain and not reading.time_format and reading.encoding == UTF8 and not reading.member
+    return plain and yoochoose.is_original(log), _reader(log, reading, kind, "")
+
+
+def _reader(log: Path, reading: ReadSettings, kind: Kind, prefix: str) -> LineLog | TableLog:
     name = "standard input" if log == STDIN else str(log)
-    columns, clock = reading.columns, reading.clock(zulu=True)
-    if columns is not None and log != STDIN and is_parquet(log):
-        return False, TableLog(log, columns, clock)
+    if reading.columns is not None and log != STDIN and is_parquet(log):
+        return TableLog(log, reading.columns, reading, prefix)
+    begin = partial(_begin, name=name, reading=reading, kind=kind)
+    wanted = CLICKS if kind == "clicks" else movielens.RATINGS
+    return LineLog(log, begin, wanted, encoding=reading.encoding, member=reading.member, prefix=prefix)
+
+
+def _begin(head: bytes, name: str, reading: ReadSettings, kind: Kind) -> tuple[Form, bool]:
+    """The form of a log by its first lines, and whether the first is a header."""
+    if begins_json(head):
+        if reading.columns is None:
+            raise LogError(
+                f"{name} holds JSON, and its columns are not named.",
+                expected="the paths of session, item and time in it",
+                do="--columns session=session,item=events.aid,time=events.ts, as they are called there; "
+                f"or see what there is: pocketrec peek {name}",
+            )
+        return JsonLines(head, name, reading.columns, reading), False
     if kind != "clicks":
-        begin = partial(movielens.begin, name=name, columns=columns, clock=clock, rated=kind == "rated")
-        return False, LineLog(log, begin, movielens.RATINGS)
-    if columns is not None:
-        return False, LineLog(log, partial(delimited.Lines.of, name=name, columns=columns, clock=clock))
-    fast = log != STDIN and not reading.time_format and not packing_of(log) and yoochoose.is_original(log)
-    return fast, LineLog(log, partial(yoochoose.Lines.of, clock=reading.clock(zulu=False)))
+        return movielens.begin(head, name, reading, rated=kind == "rated")
+    if reading.columns is not None:
+        return delimited.Lines.of(head, name, reading.columns, reading)
+    return yoochoose.Lines.of(head, reading.clock(zulu=False))

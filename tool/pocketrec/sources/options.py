@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from pocketrec.durations import exact_duration, parse_duration
 from pocketrec.errors import SettingsError
 from pocketrec.schema import ITEM, SESSION, TIME
-from pocketrec.settings import Settings, setting
+from pocketrec.settings import Settings, default_of, rules_of, setting
 
 if TYPE_CHECKING:
     from pocketrec.sources.timestamps import Clock
@@ -18,14 +20,24 @@ NAMES = (SESSION, ITEM, TIME)
 USAGE = "session=NAME,item=NAME,time=NAME, such as session=SessionId,item=ItemId,time=Timestamp"
 
 Columns = Mapping[str, str]
-"""The log's own names of `session`, `item` and `time`, and of `rating` where that is wanted."""
+"""The log's own names of `session`, `item` and `time`, and of `rating` where that is wanted.
+
+A name with a + in it, which no column has, stands for two: one key of both, or a date and the time since then.
+"""
 Kind = Literal["clicks", "ratings", "rated"]
 """What a log holds; rated: ratings with their values, a column more. The user of a rating is its session (`movielens`)."""
 Unit = Literal["auto", "s", "ms", "us", "ns"]
 """Of a time that is a number, since 1970; auto: the one by which it lies in the years 1990 to 2100."""
 BadRows = Literal["stop", "set-aside"]
 """What happens at a line that is not a click."""
+Quote = Literal["double", "none"]
+"""Whether a field may stand in double quotes, or a quote is a character like any other."""
+GapOver = Literal["kept", "all"]
+"""Between which rows a gap is measured: those that `where` keeps, or all."""
 Order = Literal["grouped", "interleaved", "shuffled"]
+SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "bar": "|", "blanks": " ", "^A": "\x01"}
+"""Separators by the names that can be said on a command line; blanks: one or more blanks or tabs."""
+UTF8 = "utf-8"
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -47,6 +59,28 @@ def check_columns(columns: Columns, shown: str = "", names: tuple[str, ...] = NA
     return {name: columns[name] for name in names}
 
 
+def parse_separator(text: str) -> str:
+    """A separator from its name or itself; a ValueError for what cannot be one."""
+    found = SEPARATORS.get(text, "" if text == "auto" else text.replace("\\t", "\t"))
+    fits = found in ("", "::") or (len(found) == 1 and found.isascii() and not found.isalnum() and found not in '"\n\r.\\')
+    if not fits:
+        raise ValueError(f"{text!r} is not a separator; it is one of {', '.join(SEPARATORS)}, ::, or one sign")
+    return found
+
+
+def separator_text(separator: str) -> str:
+    """The name of a separator."""
+    return next((name for name, one in SEPARATORS.items() if one == separator), separator)
+
+
+def parse_where(text: str) -> tuple[str, tuple[str, ...]]:
+    """`event=view,detail` as the column and its values; a SettingsError if the text is not of that form."""
+    column, equals, values = text.partition("=")
+    if not column or not equals:
+        raise SettingsError(f"where is {text!r}.", expected="COLUMN=VALUE or COLUMN=VALUE,VALUE, such as event=view")
+    return column, tuple(value.strip(" \t") for value in values.split(","))
+
+
 @dataclass(frozen=True)
 class ReadSettings(Settings):
     """How a log is read."""
@@ -61,8 +95,9 @@ class ReadSettings(Settings):
     )
     columns: Columns | None = setting(
         None,
-        "For a csv, tsv or Parquet file of another form: its own names of the session, the item and the time column; or "
-        "their places, from 1, in a csv or tsv without a header: session=1,item=2,time=5.",
+        "For any other csv, tsv, JSON lines or Parquet: its own names of the session, the item and the time column; their "
+        "places, from 1, in a csv or tsv without a header: session=1,item=2,time=5; paths in JSON: item=events.aid. "
+        "session=A+B is one key of two columns; time=DATE+TIME a date and the time since then, of the --time-unit.",
         metavar="session=A,item=B,time=C",
         parse=parse_columns,
         text=columns_text,
@@ -79,6 +114,41 @@ class ReadSettings(Settings):
         "2014-04-07T10:51:09.277Z, or a number.",
         metavar="FORM",
     )
+    where: tuple[str, ...] = setting(
+        (),
+        "Read only rows with this value, or one of these values, in a column; given more than once, all must hold. Rows "
+        "that are left out are counted.",
+        metavar="COLUMN=VALUE[,VALUE]",
+        each=True,
+    )
+    session_gap: float | None = setting(
+        None,
+        "The column session names a user, or sessions that are too long: begin a new session where more time than this "
+        "passes between two of its rows. Sessions are numbered from 1.",
+        above=0,
+        metavar="30m",
+        parse=parse_duration,
+        text=exact_duration,
+    )
+    gap_over: GapOver = setting(
+        "kept", "Whether rows that --where leaves out count for the gap: kept, they do not; all, they do."
+    )
+    separator: str = setting(
+        "",
+        "What separates fields: auto (found by the first line), tab, comma, semicolon, bar, blanks, ^A, ::, or one sign.",
+        metavar="SIGN",
+        parse=parse_separator,
+        text=separator_text,
+    )
+    quote: Quote = setting(
+        "double", "Whether a field may stand in double quotes, as in csv; none: a quote is a letter like any other."
+    )
+    encoding: str = setting(
+        UTF8,
+        "Encoding of the text, as Python names it: latin-1, cp1252, gb18030. UTF-16 is found by its first bytes.",
+        metavar="NAME",
+    )
+    member: str = setting("", "Which file of an archive to read, if it has several.", metavar="NAME")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,6 +164,20 @@ class ReadSettings(Settings):
                 expected="a form with year, month and day, such as '%d/%m/%Y %H:%M:%S' or '%Y%m%d'",
                 do="see Python's strptime for the letters",
             )
+        for one in self.where:
+            parse_where(one)
+        if self.gap_over == "all" and (self.session_gap is None or not self.where):
+            raise SettingsError(
+                "gap_over is all.",
+                expected="a session_gap, and a where that leaves rows out",
+                do="leave it out, or say these",
+            )
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError as error:
+            raise SettingsError(
+                f"encoding is {self.encoding!r}.", expected="a name that Python knows, such as latin-1"
+            ) from error
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -113,14 +197,12 @@ class ReadSettings(Settings):
 
     def recorded(self, kind: Kind) -> dict[str, Any]:
         """The settings as the record of an ingest has them: the time zone, and what differs from the default."""
-        return {
-            "timezone": self.timezone,
-            **({} if kind == "clicks" else {"kind": kind}),
-            **({} if self.columns is None else {"columns": dict(self.columns)}),
-            **({} if self.bad_rows == "stop" else {"bad_rows": self.bad_rows}),
-            **({} if self.time_unit == "auto" else {"time_unit": self.time_unit}),
-            **({} if not self.time_format else {"time_format": self.time_format}),
-        }
+        found: dict[str, Any] = {"timezone": self.timezone, **({} if kind == "clicks" else {"kind": kind})}
+        for name in rules_of(ReadSettings):
+            value = getattr(self, name)
+            if value != default_of(ReadSettings, name):
+                found[name] = dict(value) if name == "columns" else list(value) if isinstance(value, tuple) else value
+        return found
 
 
 @dataclass(frozen=True)

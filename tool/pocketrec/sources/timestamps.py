@@ -26,7 +26,7 @@ DAY_MS = 86_400_000
 _EPOCH_DAY = 719_468
 """1 January 1970, counted from 1 March of the year 0."""
 
-_TEXT = "2014-04-07T10:51:09.277Z, with or without fraction and offset"
+_TEXT = "2014-04-07T10:51:09.277Z, with or without offset, fraction, seconds, minutes or hour"
 EXPECTED = f"{_TEXT}, or seconds, milliseconds, microseconds or nanoseconds since 1970, from 1990 to 2100"
 PER_SECOND: dict[Unit, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _WORDS: dict[Unit, str] = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
@@ -34,7 +34,14 @@ FIRST_SECOND, END_SECOND = 631_152_000, 4_133_980_800
 """The years 1990 to 2100. A number of one unit in these years is outside of them by any other unit."""
 LAST_MS = 253_402_300_799_999
 """The end of the year 9999."""
-_TAIL = r"^((?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)$"
+_DAY = len("2014-04-07")
+_ENDS = {_DAY: "", len("2014-04-07 10:51:09"): "", len("2014-04-07T10:51:09Z"): "Z", len("2014-04-07 10:51:09 UTC"): " UTC"}
+"""By their length, times that are read fast where all of a block have it, and how they end."""
+_CALENDAR = (
+    r"^([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2})(?::([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9}))?)?)?"
+    r"(Z| ?UTC| ?GMT|[+-][0-9]{2}(?::?[0-9]{2})?)?)?$"
+)
+"""A day, an hour of it, and so on to a fraction of a second; what is not there is 0."""
 _NUMBER = r"^([0-9]{1,18}|[1-8][0-9]{18})(?:\.([0-9]{1,9}))?$"
 
 
@@ -177,11 +184,39 @@ def times_of(texts: pl.Series, clock: Clock) -> pl.Series:
     """Times as Int64 milliseconds since the epoch; null for a text that is none (`Clock.expected`)."""
     if clock.form:
         return _by_form(texts, clock)
-    found = parse_times(pl.LazyFrame({TIME: texts}), "UTC" if clock.zulu else clock.timezone).collect().to_series()
+    least, most = texts.str.len_bytes().min(), texts.str.len_bytes().max()
+    same_length = int(str(least)) if least == most and least is not None else 0
+    zone = "UTC" if clock.zulu else clock.timezone  # of a Z at the end
+    if same_length == len(TEMPLATE):
+        found = parse_times(pl.LazyFrame({TIME: texts}), zone).collect().to_series()
+    elif (end := _ENDS.get(same_length)) is not None and texts.str.ends_with(end).all():
+        found = _whole_seconds(texts, clock.timezone if not end else "UTC" if end != "Z" else zone)
+    elif (numbers := _plain_numbers(texts)) is not None:
+        found = pl.select(epochs(pl.lit(numbers), clock.unit, None)).to_series()
+    else:
+        found = pl.repeat(None, len(texts), dtype=pl.Int64, eager=True)
     left = found.is_null().arg_true()
     if len(left):
         found = found.scatter(left, _other_forms(texts.gather(left), clock))
     return found
+
+
+def _whole_seconds(texts: pl.Series, zone: str) -> pl.Series:
+    """Times such as 2014-04-07 10:51:09, whatever comes after the seconds, or days alone; null for other texts."""
+    text = pl.col("text")
+    clock = pl.when(text.str.len_bytes() == _DAY).then(pl.lit("00:00:00")).otherwise(text.str.slice(11, 8))
+    fits = (text.str.len_bytes() == _DAY) | text.str.slice(10, 1).is_in(["T", " "])
+    canonical = pl.concat_str(text.str.slice(0, 10), pl.lit("T"), clock, pl.lit(".000Z"))
+    frame = pl.LazyFrame({"text": texts}).select(pl.when(fits).then(canonical).alias(TIME))
+    return parse_times(frame, zone).collect().to_series()
+
+
+def _plain_numbers(texts: pl.Series) -> pl.Series | None:
+    """The texts as whole numbers, if every one is of digits alone and fits 64 bits."""
+    numbers = texts.cast(pl.Int64, strict=False)
+    if numbers.null_count() > texts.null_count() or texts.str.starts_with("+").any() or texts.str.starts_with("-").any():
+        return None
+    return numbers
 
 
 def _by_form(texts: pl.Series, clock: Clock) -> pl.Series:
@@ -201,13 +236,13 @@ def reads(form: str) -> bool:
     return found is not None and found // DAY_MS == int(day.timestamp()) // 86_400
 
 
-def epochs(whole: pl.Expr, unit: Unit, milliseconds: pl.Expr) -> pl.Expr:
+def epochs(whole: pl.Expr, unit: Unit, milliseconds: pl.Expr | None) -> pl.Expr:
     """Milliseconds since the epoch of numbers of a unit, rounded down; null where one is out of range.
 
     Args:
         whole: Int64.
         unit: of the numbers.
-        milliseconds: of the fraction behind `whole`, if that is seconds.
+        milliseconds: of the fraction behind `whole`, if that is seconds; None if there is none.
     """
 
     def by(one: Unit) -> pl.Expr:
@@ -226,25 +261,34 @@ def epochs(whole: pl.Expr, unit: Unit, milliseconds: pl.Expr) -> pl.Expr:
 
 
 def _other_forms(texts: pl.Series, clock: Clock) -> pl.Series:
-    text = pl.col("text")
-    tail = text.str.slice(19).str.extract_groups(_TAIL)
-    number = text.str.extract_groups(_NUMBER)
+    calendar = pl.col("text").str.extract_groups(_CALENDAR)
+    number = pl.col("text").str.extract_groups(_NUMBER)
+    parts = [pl.col("calendar").struct[place] for place in range(6)]
+    day, hour, minute, second, fraction, offset = parts
+    offset = offset.str.strip_chars(" ")
+    two = [part.fill_null("00") for part in (hour, minute, second)]
+    day = day if clock.zulu else pl.when(second.is_not_null()).then(day)  # in YooChoose's form a part of a time was cut
     canonical = pl.concat_str(
-        text.str.slice(0, 10),
-        pl.when(text.str.slice(10, 1).is_in(["T", " "])).then(pl.lit("T")),
-        text.str.slice(11, 8),
-        pl.when(pl.col("tail").struct[0].is_not_null()).then(pl.lit(".")),
-        _three_digits(pl.col("tail").struct[1]),
+        day,
+        pl.lit("T"),
+        two[0],
+        pl.lit(":"),
+        two[1],
+        pl.lit(":"),
+        two[2],
+        pl.lit("."),
+        _three_digits(fraction),
         pl.lit("Z"),
     )
-    whole, fraction = pl.col("number").struct[0].cast(pl.Int64, strict=False), pl.col("number").struct[1]
-    epoch = epochs(whole, clock.unit, _three_digits(fraction).cast(pl.Int64))
-    frame = pl.LazyFrame({"text": texts}).select(text, tail.alias("tail"), number.alias("number"))
-    frame = frame.select(canonical.alias(TIME), pl.col("tail").struct[2].alias("offset"), epoch.alias("epoch"))
+    whole, rest = pl.col("number").struct[0].cast(pl.Int64, strict=False), pl.col("number").struct[1]
+    epoch = epochs(whole, clock.unit, _three_digits(rest).cast(pl.Int64))
+    frame = pl.LazyFrame({"text": texts}).select(calendar.alias("calendar"), number.alias("number"))
+    frame = frame.select(canonical.alias(TIME), offset.alias("offset"), epoch.alias("epoch"))
+    zulu = pl.col("offset").is_in(["Z", "UTC", "GMT"])
     local = pl.col("offset").is_null() | ((pl.col("offset") == "Z") & (not clock.zulu))
-    moment = pl.col(TIME) - pl.when(pl.col("offset") == "Z").then(0).otherwise(_offset_ms())
-    calendar = pl.when(local).then(from_wall_clock(pl.col(TIME), clock.timezone)).otherwise(moment)
-    return parse_times(frame).select(pl.coalesce("epoch", calendar)).collect().to_series()
+    moment = pl.col(TIME) - pl.when(zulu).then(0).otherwise(_offset_ms())
+    time = pl.when(local).then(from_wall_clock(pl.col(TIME), clock.timezone)).otherwise(moment)
+    return parse_times(frame).select(pl.coalesce("epoch", time)).collect().to_series()
 
 
 def _three_digits(fraction: pl.Expr) -> pl.Expr:

@@ -26,7 +26,7 @@ import polars as pl
 from pocketrec.schema import CLICK_COLUMNS, ITEM, ROW, SESSION, TIME, Int64
 from pocketrec.sources import timestamps
 from pocketrec.sources.block_scan import runs
-from pocketrec.sources.lines import BOM, NONE_PLAIN, NOT_READ, count_lines
+from pocketrec.sources.lines import BOM, NONE_PLAIN, NOT_READ, Clicks, count_lines
 from pocketrec.sources.streams import MAX_LINE
 from pocketrec.sources.timestamps import Clock, parse_times
 
@@ -156,11 +156,11 @@ def _id(text: bytes) -> int | None:
 class Lines:
     """The lines of a YooChoose log, in a zone, with 3 or 4 fields."""
 
-    expected, blank_end = EXPECTED, False
+    expected, blank_end, counts_rows = EXPECTED, False, False
     schema = pl.Schema({SESSION: pl.Int64(), ITEM: pl.Int64(), TIME: pl.Int64()})
 
     def __init__(self, fields: int, clock: Clock) -> None:
-        self.fields, self.clock, self.remarks = fields, clock, set[str]()
+        self.fields, self.clock, self.remarks, self.seen = fields, clock, set[str](), dict[str, set[str]]()
         self.plain = NONE_PLAIN if clock.form or clock.unit != "auto" else _PLAIN_LINES[fields]
         self._columns = _columns(fields)
 
@@ -171,7 +171,7 @@ class Lines:
         commas = [line.count(b",") for line in lines]
         return cls(3 if commas.count(2) > commas.count(3) else 4, clock), is_header(lines[0])
 
-    def parse(self, text: bytes) -> pl.DataFrame | None:
+    def parse(self, text: bytes) -> Clicks | None:
         """Clicks of some lines: session, item, time. None where a line is not a click."""
         try:
             clicks = _clicks(_read_block(text, self._columns).lazy(), self._columns).collect()
@@ -179,7 +179,7 @@ class Lines:
             return None
         clicks = clicks.with_columns(timestamps.times_of(clicks[TIME], self.clock).alias(TIME))
         whole = len(clicks) == count_lines(text) and not sum(clicks.null_count().row(0))
-        return clicks.select(SESSION, ITEM, TIME) if whole else None
+        return Clicks(clicks.select(SESSION, ITEM, TIME)) if whole else None
 
     def judge(self, lines: list[bytes]) -> list[str]:
         """Why each line is not a click."""

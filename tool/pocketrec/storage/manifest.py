@@ -13,7 +13,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
@@ -103,36 +103,54 @@ class Record:
 SAMPLES, SAMPLE_BYTES = 256, 1 << 14
 
 
-def fingerprint(log: Path) -> dict[str, Any]:
-    """What tells a log from another at little cost: path, size, time of change, and a hash of samples.
+def fingerprint(logs: Sequence[Path]) -> dict[str, Any]:
+    """What tells a log of one or several files from another at little cost: paths, size, times of change, and samples.
 
-    The samples are `SAMPLES` pieces from all over a large log (4 MB), and the whole of one that is not larger.
+    The samples are `SAMPLES` pieces from all over large files (4 MB), and the whole of what is not larger.
     """
-    found, digest = log.stat(), xxhash.xxh3_128()
-    number = SAMPLES if found.st_size > SAMPLES * SAMPLE_BYTES else 1
-    length = SAMPLE_BYTES if number > 1 else SAMPLES * SAMPLE_BYTES
-    with log.open("rb") as file:
-        for place in range(number):
-            file.seek((found.st_size - length) * place // (number - 1) if number > 1 else 0)
-            digest.update(file.read(length))
+    digest, states = xxhash.xxh3_128(), [log.stat() for log in logs]
+    each = max(1, SAMPLES // len(logs))
+    for log, state in zip(logs, states, strict=True):
+        number = each if state.st_size > each * SAMPLE_BYTES else 1
+        length = SAMPLE_BYTES if number > 1 else each * SAMPLE_BYTES
+        with log.open("rb") as file:
+            for place in range(number):
+                file.seek((state.st_size - length) * place // (number - 1) if number > 1 else 0)
+                digest.update(file.read(length))
+    paths, times = [os.path.realpath(log) for log in logs], [state.st_mtime_ns for state in states]
+    one = len(logs) == 1
     return {
-        "log_path": os.path.realpath(log),
-        "log_bytes": found.st_size,
-        "log_mtime_ns": found.st_mtime_ns,
+        "log_path": paths[0] if one else paths,
+        "log_bytes": sum(state.st_size for state in states),
+        "log_mtime_ns": times[0] if one else times,
         "log_samples": digest.hexdigest(),
     }
 
 
-def same_log(log: Path, ingested: Record) -> bool:
+def same_log(logs: Sequence[Path], ingested: Record) -> bool:
     """Whether a log is the one that an ingest record was made from: never for standard input, which cannot be read twice.
 
     The log is read whole only where its path, its time of change or a sample is another.
     """
-    if not log.is_file() or log.stat().st_size != ingested.counts["log_bytes"]:
+    if not all(log.is_file() for log in logs):
         return False
-    if all(ingested.counts.get(name) == value for name, value in fingerprint(log).items()):
+    if sum(log.stat().st_size for log in logs) != ingested.counts["log_bytes"]:
+        return False
+    if all(ingested.counts.get(name) == value for name, value in fingerprint(logs).items()):
         return True
-    return content_hash(log) == ingested.inputs["log"]
+    return hash_of_log(logs) == ingested.inputs["log"]
+
+
+def logs_of(ingested: Record) -> list[str]:
+    """The files that an ingest read, as they were named; none where the record is not of an ingest."""
+    found = ingested.counts.get("log", [])
+    return [found] if isinstance(found, str) else list(found)
+
+
+def hash_of_log(logs: Sequence[Path]) -> str:
+    """The hash of a log's bytes; of several files, that of their hashes in their order."""
+    hashes = [content_hash(log) for log in logs]
+    return hashes[0] if len(hashes) == 1 else xxhash.xxh3_128(" ".join(hashes).encode()).hexdigest()
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pocketrec.errors import DatasetError
 from pocketrec.storage.layout import SIDES
-from pocketrec.storage.manifest import Record, read_records
+from pocketrec.storage.manifest import Record, logs_of, read_records
 
 
 def command_line(root: Path, *words: object) -> str:
@@ -29,7 +29,7 @@ def rebuild_command(home: Path, record: Record) -> str:
     root = home.parent if (record.argv[:1] or (side,))[0] in SIDES else home
     if record.argv:
         return command_line(root, *record.argv)
-    words = [*([side] if side else []), stage, *([record.counts["log"]] if "log" in record.counts else [])]
+    words = [*([side] if side else []), stage, *logs_of(record)]
     return f"{command_line(root, *words)} (with the settings that `{command_line(root, 'inspect')}` shows)"
 
 

@@ -1,0 +1,167 @@
+"""JSON lines: an object a line, either an event or a session with a list of its events (`events.aid`).
+
+Polars reads what is needed of a block of lines, every value as text; where a line of it is none, Python's json says why. A
+line is set aside whole, with all of its events, if one of them is not a click.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+
+from pocketrec.errors import LogError
+from pocketrec.sources.delimited import as_utf8, is_utf8, judged
+from pocketrec.sources.lines import NONE_PLAIN, NOT_READ, Clicks, count_lines
+from pocketrec.sources.nested import Keys, flat, paths_of_values, text_schema
+from pocketrec.sources.options import Columns, ReadSettings
+from pocketrec.sources.rows import Rows, missing_columns
+
+_HEAD_LINES = 1000
+_NOT_JSON = "it cannot be read as JSON"
+_NESTED = r"[\[{]"
+"""What a value begins with that is a list or an object; as text it is the text of JSON."""
+
+
+def begins_json(head: bytes) -> bool:
+    """Whether a log begins as JSON does."""
+    return head.lstrip(b" \t\r\n").startswith((b'{"', b'[{"', b"{ ", b"{}", b"[ {"))
+
+
+def objects(head: bytes) -> Iterator[dict[str, Any]]:
+    """The objects in the first lines of a log."""
+    for line in head.split(b"\n", _HEAD_LINES)[:_HEAD_LINES]:
+        value, _ = _loaded(line)
+        if isinstance(value, dict):
+            yield value
+
+
+def _loaded(line: bytes) -> tuple[Any, str]:
+    """What a line holds, and why nothing can be said of it."""
+    try:
+        return json.loads(line.decode("utf-8", "replace"), parse_constant=_no_number, parse_int=str, parse_float=str), ""
+    except RecursionError:  # Polars allows a little more than Python
+        return {}, ""
+    except ValueError as error:
+        return None, f"it is not JSON ({str(error).split(': line', 1)[0]})"
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is not a number in JSON")
+
+
+class JsonLines:
+    """The lines of a log in JSON."""
+
+    plain, blank_end = NONE_PLAIN, True
+
+    def __init__(self, head: bytes, name: str, columns: Columns, reading: ReadSettings) -> None:
+        """The form by the first lines. A LogError if they do not have the columns."""
+        self.paths = paths_of_values(objects(head))
+        known = list(self.paths.keys)
+        if not known:
+            raise LogError(
+                f"{name} does not begin with an object of JSON on a line of its own.",
+                expected='JSON lines, such as {"session":1,"events":[{"aid":7,"ts":1659304800025}]}',
+                do="if all is one list, write its elements on lines: jq -c '.[]'",
+            )
+        self.rows = Rows(columns, reading, known)
+        if any(path not in known for path in self.rows.needed):
+            raise missing_columns(name, self.rows.needed, known)
+        self.remarks, self.schema, self.seen = self.rows.remarks, self.rows.schema, self.rows.seen
+        self.list: Keys = self.paths.the_list(name, self.rows.needed)
+        self.counts_rows = bool(self.list)
+        self.expected = f"an object of JSON, {self.rows.expected}"
+        self._columns = text_schema(self.paths, self.rows.needed)
+
+    def parse(self, text: bytes) -> Clicks | None:
+        """Clicks of some lines; None where a line is not of clicks."""
+        if (given := self._given(text)) is None:
+            return None
+        wanted, left_out = self.rows.wanted(given)
+        clicks = self.rows.read(wanted)
+        return None if self.rows.bad(clicks).any() else Clicks(clicks, left_out=left_out)
+
+    def _given(self, text: bytes) -> pl.DataFrame | None:
+        """The values needed of some lines, row for row; None if a line has none, or has other things in their place."""
+        if not text.lstrip().startswith(b"{") or b"\x00" in text:
+            return None
+        text, bad_bytes = (text, "") if is_utf8(text) else as_utf8(text)
+        try:
+            frame = pl.read_ndjson(io.BytesIO(text), schema=self._columns)
+        except NOT_READ:
+            return None
+        if len(frame) != count_lines(text):
+            return None
+        given = flat(frame, self.paths, self.rows.needed, self.list)
+        values = pl.col(self.rows.needed)
+        odd = values.str.contains(f"^{_NESTED}")
+        if bad_bytes:
+            odd = odd | values.str.contains(bad_bytes, literal=True)
+        return None if given.select(pl.any_horizontal(odd.any())).item() else given
+
+    def judge(self, lines: list[bytes]) -> list[str]:
+        """Why each line is not of clicks."""
+        reasons = [self._what_is_wrong(line) for line in lines]
+        fine = [row for row, reason in enumerate(reasons) if not reason]
+        for place in self._unread([lines[row] for row in fine]):
+            line = lines[fine[place]]
+            reasons[fine[place]] = _NOT_JSON if is_utf8(line) else "bytes that are not UTF-8"
+        fine = [row for row in fine if not reasons[row]]
+        given = self._given(b"".join(lines[row] + b"\n" for row in fine)) if fine else None
+        if given is not None:
+            places = pl.Series(fine, dtype=pl.Int64).gather(given[""])
+            for row, reason in reversed(judged(self.rows, given, places)):  # the first of a line is the one that is said
+                reasons[row] = reason
+        return reasons
+
+    def _unread(self, lines: list[bytes], first: int = 0) -> Iterator[int]:
+        """The places of lines that Polars cannot read, found by halves."""
+        if not lines or self._given(b"\n".join(lines) + b"\n") is not None:
+            return
+        if len(lines) == 1:
+            yield first
+            return
+        half = len(lines) // 2
+        yield from self._unread(lines[:half], first)
+        yield from self._unread(lines[half:], first + half)
+
+    def _what_is_wrong(self, line: bytes) -> str:
+        """Why a line is not of clicks by its form; "" if it may be."""
+        if not line.strip():
+            return "a blank line"
+        if b"\x00" in line:
+            return "a NUL byte"
+        value, reason = _loaded(line)
+        if reason:
+            return reason
+        if not isinstance(value, dict):
+            return "it is not an object of JSON"
+        return next(filter(None, (self._misfit(value, self.paths.keys[path], 0) for path in self.rows.needed)), "")
+
+    def _misfit(self, value: Any, keys: Keys, depth: int) -> str:
+        """What is wrong with the value that some keys lead to, from the one at a depth of them on."""
+        name = ".".join(keys[:depth])
+        if value is None:
+            return ""
+        if keys[:depth] in self.paths.lists and depth:
+            if not isinstance(value, list):
+                return f"{name} is not a list"
+            inner = (self._inner_misfit(one, keys, depth) for one in value)
+            return next(filter(None, inner), "")
+        return self._inner_misfit(value, keys, depth)
+
+    def _inner_misfit(self, value: Any, keys: Keys, depth: int) -> str:
+        name = ".".join(keys[:depth])
+        if value is None:
+            return ""
+        if depth < len(keys):
+            return (
+                self._misfit(value.get(keys[depth]), keys, depth + 1) if isinstance(value, dict) else f"{name} is no object"
+            )
+        if isinstance(value, list | dict) or (isinstance(value, str) and value.startswith(("[", "{"))):
+            return f"{name} is a list or an object, or begins as one"
+        return ""

@@ -1,0 +1,129 @@
+"""Rows inside rows: values by their path, such as `events.aid`, in JSON and in Parquet.
+
+A path leads through objects, and through at most one list: each of the list's elements is a row of the log then, with what
+stands beside the list. A row whose list is empty or missing stays one row, in which the list's values are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from pocketrec.errors import LogError
+
+Keys = tuple[str, ...]
+_LIST = "\x00"
+"""The column of the list while it is taken apart; no path is called so."""
+DEEPEST = 16
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where the values of a log are.
+
+    Attributes:
+        keys: by path, the keys that lead there.
+        lists: keys that lead to a list.
+    """
+
+    keys: Mapping[str, Keys]
+    lists: frozenset[Keys]
+
+    @classmethod
+    def of(cls, leaves: Iterable[tuple[Keys, bool]]) -> Paths:
+        """From keys that lead to a value, or (with True) to a list."""
+        found = list(leaves)
+        lists = frozenset(keys for keys, is_list in found if is_list)
+        return cls({".".join(keys): keys for keys, is_list in found if not is_list}, lists)
+
+    def the_list(self, name: str, needed: Iterable[str]) -> Keys:
+        """The keys of the list on the way to some paths; () if there is none. A LogError if there are several."""
+        found = {above for path in needed for above in _prefixes(self.keys[path]) if above in self.lists}
+        if len(found) > 1:
+            both = " and ".join(sorted(".".join(keys) for keys in found))
+            raise LogError(f"{name} has the lists {both}.", expected="columns from one list at most", do="name others")
+        return next(iter(found), ())
+
+
+def _prefixes(keys: Keys) -> Iterator[Keys]:
+    return (keys[:length] for length in range(1, len(keys) + 1))
+
+
+def paths_of_values(values: Iterable[Any]) -> Paths:
+    """The paths in some objects, as Python's json reads them."""
+    return Paths.of(dict.fromkeys(leaf for value in values for leaf in _leaves(value, ())))
+
+
+def _leaves(value: Any, keys: Keys) -> Iterator[tuple[Keys, bool]]:
+    if len(keys) > DEEPEST:
+        return
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, (*keys, key))
+    elif isinstance(value, list):
+        yield keys, True
+        for inner in value:
+            yield from _leaves(inner, keys)
+    else:
+        yield keys, False
+
+
+def leaves_of_schema(schema: Mapping[str, pl.DataType]) -> list[tuple[Keys, pl.DataType]]:
+    """The keys in a frame of nested dtypes that lead to a value or to a list, and the dtype of that."""
+    return [leaf for name, dtype in schema.items() for leaf in _typed_leaves(dtype, (name,))]
+
+
+def paths_of_schema(schema: Mapping[str, pl.DataType]) -> Paths:
+    """The paths in a frame of nested dtypes."""
+    return Paths.of((keys, isinstance(dtype, pl.List)) for keys, dtype in leaves_of_schema(schema))
+
+
+def _typed_leaves(dtype: Any, keys: Keys) -> Iterator[tuple[Keys, pl.DataType]]:
+    if isinstance(dtype, pl.Struct):
+        for field in dtype.fields:
+            yield from _typed_leaves(field.dtype, (*keys, field.name))
+        return
+    yield keys, dtype
+    if isinstance(dtype, pl.List):
+        yield from _typed_leaves(dtype.inner, keys)
+
+
+def text_schema(paths: Paths, needed: Iterable[str]) -> pl.Schema:
+    """The dtypes by which some paths are read of JSON, every value as text."""
+    tree: dict[str, Any] = {}
+    for path in needed:
+        at = tree
+        for key in paths.keys[path]:
+            at = at.setdefault(key, {})
+
+    def dtype(inner: dict[str, Any], keys: Keys) -> pl.DataType:
+        found = pl.Struct({key: dtype(one, (*keys, key)) for key, one in inner.items()}) if inner else pl.String()
+        return pl.List(found) if keys in paths.lists else found
+
+    return pl.Schema({key: dtype(inner, (key,)) for key, inner in tree.items()})
+
+
+def flat(frame: pl.DataFrame, paths: Paths, needed: Iterable[str], list_keys: Keys) -> pl.DataFrame:
+    """The rows of a frame of nested dtypes with a column for each path; and one, "", of the numbers they had in it.
+
+    `list_keys` lead to the list that is taken apart.
+    """
+    frame = frame.with_row_index("")
+    if list_keys:
+        frame = frame.with_columns(_inside(pl.col(list_keys[0]), list_keys[1:]).alias(_LIST)).explode(_LIST)
+    columns = []
+    for path in needed:
+        keys = paths.keys[path]
+        in_list = bool(list_keys) and keys[: len(list_keys)] == list_keys
+        rest = keys[len(list_keys) :] if in_list else keys[1:]
+        columns.append(_inside(pl.col(_LIST if in_list else keys[0]), rest).alias(path))
+    return frame.select(pl.col("").cast(pl.Int64), *columns)
+
+
+def _inside(column: pl.Expr, keys: Keys) -> pl.Expr:
+    for key in keys:
+        column = column.struct.field(key)
+    return column
