@@ -93,6 +93,7 @@ def _(result: IngestReport) -> Iterable[str]:
 
 @remarks.register
 def _(result: IngestReport) -> Iterable[str]:
+    yield from (f"  {remark}" for remark in result.remarks)
     if result.member:
         yield f"  read from the archive: {result.member}"
     if result.header:
@@ -105,7 +106,6 @@ def _(result: IngestReport) -> Iterable[str]:
     if result.rejects:
         share = f"{result.set_aside:,} of {result.lines:,} lines are not clicks ({result.set_aside / result.lines:.3%})"
         yield f"  {share}; they are in {result.rejects}"
-    yield from (f"  {remark}" for remark in result.remarks)
 
 
 @results.register

@@ -25,9 +25,10 @@ from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import ITEM, SESSION, TIME
 from pocketrec.settings import options_for
 from pocketrec.sources.files import Logs, log_files, named_in_words
-from pocketrec.sources.movielens import columns_wanted
+from pocketrec.sources.movielens import check_parquet, columns_wanted
 from pocketrec.sources.options import USAGE, Kind, ReadSettings, check_columns
-from pocketrec.sources.parquet import is_parquet
+from pocketrec.sources.parquet import is_parquet, parquet_columns
+from pocketrec.sources.recipes import resolved
 from pocketrec.sources.streams import STDIN
 from pocketrec.storage.files import commit
 from pocketrec.storage.layout import Dataset
@@ -121,10 +122,14 @@ def ingest_kind(
     Args and errors as of `ingest`; `argv` is the command that makes the same files again.
     """
     where, logs = Dataset(Path(dataset)), log_files(log)
+    reading, said = resolved(logs, reading, kind)
     if reading.columns is not None:
         reading = replace(reading, columns=check_columns(reading.columns, names=columns_wanted(kind == "rated")))
     elif kind == "clicks":
         _check_own_form(logs, reading)
+    elif logs[0] != STDIN and is_parquet(logs[0]):
+        columns = check_parquet(logs[0], parquet_columns(logs[0]), rated=kind == "rated")
+        reading = replace(reading, columns=columns)
     with hold(dataset, "ingest"):
         found = read_records(where.clicks.parent).get("ingest")
         inputs = found.inputs if found and same_log(logs, found) else {}
@@ -137,6 +142,7 @@ def ingest_kind(
             with _stays_as_it_is(logs) as known:
                 read = write_parts(logs, where.clicks, draft.folder, reading, kind, force=force, progress=progress)
                 _describe(draft, logs, kind, read, known)
+                draft.counts["remarks"][:0] = [said] if said else []
             stage.claim(*beside)  # only now: a log that cannot be read leaves the earlier one usable
             for path in (where.rejects, where.item_ids):
                 if (draft.folder / path.name).exists():

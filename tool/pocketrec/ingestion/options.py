@@ -81,6 +81,10 @@ class RatingSettings(ReadSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.session_gap is not None:
+            raise SettingsError(
+                "session_gap is given for ratings.", expected="users, who have no sessions", do="leave it out"
+            )
         if self.columns is not None:
             object.__setattr__(self, "columns", _checked(self.columns, self.column_names))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,10 +22,8 @@ from pocketrec.ingestion.text_ids import ID
 from pocketrec.progress import Progress
 from pocketrec.schema import ITEM, RATING, ROW, SESSION, TIME, Array, Int32, Int64
 from pocketrec.settings import options_for
-from pocketrec.sources.movielens import RATED_USAGE, RATINGS, USAGE, columns_among
-from pocketrec.sources.options import Columns
-from pocketrec.sources.parquet import is_parquet
-from pocketrec.sources.streams import STDIN, check_log
+from pocketrec.sources.movielens import RATINGS
+from pocketrec.sources.streams import check_log
 from pocketrec.storage.files import content_hash
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.lock import hold
@@ -154,8 +151,7 @@ def prepare(
     log, rated = ratings_file(Path(ratings)), kind == "rated"
     argv = (place.name, "prep", *log_arguments(ratings), *options_for(settings), "--fresh")
     with hold(place.home, f"{place.name} prep"):
-        reading = replace(settings, columns=settings.columns or parquet_columns(log, rated=rated))
-        report = ingest_kind(kind, log, place.home, reading, argv, fresh=fresh, force=force, progress=progress)
+        report = ingest_kind(kind, log, place.home, settings, argv, fresh=fresh, force=force, progress=progress)
         source = Ratings(Parts(Dataset(place.home)), settings, progress, rated=rated)
         record = source.parts.record
         with extras(log) as found:
@@ -180,22 +176,6 @@ def ratings_file(ratings: Path) -> Path:
         raise LogError(f"{ratings} is a folder with {names} called ratings.", expected=expected, do="name the file")
     check_log(ratings, expected)
     return ratings
-
-
-def parquet_columns(ratings: Path, *, rated: bool) -> Columns | None:
-    """The columns of a Parquet file, which has no first line to find them by; None for any other file.
-
-    A LogError says if their names are not known.
-    """
-    if ratings == STDIN or not is_parquet(ratings):
-        return None
-    names = pl.scan_parquet(ratings, glob=False).collect_schema().names()
-    if (found := columns_among(names, rated)) is None:
-        wanted, usage = (
-            ("a user, an item, a time and a rating", RATED_USAGE) if rated else ("a user, an item and a time", USAGE)
-        )
-        raise LogError(f"{ratings} has the columns {', '.join(names)}.", expected=wanted, do=f"--columns {usage}")
-    return found
 
 
 def user_ids(parts: Parts, users: pl.DataFrame) -> pl.Series:

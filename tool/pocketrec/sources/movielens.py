@@ -5,7 +5,6 @@
 | ml-100k | u.data | user, item, rating, seconds since the epoch; tabs between them, no header |
 | ml-1m, ml-10m | ratings.dat | the same with `::` between them |
 | ml-20m, 25m, 32m, latest | ratings.csv | userId,movieId,rating,timestamp under a header, CRLF or LF |
-| Amazon's | ratings_Beauty.csv | user, item, rating, seconds; commas between them, no header |
 | RecBole's | ml-100k.inter | user_id:token and so on under a header, tabs between them |
 
 A user is read as a session, so ratings go through the ingest of click logs.
@@ -14,6 +13,7 @@ A user is read as a session, so ratings go through the ingest of click logs.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from pocketrec.errors import LogError
 from pocketrec.schema import ITEM, RATING, SESSION, TIME
@@ -49,6 +49,16 @@ def columns_among(names: list[str], rated: bool = False) -> dict[str, str] | Non
     return found if all(found.values()) else None
 
 
+def check_parquet(ratings: Path, names: list[str], *, rated: bool) -> dict[str, str]:
+    """The columns of a Parquet file, which has no first line to find them by. A LogError if their names are not known."""
+    if (found := columns_among(names, rated)) is None:
+        wanted, usage = (
+            ("a user, an item, a time and a rating", RATED_USAGE) if rated else ("a user, an item and a time", USAGE)
+        )
+        raise LogError(f"{ratings} has the columns {', '.join(names)}.", expected=wanted, do=f"--columns {usage}")
+    return found
+
+
 def begin(head: bytes, name: str, reading: ReadSettings, *, rated: bool = False) -> tuple[Lines, bool]:
     """The form of ratings by their first lines, and whether the first is a header.
 
@@ -63,8 +73,6 @@ def begin(head: bytes, name: str, reading: ReadSettings, *, rated: bool = False)
         return Lines(_FIELDS, COLONS, headless, reading), False
     if re.fullmatch(r"[^\t]+\t[^\t]+\t[-0-9.]+\t[0-9]+", first):
         return Lines(_FIELDS, "\t", headless, reading), False
-    if re.fullmatch(r"[^,]+,[^,]+,[0-9]{1,2}(?:\.[0-9]+)?,[0-9]{9,13}", first):
-        return Lines(_FIELDS, ",", headless, reading), False
     for fields in headers_of(head, reading).values():
         if known := columns_among(fields, rated):
             return Lines.of(head, name, known, reading)

@@ -113,7 +113,9 @@ def flat(frame: pl.DataFrame, paths: Paths, needed: Iterable[str], list_keys: Ke
     """
     frame = frame.with_row_index("")
     if list_keys:
-        frame = frame.with_columns(_inside(pl.col(list_keys[0]), list_keys[1:]).alias(_LIST)).explode(_LIST)
+        frame = frame.with_columns(_inside(pl.col(list_keys[0]), list_keys[1:]).alias(_LIST)).explode(
+            _LIST, empty_as_null=True
+        )
     columns = []
     for path in needed:
         keys = paths.keys[path]

@@ -38,6 +38,13 @@ Order = Literal["grouped", "interleaved", "shuffled"]
 SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "bar": "|", "blanks": " ", "^A": "\x01"}
 """Separators by the names that can be said on a command line; blanks: one or more blanks or tabs."""
 UTF8 = "utf-8"
+BY_HAND = "none"
+"""The value of `like` with which no recipe is used."""
+RECIPES = (
+    "retailrocket, rees46, diginetica, otto, coveo, taobao, tianchi, lastfm-1k, gowalla, foursquare, globo, trivago, "
+    "h-and-m, amazon, ga4, yoochoose"
+)
+"""The names of the recipes, for help; they are in recipes.toml."""
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -103,6 +110,12 @@ class ReadSettings(Settings):
         text=columns_text,
     )
 
+    like: str = setting(
+        "",
+        f"Read the log as one of these is read: {RECIPES}; as a recipe of your own, FILE.toml; or with none, by the "
+        "options alone. Without it a log is read by the recipe that its first line fits, which is said.",
+        metavar="NAME",
+    )
     time_unit: Unit = setting(
         "auto",
         "Unit of times that are numbers since 1970: s, ms, us, ns; auto: the one by which a time lies in the years 1990 to "
@@ -200,7 +213,7 @@ class ReadSettings(Settings):
         found: dict[str, Any] = {"timezone": self.timezone, **({} if kind == "clicks" else {"kind": kind})}
         for name in rules_of(ReadSettings):
             value = getattr(self, name)
-            if value != default_of(ReadSettings, name):
+            if value != default_of(ReadSettings, name) and name != "like":  # what it stands for is in the others
                 found[name] = dict(value) if name == "columns" else list(value) if isinstance(value, tuple) else value
         return found
 

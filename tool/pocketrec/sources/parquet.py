@@ -42,6 +42,14 @@ def is_parquet(log: Path) -> bool:
         return size >= SMALLEST and file.read() == MAGIC
 
 
+def parquet_columns(log: Path) -> list[str]:
+    """The columns of a Parquet file, of nested ones their paths; none if it is damaged, which its reader says."""
+    try:
+        return list(paths_of_schema(pl.scan_parquet(log, glob=False).collect_schema()).keys)
+    except (*NOT_READ, OSError):
+        return []
+
+
 class TableLog:
     """A Parquet file as a `logs.Log`; its rows are counted as lines, from 1."""
 

@@ -166,6 +166,13 @@ class Stream:
             told = position
             yield block
 
+    def head(self, size: int) -> bytes:
+        """Whole lines from the beginning, of at most about that size; the stream has been read as far."""
+        with _damage_named(self.name):
+            text = self.file.read(size)
+        end = text.rfind(b"\n") + 1
+        return text[:end] if end and len(text) == size else text
+
     def too_large(self) -> LogError:
         """The error for what unpacks to more than `limit`."""
         return LogError(
