@@ -60,7 +60,7 @@ class Rows:
         """
         self.clock = reading.clock(zulu=True)
         self.own = {name: parts_of(own, known) for name, own in columns.items()}
-        self.where = [parse_where(one) for one in reading.where]
+        self.where = [(column, _forms(values)) for column, values in map(parse_where, reading.where)]
         self.keeps_all = reading.gap_over == "all"
         wanted = [one for own in self.own.values() for one in own] + [column for column, _ in self.where]
         self.needed = list(dict.fromkeys(wanted))
@@ -88,7 +88,8 @@ class Rows:
             return given, 0
         kept = given.select(
             pl.all_horizontal(
-                _text(pl.col(column), given.schema[column]).is_in(values).fill_null(False) for column, values in self.where
+                pl.col(column).cast(pl.String).str.strip_chars(BLANKS).is_in(values).fill_null(False)
+                for column, values in self.where
             )
         ).to_series()
         left = len(kept) - int(kept.sum())
@@ -214,11 +215,9 @@ def remarks_on(ids: pl.Series) -> set[str]:
     return {remark for remark, form in ((FLOATS, _FLOAT), (SCIENTIFIC, _SCIENTIFIC)) if ids.str.contains(form).any()}
 
 
-def _text(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """Values as the text that `--where` compares: without blanks around it, 1 for 1.0."""
-    if dtype.is_integer() or dtype == pl.Boolean:
-        return values.cast(pl.String)
-    return values.cast(pl.String).str.strip_chars(BLANKS).str.replace(_FLOAT, "$1")
+def _forms(values: Sequence[str]) -> list[str]:
+    """The texts of some values: a program may have made 1.0 of 1."""
+    return [*values, *(f"{value}.0" for value in values if value.isdecimal())]
 
 
 def times_of_any(given: pl.Series, clock: Clock) -> pl.Series:
