@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pocketrec.sessions.split import split as split
     from pocketrec.sources.options import ReadSettings as ReadSettings
     from pocketrec.sources.options import SynthSettings as SynthSettings
+    from pocketrec.sources.peek import peek as peek
     from pocketrec.sources.synth import synth as synth
     from pocketrec.storage.inspect import inspect as inspect
     from pocketrec.storage.verify_data import verify_data as verify_data
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "PocketrecError": "errors",
     "synth": "sources.synth",
+    "peek": "sources.peek",
     "ingest": "ingestion.ingest",
     "split": "sessions.split",
     "batches": "sessions.batches",

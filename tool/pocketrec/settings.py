@@ -176,15 +176,17 @@ def value_text(value: Any, rule: Rule) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
 
 
-def options_for(*groups: Settings) -> list[str]:
+def options_for(*groups: Settings, changed: bool = False) -> list[str]:
     """The words of the command line that stand for all values of some groups; each option is there once.
 
-    A flag that is off, and a setting without a value, are left out.
+    A flag that is off and a setting without a value are left out; with `changed`, those that have their default value, too.
     """
     words: dict[str, list[str]] = {}
     for group in groups:
         for name, rule in rules_of(type(group)).items():
             value, option = getattr(group, name), option_of(name, rule)
+            if changed and value == default_of(type(group), name):
+                continue
             if isinstance(value, bool):
                 off = [f"--no-{option.removeprefix('--')}"] if default_of(type(group), name) is True else []
                 words.setdefault(option, [option] if value else off)

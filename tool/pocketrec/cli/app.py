@@ -152,6 +152,13 @@ def prep(
 
 @app.command()
 @with_options
+def peek(clicks: Clicks, *, reading: ReadSettings, output: Output) -> None:
+    """Look at the beginning of a log: what it is, what its columns may be, and the command that reads it."""
+    output.show(pocketrec.peek(clicks, reading))
+
+
+@app.command()
+@with_options
 def synth(
     out: Annotated[Path, typer.Argument(help="The log to write.", show_default=False)],
     *,

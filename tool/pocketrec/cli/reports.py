@@ -25,6 +25,8 @@ from pocketrec.lite.recommend import RecommendReport
 from pocketrec.sessions.batches import BatchesReport
 from pocketrec.sessions.prep import PrepReport
 from pocketrec.sessions.split import TITLES, SplitReport
+from pocketrec.sources.options import USAGE
+from pocketrec.sources.peek import PeekReport
 from pocketrec.sources.synth import SynthReport
 from pocketrec.storage.inspect import InspectReport
 from pocketrec.storage.layout import SPLITS
@@ -32,6 +34,8 @@ from pocketrec.storage.space import size
 from pocketrec.storage.verify_data import VerifyDataReport
 from pocketrec.training.export import FrozenExportReport
 
+_CELL = 40
+"""Characters of a cell of a log that are shown."""
 SET_NAMES = {"train_tr": "train", "train_valid": "valid", "test": "test"}
 
 
@@ -151,24 +155,59 @@ def _(result: ExportReport) -> Iterable[str]:
     yield done(result.reused, f"Model: {result.path}, {size(result.bytes)} ({what})")
 
 
-def ladder(rungs: Sequence[Rung], more: str = "") -> Iterator[str]:
-    """A verdict as a table, and in a line."""
+def _drawn(names: Sequence[str], rows: Iterable[Sequence[str]], styles: Sequence[str] = (), styled: int = 0) -> Drawn:
+    """A table; `styles` are those of the cells in the column `styled`."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("rung", "verdict", "what was found", box=box.SIMPLE_HEAD, pad_edge=False)
-    colour = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
-    for rung in rungs:
-        name, verdict, found = (Text(visible(text)) for text in (rung.name, rung.verdict, rung.detail))  # not markup
-        verdict.stylize(colour[rung.verdict])
-        table.add_row(name, verdict, found)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        table.add_column(Text(visible(name)))
+    for number, row in enumerate(rows):
+        cells = [Text(visible(cell)) for cell in row]  # not markup
+        if styles:
+            cells[styled].stylize(styles[number])
+        table.add_row(*cells)
     text = StringIO()
     terminal = Console()  # writes nothing; it knows whether stdout is a terminal, and how wide
     width = terminal.width if terminal.is_terminal else 120
     Console(file=text, width=width, force_terminal=terminal.is_terminal).print(table)
-    yield Drawn(text.getvalue().rstrip())
+    return Drawn(text.getvalue().rstrip())
+
+
+@results.register
+def _(result: PeekReport) -> Iterable[str]:
+    files = f", the first of {result.files:,} files" if result.files > 1 else ""
+    header = "; the first line names the columns" if result.header else ""
+    yield f"{result.log}{files}, {size(result.bytes)}: {result.form}{header}"
+    if result.read_as:
+        yield result.read_as
+    yield _drawn([column.name for column in result.columns], [[_short(cell) for cell in row] for row in result.rows])
+    yield _drawn(
+        ("column", "taken for", "what is in it"), [(one.name, one.taken_for, one.evidence) for one in result.columns]
+    )
+    if result.sampled:
+        span = f", {_day(result.first_ms)} to {_day(result.last_ms)} UTC" if result.first_ms and result.last_ms else ""
+        counts = f"{result.kept:,} clicks, {result.left_out:,} left out by --where, {result.bad:,} bad"
+        yield f"The first {result.sampled:,} rows: {counts}{span}"
+    if result.why_bad:
+        yield f"Bad: {result.why_bad}"
+    yield (
+        f"To read it: {result.command}" if result.command else f"To read it, say which columns are which: --columns {USAGE}"
+    )
+
+
+def _short(cell: str) -> str:
+    return cell if len(cell) <= _CELL else cell[: _CELL - 3] + "..."
+
+
+def ladder(rungs: Sequence[Rung], more: str = "") -> Iterator[str]:
+    """A verdict as a table, and in a line."""
+    colour = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
+    rows = [(rung.name, rung.verdict, rung.detail) for rung in rungs]
+    yield _drawn(("rung", "verdict", "what was found"), rows, [colour[rung.verdict] for rung in rungs], 1)
     failed = ", ".join(rung.name for rung in rungs if rung.verdict == "failed")
     passed = sum(rung.verdict == "passed" for rung in rungs)
     yield f"{f'FAILED at {failed}' if failed else 'Verified'}: {passed} of {len(rungs)} rungs passed{more}"

@@ -168,12 +168,12 @@ def _reader(log: Path, reading: ReadSettings, kind: Kind, prefix: str) -> LineLo
     name = "standard input" if log == STDIN else str(log)
     if reading.columns is not None and log != STDIN and is_parquet(log):
         return TableLog(log, reading.columns, reading, prefix)
-    begin = partial(_begin, name=name, reading=reading, kind=kind)
+    begin = partial(form_of, name=name, reading=reading, kind=kind)
     wanted = CLICKS if kind == "clicks" else movielens.RATINGS
     return LineLog(log, begin, wanted, encoding=reading.encoding, member=reading.member, prefix=prefix)
 
 
-def _begin(head: bytes, name: str, reading: ReadSettings, kind: Kind) -> tuple[Form, bool]:
+def form_of(head: bytes, name: str, reading: ReadSettings, kind: Kind) -> tuple[Form, bool]:
     """The form of a log by its first lines, and whether the first is a header."""
     if begins_json(head):
         if reading.columns is None:

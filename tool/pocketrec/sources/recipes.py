@@ -183,19 +183,9 @@ def resolved(logs: Sequence[Path], reading: ReadSettings, kind: Kind) -> tuple[R
     found = recipe.applied(reading, kind)
     if head and head.member:
         found = replace(found, member=head.member)
-    own = ReadSettings.part_of(found)
-    plain = options_for(replace(own, like=""))
-    default = options_for(ReadSettings())
-    words = [word for at, word in enumerate(plain) if not _is_default(plain, at, default)]
+    words = options_for(replace(ReadSettings.part_of(found), like=""), changed=True)
     how = "by its name" if named else f"its first line fits; --like {BY_HAND} to say it yourself"
     return found, f"read as {recipe.title} ({how}): {shlex.join(words) or 'in its own form'}"
-
-
-def _is_default(words: list[str], at: int, default: list[str]) -> bool:
-    """Whether a word belongs to an option that has its default value."""
-    start = at if words[at].startswith("--") else at - 1
-    pair = words[start : start + 2]
-    return any(default[place : place + 2] == pair for place in range(0, len(default), 2))
 
 
 def _named(name: str) -> list[Recipe]:
@@ -235,7 +225,7 @@ def _known_otherwise(head: Head | None, kind: Kind) -> bool:
     if head is None or head.json:
         return False
     if kind == "clicks":
-        return yoochoose.is_header(head.line.encode())
+        return yoochoose.begins_so(head.text)
     return any(movielens.columns_among(list(names), kind == "rated") for names in head.names.values())
 
 

@@ -192,6 +192,12 @@ class Lines:
         return reasons
 
 
+def begins_so(head: bytes) -> bool:
+    """Whether the first line of a log is a header or a click of this form."""
+    form, header = Lines.of(head, Clock(zulu=False))
+    return header or form.parse(head.split(b"\n", 1)[0] + b"\n") is not None
+
+
 def is_header(line: bytes) -> bool:
     """Whether a line names the columns of a YooChoose log in its order: SessionId, Timestamp, ItemId, however written."""
     names = [part.strip(b" \t\r\"'").lower().replace(b"_", b"").replace(b" ", b"") for part in line.split(b",")]
