@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 from zoneinfo import ZoneInfo
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -172,3 +174,62 @@ def fields_of(line: str, separator: str) -> list[str] | None:
         if at >= len(line):
             return fields
         at += 1
+
+
+def text_of(value: Any) -> str:
+    """A value as text: numbers as JSON has them, 1.0 as 1."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else str(value)
+    return str(value)
+
+
+def id_of(value: Any) -> str | None:
+    text = text_of(value)
+    return None if text.startswith(("[", "{")) else own_id(text)
+
+
+def events_by_hand(line: bytes, nested: bool, where: bool) -> list[tuple[str, str, int]] | None:
+    """The clicks of a line of JSON (s, i, t, k; nested: i, t, k in the list a.b) with k v or 1; None where it is none."""
+    if b"\x00" in line:
+        return None
+    try:
+        text = line.decode("utf-8", "surrogateescape")
+        # Of a name that an object has twice the first counts.
+        whole = json.loads(text, parse_constant=lambda _: 1 / 0, object_pairs_hook=lambda pairs: dict(pairs[::-1]))
+    except (ValueError, ZeroDivisionError):
+        return None
+    if not isinstance(whole, dict):
+        return None
+    events: list[Any] = [whole]
+    if nested:
+        above = whole.get("a")
+        if above is not None and not isinstance(above, dict):
+            return None
+        listed = (above or {}).get("b")
+        if listed is not None and not isinstance(listed, list):
+            return None
+        events = listed or [{}]
+    found = []
+    for event in events:
+        event = {} if event is None else event
+        if not isinstance(event, dict):
+            return None
+        used = [whole.get("s"), event.get("i"), event.get("t"), *([event.get("k")] if where else [])]
+        texts = [text_of(value) for value in used]
+        if any(
+            isinstance(value, list | dict) or text.startswith(("[", "{")) for value, text in zip(used, texts, strict=True)
+        ):
+            return None
+        if any("\udc80" <= char <= "\udcff" for text in texts for char in text):
+            return None
+        if where and texts[3].strip(" \t") not in ("v", "1"):
+            continue
+        session, item, time = id_of(used[0]), id_of(used[1]), read_time(texts[2], zulu=True)
+        if session is None or item is None or time is None:
+            return None
+        found.append((session, item, time))
+    return found

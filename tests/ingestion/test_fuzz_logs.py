@@ -11,6 +11,7 @@ without it), POCKETREC_FUZZ_SEED which. A long run, with its figures:
 from __future__ import annotations
 
 import csv
+import json
 import os
 import random
 import shutil
@@ -23,17 +24,15 @@ from typing import NamedTuple
 import polars as pl
 import pytest
 
-from line_oracle import by_hand, read_log
+from line_oracle import by_hand, events_by_hand, read_log
 from log_support import PACKERS, TIMES, is_packed, kept
 from pocketrec.errors import LogError
 from pocketrec.ingestion.ingest import ingest
 from pocketrec.ingestion.spool import spool
 from pocketrec.progress import SILENT
-from pocketrec.sources import delimited, yoochoose
 from pocketrec.sources.lines import original
-from pocketrec.sources.logs import Begin, LineLog
+from pocketrec.sources.logs import LineLog, form_of
 from pocketrec.sources.options import BadRows, Columns, ReadSettings
-from pocketrec.sources.timestamps import Clock
 from pocketrec.storage.files import STAGED_SUFFIX
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.manifest import MANIFEST
@@ -90,6 +89,26 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
     return data[:at] + chance.choice(PIECES) + data[at:]
 
 
+def as_json(data: bytes, nested: bool) -> bytes:
+    """The clicks of a log in YooChoose's form as JSON lines."""
+    rows = [row for line in data.splitlines() if (row := by_hand(line, ",", line.count(b",") + 1, (0, 2, 1))) is not None]
+    rows = rows or [("1", "2", 1396867869277)]
+    if not nested:
+        return b"".join(json.dumps({"s": s, "i": int(i), "t": t}).encode() + b"\n" for s, i, t in rows)
+    lists: dict[str, list[dict[str, object]]] = {}
+    for session, item, time_ms in rows:
+        lists.setdefault(session, []).append({"i": item, "t": time_ms, "k": "view"})
+    return b"".join(json.dumps({"s": int(s), "a": {"b": some}}).encode() + b"\n" for s, some in lists.items())
+
+
+def lines_of(text: bytes) -> list[bytes]:
+    """Without blank ones at the end."""
+    lines = text.split(b"\n")
+    while lines and lines[-1] in (b"", b"\r"):
+        lines.pop()
+    return lines
+
+
 class Outcome(NamedTuple):
     """What was read of a log: its lines, the clicks if their ids are numbers, and number and bytes of lines set aside."""
 
@@ -116,11 +135,13 @@ class Fuzz:
         self.log, self.root, self.spool = folder / "log", folder / "d", folder / "spool"
         self.ingested = self.kept = self.set_aside = 0
 
-    def read(self, data: bytes, *, whole: bool, stop: bool = False, zone: str = "UTC", columns: bool = False) -> Read:
+    def read(
+        self, data: bytes, *, whole: bool, stop: bool = False, zone: str = "UTC", columns: Columns | None = None
+    ) -> Read:
         """Read a log as ingest does; what is kept and what is set aside are its lines."""
         self.log.write_bytes(data)
         try:
-            read = (self._ingest if whole else self._spool)(stop, zone, COLUMNS if columns else None)
+            read = (self._ingest if whole else self._spool)(stop, zone, columns)
         except LogError as error:
             return error
         assert read.rows + len(read.rejected) == read.lines
@@ -147,9 +168,7 @@ class Fuzz:
     def _spool(self, stop: bool, zone: str, columns: Columns | None) -> Outcome:
         shutil.rmtree(self.spool, ignore_errors=True)
         self.spool.mkdir()
-        begin: Begin = partial(yoochoose.Lines.of, clock=Clock(zone, zulu=False))
-        if columns:
-            begin = partial(delimited.Lines.of, name=str(self.log), columns=columns, reading=ReadSettings(timezone=zone))
+        begin = partial(form_of, name=str(self.log), reading=ReadSettings(timezone=zone, columns=columns), kind="clicks")
         log, aside = LineLog(self.log, begin), self.spool / "rejects.csv"
         found = spool(log, self.spool, aside, set_aside=not stop, progress=SILENT)
         rows = [row for path in found.files for row in pl.read_parquet(path).rows()]
@@ -178,17 +197,41 @@ class Fuzz:
     def columns(self, data: bytes, separator: str, *, whole: bool, stop: bool) -> str:
         """A log with a header and some separator, by a reader of csv that goes a character at a time."""
         text = (b"SessionId,Timestamp,ItemId,Category\n" + data).replace(b",", separator.encode())
-        lines = text.split(b"\n")[1 : None if text[-1:] != b"\n" else -1]
-        while lines and lines[-1] in (b"", b"\r"):
-            lines.pop()
-        bad = [number for number, line in enumerate(lines, 2) if by_hand(line, separator, 4, (0, 2, 1)) is None]
-        read = self.read(text, whole=whole, stop=stop, columns=True)
+        found = [by_hand(line, separator, 4, (0, 2, 1)) for line in lines_of(text)]
+        return self._as_found(text, [row and [row] for row in found[1:]], COLUMNS, whole=whole, stop=stop)
+
+    def places(self, data: bytes, separator: str, *, whole: bool, stop: bool) -> str:
+        """The same without a header, by the places of the columns."""
+        text = (b"1,1396867869,214536502,0\n" + data).replace(b",", separator.encode())
+        found = [by_hand(line, separator, 4, (0, 2, 1)) for line in lines_of(text)]
+        columns = {"session": "1", "item": "3", "time": "2"}
+        return self._as_found(text, [row and [row] for row in found], columns, whole=whole, stop=stop)
+
+    def json(self, data: bytes, *, nested: bool, whole: bool, stop: bool) -> str:
+        """JSON lines, by Python's json."""
+        columns = (
+            {"session": "s", "item": "a.b.i", "time": "a.b.t"} if nested else {"session": "s", "item": "i", "time": "t"}
+        )
+        found = [events_by_hand(line, nested, where=False) for line in lines_of(data)]
+        return self._as_found(data, found, columns, whole=whole, stop=stop)
+
+    def _as_found(
+        self, text: bytes, found: list[list[tuple[str, str, int]] | None], columns: Columns, *, whole: bool, stop: bool
+    ) -> str:
+        """What is read of a text is what was found in its last lines, and where nothing was, the lines are set aside."""
+        lines = lines_of(text)
+        first = len(lines) - len(found)
+        bad = [number for number, rows in enumerate(found, 1 + first) if rows is None]
+        clicks = [row for rows in found for row in rows or []]
+        read = self.read(text, whole=whole, stop=stop, columns=columns)
         if isinstance(read, LogError):
-            assert len(bad) == len(lines) or (stop and f"line {bad[0]}: " in read.wrong), read
-            return "stopped at the first bad line" if len(bad) < len(lines) else "no click in it"
+            assert not clicks or (stop and f"line {bad[0]}: " in read.wrong), read
+            return "stopped at the first bad line" if clicks else "no click in it"
         assert not (stop and bad)
-        assert read.lines == len(lines)
-        assert read.rejected == [(number, lines[number - 2].removesuffix(b"\r")) for number in bad]
+        assert read.lines == len(clicks) + len(bad)
+        assert read.rejected == [(number, lines[number - 1].removesuffix(b"\r")) for number in bad]
+        if not whole:
+            assert [(str(session), str(item), ms) for session, item, ms in read.clicks] == clicks
         return "some lines set aside" if bad else "every line a click"
 
     def packed(self, data: bytes, kind: str, *, whole: bool) -> str:
@@ -201,7 +244,7 @@ class Fuzz:
         assert (read.lines, read.clicks) == (lines, clicks)
         return "read"
 
-    def damaged(self, data: bytes, *, whole: bool, columns: bool = False) -> str:
+    def damaged(self, data: bytes, *, whole: bool, columns: Columns | None = None) -> str:
         """What is read of it adds up, or it is one clear error."""
         return "refused" if isinstance(self.read(data, whole=whole, columns=columns), LogError) else "read"
 
@@ -212,13 +255,22 @@ def one_log(chance: random.Random, fuzz: Fuzz) -> str:
     for _ in range(chance.randint(0, 3)):
         data = mutated(data, chance)
     way, whole, stop = chance.random(), chance.random() < 0.2, chance.random() < 0.25
-    if way < 0.7:
+    if way < 0.45:
         return f"plain: {fuzz.plain(data, whole=whole, stop=stop, zone=chance.choice(ZONES))}"
-    if way < 0.82:
+    if way < 0.55:
         return f"columns: {fuzz.columns(data, chance.choice(SEPARATORS), whole=whole, stop=stop)}"
+    if way < 0.65:
+        return f"places: {fuzz.places(data, chance.choice(SEPARATORS), whole=whole, stop=stop)}"
+    if way < 0.82:
+        nested = chance.random() < 0.5
+        data = as_json(real_looking(chance), nested)
+        head = data[: data.find(b"\n") + 1]  # the names in it are those of the log
+        for _ in range(chance.randint(0, 3)):
+            data = mutated(data, chance)
+        return f"JSON{', lists' * nested}: {fuzz.json(head + data, nested=nested, whole=whole, stop=stop)}"
     if way < 0.85:
         header = mutated(b"SessionId,Timestamp,ItemId,Category\n", chance)
-        return f"changed header: {fuzz.damaged(header + data, whole=whole, columns=True)}"
+        return f"changed header: {fuzz.damaged(header + data, whole=whole, columns=COLUMNS)}"
     kind = chance.choice(["gzip", "zstd", "Kaggle's"])
     if chance.random() < 0.3:
         return f"whole {kind}: {fuzz.packed(data, kind, whole=whole)}"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from line_oracle import own_id, read_time
+from line_oracle import events_by_hand as by_hand
 from pocketrec.errors import LogError
 from pocketrec.ingestion.ingest import ingest
 from pocketrec.sources.jsonlines import JsonLines
@@ -24,11 +24,15 @@ NESTED = {"session": "s", "item": "a.b.i", "time": "a.b.t"}
 FLAT = {"session": "s", "item": "i", "time": "t"}
 Row = tuple[str, str, int]
 
-SCALARS = st.sampled_from([1, 0, -1, 12, "12", "007", " 5", "", None, True, 1.0, 1.5, "NaN", "x", "é", "}, {", "[1]", "{}", 2**63, "a\tb", "🛒"])
+SCALARS = st.sampled_from(
+    [1, 0, -1, 12, "12", "007", " 5", "", None, True, 1.0, 1.5, "NaN", "x", "é", "}, {", "[1]", "{}", 2**63, "a\tb", "🛒"]
+)
 TIMES = st.sampled_from([1400000000, "1400000000", 1400000000123, "2014-04-07T10:51:09Z", "soon", None, 5, 1400000000.5])
 KINDS = st.sampled_from(["v", "w", None, 1, "}, {"])
 EVENTS = st.fixed_dictionaries({"i": SCALARS, "t": TIMES}, optional={"k": KINDS, "o": st.just({"p": [{"q": 1}, {"q": 2}]})})
-ODD = st.sampled_from([None, [], {}, 7, "x", [7], [None], [[]], "[{}]", [{"i": [1]}], [{"i": {"z": 1}, "t": 1400000000}]])
+ODD: st.SearchStrategy[Any] = st.sampled_from(
+    [None, [], {}, 7, "x", [7], [None], [[]], "[{}]", [{"i": [1]}], [{"i": {"z": 1}, "t": 1400000000}]]
+)
 NESTED_OBJECTS = st.fixed_dictionaries(
     {"s": SCALARS, "a": st.fixed_dictionaries({"b": st.lists(EVENTS, max_size=4) | ODD}) | ODD}, optional={"x": SCALARS}
 )
@@ -37,74 +41,33 @@ FLAT_OBJECTS = st.fixed_dictionaries({"s": SCALARS, "i": SCALARS, "t": TIMES}, o
 
 @st.composite
 def lines(draw: st.DrawFn, objects: st.SearchStrategy[Any]) -> bytes:
-    text = json.dumps(draw(objects), ensure_ascii=draw(st.booleans()), separators=draw(st.sampled_from([(",", ":"), (", ", ": ")])))
+    text = json.dumps(
+        draw(objects), ensure_ascii=draw(st.booleans()), separators=draw(st.sampled_from([(",", ":"), (", ", ": ")]))
+    )
     line = text.encode()
     for place, removed, put in draw(
-        st.lists(st.tuples(st.integers(0, 60), st.integers(0, 3), st.sampled_from([b"", b"\xff", b'"', b"}", b"\x00", b"\r", b"[", b",", b" "])), max_size=1)
+        st.lists(
+            st.tuples(
+                st.integers(0, 60),
+                st.integers(0, 3),
+                st.sampled_from([b"", b"\xff", b'"', b"}", b"\x00", b"\r", b"[", b",", b" "]),
+            ),
+            max_size=1,
+        )
     ):
         line = line[:place] + put + line[place + removed :]
     return line.replace(b"\n", b"")
 
 
-def text_of(value: Any) -> str:
-    """A value as text: numbers as JSON has them, 1.0 as 1."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else str(value)
-    return str(value)
-
-
-def id_of(value: Any) -> str | None:
-    text = text_of(value)
-    return None if text.startswith(("[", "{")) else own_id(text)
-
-
-def by_hand(line: bytes, nested: bool, where: bool) -> list[Row] | None:
-    """The clicks of a line by Python's json; None where it is not of clicks."""
-    if b"\x00" in line:
-        return None
-    try:
-        whole = json.loads(line.decode("utf-8", "surrogateescape"), parse_constant=lambda _: 1 / 0)
-    except (ValueError, ZeroDivisionError):
-        return None
-    if not isinstance(whole, dict):
-        return None
-    events: list[Any] = [whole]
-    if nested:
-        above = whole.get("a")
-        if above is not None and not isinstance(above, dict):
-            return None
-        events = (above or {}).get("b")
-        if events is not None and not isinstance(events, list):
-            return None
-        events = events or [{}]
-    found = []
-    for event in events:
-        event = {} if event is None else event
-        if not isinstance(event, dict):
-            return None
-        used = [whole.get("s"), event.get("i"), event.get("t"), *([event.get("k")] if where else [])]
-        texts = [text_of(value) for value in used]
-        if any(isinstance(value, list | dict) or text.startswith(("[", "{")) for value, text in zip(used, texts, strict=True)):
-            return None
-        if any("\udc80" <= char <= "\udcff" for text in texts for char in text):
-            return None
-        if where and texts[3].strip(" \t") not in ("v", "1"):
-            continue
-        session, item, time = id_of(used[0]), id_of(used[1]), read_time(texts[2], zulu=True)
-        if session is None or item is None or time is None:
-            return None
-        found.append((session, item, time))
-    return found
-
-
 def form_of(nested: bool, where: bool) -> JsonLines:
     path = "a.b.k" if nested else "k"
     columns = NESTED if nested else FLAT
-    return JsonLines(HEAD if nested else FLAT_HEAD, "log", columns, ReadSettings(columns=columns, where=(f"{path}=v,1",) if where else ()))
+    return JsonLines(
+        HEAD if nested else FLAT_HEAD,
+        "log",
+        columns,
+        ReadSettings(columns=columns, where=(f"{path}=v,1",) if where else ()),
+    )
 
 
 def parsed(form: JsonLines, text: bytes) -> list[Row] | None:
@@ -142,7 +105,9 @@ def test_what_is_said_of_lines(tmp_path: Path) -> None:
         b'{"s":1,"a":{"b":[{"i":1,"t":"x"}]}}': "the time is not of the form", b'{"s":1,"a":{"b":[]}}': "the item is empty",
     }  # fmt: skip
     reasons = form_of(True, False).judge(list(said))
-    assert [reason.startswith(words) for reason, words in zip(reasons, said.values(), strict=True)] == [True] * len(said), reasons
+    assert [reason.startswith(words) for reason, words in zip(reasons, said.values(), strict=True)] == [True] * len(said), (
+        reasons
+    )
     log = tmp_path / "log"
     log.write_bytes(HEAD + b"\n".join(said) + b"\n" + HEAD)
     report = ingest(log, tmp_path / "d", ReadSettings(columns=NESTED, bad_rows="set-aside"))
@@ -159,7 +124,9 @@ def test_columns_of_two_lists_or_none(tmp_path: Path) -> None:
 
 def test_nested_parquet_is_read_by_the_same_paths(tmp_path: Path) -> None:
     rows = [{"s": 1, "e": [{"i": 5, "t": 1400000000}, {"i": 6, "t": 1400000001}]}, {"s": 2, "e": []}]
-    pl.DataFrame(rows, schema={"s": pl.Int64, "e": pl.List(pl.Struct({"i": pl.Int64, "t": pl.Int64}))}).write_parquet(tmp_path / "p")
+    pl.DataFrame(rows, schema={"s": pl.Int64, "e": pl.List(pl.Struct({"i": pl.Int64, "t": pl.Int64}))}).write_parquet(
+        tmp_path / "p"
+    )
     columns = {"session": "s", "item": "e.i", "time": "e.t"}
     report = ingest(tmp_path / "p", tmp_path / "d", ReadSettings(columns=columns, bad_rows="set-aside"))
     assert (report.rows, report.set_aside, report.lines) == (2, 1, 3)

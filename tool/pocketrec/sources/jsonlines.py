@@ -45,7 +45,8 @@ def objects(head: bytes) -> Iterator[dict[str, Any]]:
 def _loaded(line: bytes) -> tuple[Any, str]:
     """What a line holds, and why nothing can be said of it."""
     try:
-        return json.loads(line.decode("utf-8", "replace"), parse_constant=_no_number, parse_int=str, parse_float=str), ""
+        text = line.decode("utf-8", "replace")
+        return json.loads(text, object_pairs_hook=_first, parse_constant=_no_number, parse_int=str, parse_float=str), ""
     except RecursionError:  # Polars allows a little more than Python
         return {}, ""
     except ValueError as error:
@@ -57,6 +58,11 @@ def _read(text: bytes, schema: pl.Schema) -> pl.DataFrame | None:
         return pl.read_ndjson(io.BytesIO(text), schema=schema)
     except NOT_READ:
         return None
+
+
+def _first(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of a name that is there twice the first counts, as it does for Polars."""
+    return dict(reversed(pairs))
 
 
 def _no_number(text: str) -> None:

@@ -34,10 +34,10 @@ class Paths:
 
     @classmethod
     def of(cls, leaves: Iterable[tuple[Keys, bool]]) -> Paths:
-        """From keys that lead to a value, or (with True) to a list."""
-        found = list(leaves)
-        lists = frozenset(keys for keys, is_list in found if is_list)
-        return cls({".".join(keys): keys for keys, is_list in found if not is_list}, lists)
+        """From keys that lead to a value, or (with True) to a list; where they differ, the first has it."""
+        found: dict[Keys, bool] = {}
+        values = dict.fromkeys(keys for keys, is_list in leaves if not (found.setdefault(keys, is_list) and is_list))
+        return cls({".".join(keys): keys for keys in values}, frozenset(keys for keys, is_list in found.items() if is_list))
 
     def the_list(self, name: str, needed: Iterable[str]) -> Keys:
         """The keys of the list on the way to some paths; () if there is none. A LogError if there are several."""
@@ -54,7 +54,7 @@ def _prefixes(keys: Keys) -> Iterator[Keys]:
 
 def paths_of_values(values: Iterable[Any]) -> Paths:
     """The paths in some objects, as Python's json reads them."""
-    return Paths.of(dict.fromkeys(leaf for value in values for leaf in _leaves(value, ())))
+    return Paths.of(leaf for value in values for leaf in _leaves(value, ()))
 
 
 def _leaves(value: Any, keys: Keys) -> Iterator[tuple[Keys, bool]]:
