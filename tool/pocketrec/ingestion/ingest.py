@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from pocketrec.errors import LogError, SettingsError
-from pocketrec.ingestion.text_ids import ITEM_IDS
+from pocketrec.ingestion.ids import ITEM_IDS
 from pocketrec.ingestion.write_parts import REJECTS, Read, write_parts
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import ITEM, SESSION, TIME

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from pocketrec.errors import DatasetError
-from pocketrec.ingestion.text_ids import ID
+from pocketrec.ingestion.ids import ID
 from pocketrec.parallel import check_fork
 from pocketrec.schema import ITEM, ROW, SESSION, Int64
 from pocketrec.storage.layout import Dataset

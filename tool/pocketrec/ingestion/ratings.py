@@ -15,10 +15,10 @@ import numpy as np
 import polars as pl
 
 from pocketrec.errors import LogError, SettingsError
+from pocketrec.ingestion.ids import ID
 from pocketrec.ingestion.ingest import IngestReport, ingest_kind, log_arguments
 from pocketrec.ingestion.options import RatingSettings
 from pocketrec.ingestion.parts import Parts, read_frame
-from pocketrec.ingestion.text_ids import ID
 from pocketrec.progress import Progress
 from pocketrec.schema import ITEM, RATING, ROW, SESSION, TIME, Array, Int32, Int64
 from pocketrec.settings import options_for

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from pocketrec.ingestion.ids import code_parts
 from pocketrec.ingestion.parts import equal_share
 from pocketrec.ingestion.spool import runs, sample, spool
-from pocketrec.ingestion.text_ids import code_parts
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import CLICK_COLUMNS, KEPT, MS, RATING, SESSION
 from pocketrec.sources import polars_engine, yoochoose

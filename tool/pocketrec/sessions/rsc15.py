@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from pocketrec.ingestion.ids import ID
 from pocketrec.ingestion.parts import equal_share, read_columns, read_frame
-from pocketrec.ingestion.text_ids import ID
 from pocketrec.parallel import THREADS, ahead
 from pocketrec.schema import ITEM, MS, ROW, SESSION, TIME, Int64, UInt8
 from pocketrec.sessions.holdout import ROLE_OF
