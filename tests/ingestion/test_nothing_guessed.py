@@ -226,3 +226,21 @@ def test_json_is_named(tmp_path: Path, head: bytes, columns: dict[str, str] | No
     )
     with pytest.raises(LogError, match=words):
         ingest(tmp_path / "log", tmp_path / "d", ReadSettings(columns=columns))
+
+
+def test_events_that_are_no_views_and_visits_that_are_one_user(tmp_path: Path) -> None:
+    """Rows 3 and 4: one session of five clicks, and two users' sessions as one, before."""
+    (tmp_path / "log").write_text(
+        "timestamp,visitorid,event,itemid,transactionid\n"
+        "1433221332117,7,view,100,\n1433221342117,7,view,200,\n1433221352117,7,addtocart,200,\n"
+        "1433826132117,7,view,300,\n1433826142117,7,view,400,\n"
+    )
+    columns = {"session": "visitorid", "item": "itemid", "time": "timestamp"}
+    ingest(tmp_path / "log", tmp_path / "d", ReadSettings(columns=columns, where=("event=view",), session_gap=3600.0))
+    assert [row[:2] for row in kept(tmp_path / "d")] == [(1, 100), (1, 200), (2, 300), (2, 400)]
+    (tmp_path / "log").write_text(
+        "u,s,i,t\nA.1,1611111111,1,1611111111123\nA.1,1611111111,2,1611111112123\n"
+        "B.2,1611111111,3,1611111111500\nB.2,1611111111,4,1611111113000\n"
+    )
+    ingest(tmp_path / "log", tmp_path / "d", ReadSettings(columns={"session": "u+s", "item": "i", "time": "t"}))
+    assert [row[:2] for row in kept(tmp_path / "d")] == [(0, 1), (0, 2), (1, 3), (1, 4)]

@@ -207,6 +207,15 @@ def test_what_is_asked_for_and_cannot_be_is_said(tmp_path: Path) -> None:
         ingest(tmp_path / "log", tmp_path / "d", ReadSettings(columns={**columns, "time": "t+k"}))
 
 
+def test_a_folder_that_holds_the_dataset_is_no_log(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("1,2014-04-07T10:51:09.277Z,5,0\n")
+    assert ingest(tmp_path / "log", tmp_path / "d").rows == 1
+    with pytest.raises(LogError, match="holds the dataset folder"):
+        ingest(tmp_path, tmp_path / "d")
+    with pytest.raises(LogError, match="holds the dataset folder"):
+        ingest([tmp_path / "log", tmp_path / "d"], tmp_path / "d")
+
+
 def test_several_files_are_one_log(tmp_path: Path) -> None:
     for number in (2, 10, 1):
         (tmp_path / f"clicks_{number}.csv").write_text(f"s,i,t\n{number},7,140000000{number % 9}\n,8,1400000000\n")

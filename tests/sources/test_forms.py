@@ -234,3 +234,23 @@ def test_peek_and_its_command(tmp_path: Path, form: str) -> None:
     code, out, err = call("ingest", *words, "--dataset", root)
     assert code == 0, err
     assert f"{len(rows)} clicks" in out
+
+
+def test_parquet_of_bytes_and_odd_types(tmp_path: Path) -> None:
+    """Text as bytes, dictionaries, decimals, unsigned and small integers."""
+    frame = pl.DataFrame(
+        {
+            "s": pl.Series([b"u", b"u", b"\xff"], dtype=pl.Binary),
+            "i": pl.Series(["5", "6", "7"]).cast(pl.Categorical),
+            "t": pl.Series([T, T + 1, T]).cast(pl.Decimal(12, 2)),
+            "k": pl.Series([1, 1, 1], dtype=pl.Int8),
+            "u": pl.Series([T, T, T], dtype=pl.UInt32),
+        }
+    )
+    frame.write_parquet(tmp_path / "log")
+    report = ingest(tmp_path / "log", tmp_path / "d", ReadSettings(columns=COLUMNS, where=("k=1",), bad_rows="set-aside"))
+    assert ids(tmp_path / "d") == [("u", "5"), ("u", "6")]
+    assert [reason for _, reason, _ in rejects(tmp_path / "d")] == ["bytes that are not UTF-8 in the session"]
+    assert (report.first_ms, report.last_ms) == (1000 * T, 1000 * T + 1000)
+    ingest(tmp_path / "log", tmp_path / "e", ReadSettings(columns={"session": "k", "item": "i", "time": "u"}))
+    assert ids(tmp_path / "e") == [("1", "5"), ("1", "6"), ("1", "7")]

@@ -122,6 +122,7 @@ def ingest_kind(
     Args and errors as of `ingest`; `argv` is the command that makes the same files again.
     """
     where, logs = Dataset(Path(dataset)), log_files(log)
+    _check_folders(log, where)
     reading, said = resolved(logs, reading, kind)
     if reading.columns is not None:
         reading = replace(reading, columns=check_columns(reading.columns, names=columns_wanted(kind == "rated")))
@@ -164,6 +165,17 @@ def _check_own_form(logs: list[Path], reading: ReadSettings) -> None:
             expected="the log's own names of its columns beside it",
             do=f"add --columns {USAGE}",
         )
+
+
+def _check_folders(log: Logs, where: Dataset) -> None:
+    """Refuse a folder of logs that the dataset lies in: what pocketrec wrote would be read as logs."""
+    for folder in [log] if isinstance(log, str | Path) else log:
+        if Path(folder).is_dir() and where.root.resolve().is_relative_to(Path(folder).resolve()):
+            raise LogError(
+                f"{folder} holds the dataset folder {where.root}, whose files are no logs.",
+                expected="a folder of logs alone",
+                do="name the files, or a dataset folder elsewhere: --dataset",
+            )
 
 
 def _check_place(logs: list[Path], where: Dataset) -> None:

@@ -13,7 +13,7 @@ import re
 import polars as pl
 
 from pocketrec.errors import LogError
-from pocketrec.sources.lines import BOM, NONE_PLAIN, NOT_READ, Clicks, count_lines
+from pocketrec.sources.lines import BOM, NONE_PLAIN, NOT_READ, Clicks, count_lines, is_utf8
 from pocketrec.sources.options import SEPARATORS, Columns, ReadSettings
 from pocketrec.sources.rows import Rows, missing_columns
 
@@ -169,14 +169,6 @@ def fields_of(line: str, separator: str, *, quoted: bool = True) -> list[str]:
         return next(csv.reader([line], delimiter=separator), [])
     except csv.Error:  # a field of more than 128 kB
         return line.split(separator)
-
-
-def is_utf8(text: bytes) -> bool:
-    """Whether bytes are text in UTF-8."""
-    try:
-        return text.isascii() or bool(text.decode())
-    except UnicodeDecodeError:
-        return False
 
 
 def as_utf8(text: bytes) -> tuple[bytes, str]:

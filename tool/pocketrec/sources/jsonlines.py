@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 
 from pocketrec.errors import LogError
-from pocketrec.sources.delimited import as_utf8, is_utf8, judged
-from pocketrec.sources.lines import NONE_PLAIN, NOT_READ, Clicks, count_lines
+from pocketrec.sources.delimited import as_utf8, judged
+from pocketrec.sources.lines import NONE_PLAIN, NOT_READ, Clicks, count_lines, is_utf8
 from pocketrec.sources.nested import Keys, Paths, flat, paths_of_values, text_schema
 from pocketrec.sources.options import Columns, ReadSettings
 from pocketrec.sources.rows import Rows, missing_columns
@@ -62,7 +62,10 @@ def _read(text: bytes, schema: pl.Schema) -> pl.DataFrame | None:
 
 def _first(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object; of a name that is there twice the first counts, as it does for Polars."""
-    return dict(reversed(pairs))
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        found.setdefault(name, value)
+    return found
 
 
 def _no_number(text: str) -> None:

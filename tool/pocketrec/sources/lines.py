@@ -106,6 +106,14 @@ def count_lines(text: bytes) -> int:
     return text.count(b"\n") + (not text.endswith(b"\n") and len(text) > 0)
 
 
+def is_utf8(text: bytes) -> bool:
+    """Whether bytes are text in UTF-8."""
+    try:
+        return text.isascii() or bool(text.decode())
+    except UnicodeDecodeError:
+        return False
+
+
 def read_lines(form: Form, text: bytes, number: int, prefix: str = "") -> Clicks:
     """The clicks of a block of one or more whole lines, and the other lines; `number` is that of its first line.
 

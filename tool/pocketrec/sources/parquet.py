@@ -110,7 +110,7 @@ class TableLog:
         dtypes = {".".join(keys): dtype for keys, dtype in leaves_of_schema(schema)}  # of a list: of what is in it
         for name, own in ((name, one) for name, some in rows.own.items() for one in some):
             dtype = dtypes[own]
-            fit = dtype.is_numeric() or isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
+            fit = dtype.is_numeric() or isinstance(dtype, pl.String | pl.Categorical | pl.Enum | pl.Binary)
             fit = dtype.is_numeric() if name == RATING else fit
             # The day is part of a key such as customer_id+t_dat, too.
             if not (fit or isinstance(dtype, pl.Date) or (name == TIME and isinstance(dtype, pl.Datetime))):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from functools import reduce
+from operator import and_
 from typing import Any
 
 import polars as pl
@@ -15,6 +17,7 @@ import polars as pl
 from pocketrec.errors import LogError, SettingsError
 from pocketrec.schema import ITEM, KEPT, MS, RATING, SESSION, TIME
 from pocketrec.sources import timestamps
+from pocketrec.sources.lines import is_utf8
 from pocketrec.sources.options import USAGE, Columns, ReadSettings, parse_where
 from pocketrec.sources.timestamps import Clock, from_wall_clock
 
@@ -86,12 +89,10 @@ class Rows:
         """
         if not self.where:
             return given, 0
-        kept = given.select(
-            pl.all_horizontal(
-                pl.col(column).cast(pl.String).str.strip_chars(BLANKS).is_in(values).fill_null(False)
-                for column, values in self.where
-            )
-        ).to_series()
+        fits = (
+            _as_text(given[column]).str.strip_chars(BLANKS).is_in(values).fill_null(False) for column, values in self.where
+        )
+        kept = reduce(and_, fits)
         left = len(kept) - int(kept.sum())
         if left and any(len(some) < _VALUES_SHOWN for some in self.seen.values()):
             head = given.filter(~kept).head(1000)
@@ -127,6 +128,8 @@ class Rows:
         """Why a row is not a click, in a few words: its own columns, and the same row as it was read."""
         name = next(name for name in self.own if click[name] is None and (click.get(KEPT, True) or name != ITEM))
         values = [given[own] for own in self.own[name]]
+        if any(isinstance(value, bytes) and not is_utf8(value) for value in values):
+            return f"bytes that are not UTF-8 in the {name}"
         texts = ["" if value is None else str(value) for value in values]
         shown = "+".join(texts)
         if name == RATING:
@@ -167,7 +170,7 @@ class Rows:
             inside = dtype != pl.Int128 and (dtype.is_unsigned_integer() or (ids.min() or 0) >= 0)  # type: ignore[operator]
             if inside and (dtype not in (pl.UInt64,) or (ids.max() or 0) < 2**63):  # type: ignore[operator]
                 return ids.cast(pl.Int64)
-        text = ids.cast(pl.String)
+        text = _as_text(ids)
         numbers = whole_numbers(text)
         if numbers is not None:
             return numbers
@@ -234,4 +237,13 @@ def times_of_any(given: pl.Series, clock: Clock) -> pl.Series:
         whole = numbers.floor().cast(pl.Int64)
         rest = ((numbers - numbers.floor()) * MS).round().cast(pl.Int64)
         return pl.select(timestamps.epochs(pl.lit(whole), clock.unit, pl.lit(rest))).to_series()
-    return timestamps.times_of(given.cast(pl.String), clock)
+    return timestamps.times_of(_as_text(given), clock)
+
+
+def _as_text(values: pl.Series) -> pl.Series:
+    """Values as text; null for bytes that are not UTF-8 (Impala and old Hive write text as bytes without saying more)."""
+    try:
+        return values.cast(pl.String)
+    except pl.exceptions.ComputeError:
+        texts = (value.decode() if value is not None and is_utf8(value) else None for value in values)
+        return pl.Series(values.name, texts, dtype=pl.String)
