@@ -41,6 +41,8 @@ MANY = 500
 """Tests; with fewer, the shared models are made when one asks for them."""
 TOGETHER = ("test_home.py", "test_kill.py", "test_train.py", "test_ncf_train.py", "test_dnn_train.py")
 """Modules that begin with what takes many seconds."""
+KERAS = ("test_ncf_train.py", "test_dnn_train.py")
+"""Of these, those of one worker: another one need not load Keras, which takes 3 s."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -52,7 +54,8 @@ class OneByOne(LoadScopeScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        return module if Path(module).name in TOGETHER else nodeid
+        name = Path(module).name
+        return "keras" if name in KERAS else module if name in TOGETHER else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
