@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import shutil
 import sys
@@ -71,7 +72,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """A whole run, by several workers, begins with what takes longest: the models that many tests share."""
+    """A whole run, by several workers, begins with what takes longest: the models that many tests share.
+
+    What is loaded by now, such as TensorFlow, is left out of the collections of garbage, which would look through it.
+    """
+    gc.collect()
+    gc.freeze()
     support = sys.modules.get("lite_support")
     if support and "PYTEST_XDIST_WORKER" in os.environ and len(session.items) > MANY:
         support.begin()
