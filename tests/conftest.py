@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import shutil
 import sys
@@ -41,6 +42,8 @@ MANY = 500
 """Tests; with fewer, the shared models are made when one asks for them."""
 TOGETHER = ("test_home.py", "test_kill.py", "test_train.py", "test_ncf_train.py", "test_dnn_train.py")
 """Modules that begin with what takes many seconds."""
+KERAS = ("test_ncf_train.py", "test_dnn_train.py")
+"""Of these, those of one worker: another one need not load Keras, which takes 3 s."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -52,7 +55,8 @@ class OneByOne(LoadScopeScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        return module if Path(module).name in TOGETHER else nodeid
+        name = Path(module).name
+        return "keras" if name in KERAS else module if name in TOGETHER else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -68,7 +72,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """A whole run, by several workers, begins with what takes longest: the models that many tests share."""
+    """A whole run, by several workers, begins with what takes longest: the models that many tests share.
+
+    What is loaded by now, such as TensorFlow, is left out of the collections of garbage, which would look through it.
+    """
+    gc.collect()
+    gc.freeze()
     support = sys.modules.get("lite_support")
     if support and "PYTEST_XDIST_WORKER" in os.environ and len(session.items) > MANY:
         support.begin()

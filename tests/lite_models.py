@@ -6,23 +6,25 @@ TensorFlow stays out of the tests' process, where warnings are errors and where 
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.tools import flatbuffer_utils
 
 from lite_support import BEGIN, MATRIX
 from pocketrec.dnn import export as dnn_export
 from pocketrec.dnn import network as dnn
 from pocketrec.dnn.network import DnnSettings
 from pocketrec.gru4rec.export import convert_model, export
-from pocketrec.gru4rec.tf import losses, optimizers
+from pocketrec.gru4rec.tf import losses
 from pocketrec.gru4rec.tf import model as gru4rec
 from pocketrec.gru4rec.tf.model import Gru4Rec
 from pocketrec.gru4rec.tf.updates import Rows
@@ -35,9 +37,11 @@ from pocketrec.ncf.export import model_bytes
 from pocketrec.ncf.network import Network, NetworkSettings
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.networks import NetworkFile
-from pocketrec.training.tf.convert import finish
+from pocketrec.training.tf import convert
+from pocketrec.training.tf.convert import as_stored, finish
 
 SMALL = ModelSpec(n_items=40, batch_size=4, hidden_size=8, embedding="shared", negatives=16)
+TRAINING = ("train", "train_sampled", "train_one")
 
 
 @contextlib.contextmanager
@@ -50,20 +54,6 @@ def replaced(module: Any, name: str, value: Any) -> Iterator[None]:
         setattr(module, name, kept)
 
 
-class Lazy(Gru4Rec):
-    """Train signatures that compute everything and learn nothing."""
-
-    def _assign(self, name: str, value: Any, slots: Any) -> list[Any]:  # noqa: ARG002
-        return []
-
-
-class Diverging(Gru4Rec):
-    """Goes up the slope."""
-
-    def _assign(self, name: str, value: Any, slots: Any) -> list[Any]:
-        return super()._assign(name, 2 * self.weights[name].read_value() - value, slots)
-
-
 class Averaging(Gru4Rec):
     """An item that is in two lanes gets the mean of its gradients, not the sum."""
 
@@ -71,18 +61,6 @@ class Averaging(Gru4Rec):
         items = tf.concat([part.items for part in rows], axis=0)
         counts = tf.scatter_nd(items[:, None], tf.ones_like(items, tf.float32), (self.settings.n_items,))
         return super()._scatter(name, rows) / tf.maximum(counts, 1)[:, None]
-
-
-class Uncorrected(Gru4Rec):
-    """Adam without its bias correction."""
-
-    def _apply(self, *given: Any, **more: Any) -> None:
-        def adam(rate: float, step: Any) -> Any:
-            return kept(rate, step + 1_000_000)
-
-        kept = optimizers.adam
-        with replaced(optimizers, "adam", adam):
-            super()._apply(*given, **more)
 
 
 class Counting(Gru4Rec):
@@ -95,14 +73,6 @@ class Counting(Gru4Rec):
 
         with replaced(gru4rec, "lanes_of", lanes):
             return super().train(feat, target, initstate)
-
-
-class Repeating(Gru4Rec):
-    """Drops the same units out in every step."""
-
-    def _kept(self, lanes: int) -> dict[str, Any]:
-        with replaced(self, "step", SimpleNamespace(read_value=lambda: tf.constant(0))):
-            return super()._kept(lanes)
 
 
 class Optimistic(Gru4Rec):
@@ -135,13 +105,6 @@ class Muddled(Optimistic):
         return {"items": items, "scores": -worst, "state": state}
 
 
-class Forgetful(Gru4Rec):
-    """Does not hand out the step it is at."""
-
-    def save(self) -> dict[str, Any]:
-        return {**super().save(), STEP: self.step.read_value() * 0}
-
-
 class Flexing(Gru4Rec):
     """Uses an operator that only the Select TF library has."""
 
@@ -150,37 +113,103 @@ class Flexing(Gru4Rec):
         return {**found, "state": found["state"] + 1e-3 * tf.linalg.logdet(tf.eye(2) + found["state"][:2, :2])}
 
 
-class Diffident(Gru4Rec):
-    """Takes a hidden state of another size in one signature."""
+def functions(model: Any, *names: str) -> Iterator[tuple[Any, Any]]:
+    """Some signatures of a model file, each with its graph."""
+    for signature in model.signatureDefs:
+        if signature.signatureKey.decode() in names:
+            yield signature, model.subgraphs[signature.subgraphIndex]
 
-    def infer(self, feat: Any, initstate: Any) -> dict[str, Any]:
-        found = super().infer(feat, initstate)
-        return {"probabilities": found["output"], "state": found["state"]}
+
+def kind_of(model: Any, operator: Any) -> int:
+    return int(model.operatorCodes[operator.opcodeIndex].builtinCode)
 
 
-VARIANTS: tuple[tuple[type[Gru4Rec], dict[str, Any]], ...] = (
-    (Lazy, {}),
-    (Diverging, {}),
-    (Averaging, {}),
-    (Uncorrected, {}),
-    (Counting, {}),
-    (Repeating, {"dropout_hidden": 0.5}),
-    (Muddled, {}),
-    (Forgetful, {}),
-    (Diffident, {}),
-)
+def lazy(model: Any) -> None:
+    """Train signatures that compute everything, count the step, and learn nothing."""
+    for _, graph in functions(model, *TRAINING):
+        graph.operators = [
+            one
+            for one in graph.operators
+            if kind_of(model, one) != schema.BuiltinOperator.ASSIGN_VARIABLE
+            or graph.tensors[one.inputs[1]].type != schema.TensorType.FLOAT32
+        ]
+
+
+def diverging(model: Any) -> None:
+    """Goes up the slope: a weight is assigned the sum where it was the difference."""
+    for _, graph in functions(model, *TRAINING):
+        assigned = {
+            one.inputs[1] for one in graph.operators if kind_of(model, one) == schema.BuiltinOperator.ASSIGN_VARIABLE
+        }
+        for number, one in enumerate(graph.operators):
+            if kind_of(model, one) == schema.BuiltinOperator.SUB and one.outputs[0] in assigned:
+                graph.operators[number] = convert._operator(model, "Add", list(one.inputs), list(one.outputs))
+
+
+def uncorrected(model: Any) -> None:
+    """Adam without its bias correction: the powers are those of a step far away."""
+    for _, graph in functions(model, *TRAINING):
+        far = convert._constant(model, graph, b"far", np.full((), 1_000_000, np.float32), schema.TensorType.FLOAT32)
+        powers = [one for one in graph.operators if kind_of(model, one) == schema.BuiltinOperator.POW]
+        assert powers
+        for one in powers:
+            one.inputs = [one.inputs[0], far]
+
+
+def repeating(model: Any) -> None:
+    """Drops the same units out in every step: the one number that is made of the step is that of the first."""
+    for _, graph in functions(model, *TRAINING):
+        first = convert._constant(model, graph, b"first", np.zeros((), np.int32), schema.TensorType.INT32)
+        (cast,) = (
+            one
+            for one in graph.operators
+            if kind_of(model, one) == schema.BuiltinOperator.CAST
+            and graph.tensors[one.inputs[0]].type == schema.TensorType.INT32
+        )
+        cast.inputs = [first]
+
+
+def forgetful(model: Any) -> None:
+    """Does not hand out the step it is at."""
+    for signature, graph in functions(model, "save"):
+        (step,) = (one for one in signature.outputs if one.name == STEP.encode())
+        zero = convert._constant(model, graph, b"no_step", np.zeros((), np.int32), schema.TensorType.INT32)
+        graph.outputs = [zero if index == step.tensorIndex else index for index in graph.outputs]
+        step.tensorIndex = zero
+
+
+def diffident(model: Any) -> None:
+    """Has another name for what one signature gives."""
+    for signature, _ in functions(model, "infer"):
+        (output,) = (one for one in signature.outputs if one.name == b"output")
+        output.name = b"probabilities"
+
+
+VARIANTS: tuple[type[Gru4Rec], ...] = (Averaging, Counting, Muddled)
+CHANGES: dict[Callable[[Any], None], str] = {
+    lazy: "adam", diverging: "adam", uncorrected: "adam", repeating: "separate-sgd", forgetful: "adam", diffident: "adam",
+}  # fmt: skip
+"""What is done to the file of a sound model of MATRIX, for a wrong one without another conversion, which takes 2 s."""
+
+
+def changed(sound: Path, change: Callable[[Any], None], items: Catalogue) -> bytes:
+    """The bytes of a model file after a change of its graphs."""
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(sound.read_bytes()))
+    change(model)
+    return items.append_to(convert._pack(model))
 
 
 def flexing(items: Catalogue) -> bytes:
-    """A model converted with the Select TF operators allowed."""
-    model = Flexing(SMALL)
+    """A model converted with the Select TF operators allowed; one that only answers, which is the quickest to make."""
+    settings = replace(SMALL, storage="int8")
+    model = Flexing(settings)
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(model, folder, signatures=model.signatures())
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(SMALL.signatures))
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(settings.signatures))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
         converter.experimental_enable_resource_variables = True
-        digests = {name: digest(value) for name, value in model.initial.items()}
-        return finish(converter.convert(), Card(SMALL, digests, items.hash, {}, "0"), items)
+        digests = {name: digest(as_stored(value, "int8", 40)) for name, value in model.initial.items()}
+        return finish(converter.convert(), Card(settings, digests, items.hash, {}, "0"), items)
 
 
 def frozen() -> bytes:
@@ -204,16 +233,20 @@ def rating() -> bytes:
 def main(folder: Path) -> None:
     """Export every dataset below `folder`, and put the other models beside them."""
     print(BEGIN, file=sys.stderr)
+    gc.freeze()  # each conversion asks for a collection, which would look through all of TensorFlow, a tenth of the time
+    gc.disable()
     for name, settings in MATRIX.items():
         export(folder / name, ModelSettings(batch_size=4, hidden_size=8, negatives=16, **settings))
     export(folder / "adam", ModelSettings(batch_size=1, hidden_size=8, negatives=16))
-    export(folder / "wider", ModelSettings(batch_size=4, hidden_size=8, negatives=16))
+    export(folder / "wider", ModelSettings(batch_size=4, hidden_size=8, storage="int8"))
     export(folder / "one", ModelSettings(batch_size=4, hidden_size=8, negatives=16))
     items = read_item_list(Dataset(folder / "adam"))
     with native_stderr_closed():  # export itself says nothing, which a test sees
-        for variant, settings in VARIANTS:
-            model = variant(replace(SMALL, **settings), support=items.support)
+        for variant in VARIANTS:
+            model = variant(SMALL, support=items.support)
             (folder / f"{variant.__name__.lower()}.tflite").write_bytes(convert_model(model, items))
+        for change, name in CHANGES.items():
+            (folder / f"{change.__name__}.tflite").write_bytes(changed(Dataset(folder / name).tflite(4), change, items))
         (folder / "frozen.tflite").write_bytes(frozen())
         (folder / "rating.tflite").write_bytes(rating())
         (folder / "flexing.tflite").write_bytes(flexing(items))

@@ -37,17 +37,18 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 BEGIN = "exports begin"
 """What the process that makes the models says on stderr before the first; behind it must be nothing."""
 MATRIX: dict[str, dict[str, Any]] = {
-    **{name: OPTIMIZERS[name] for name in ("adam", "adagrad", "sgd")},
+    **{name: OPTIMIZERS[name] for name in ("adam", "sgd")},
+    "adagrad": {**OPTIMIZERS["adagrad"], "loss": "bpr-max"},
     "separate": {"embedding": "separate", "dropout_embedding": 0.1, "dropout_hidden": 0.1, "storage": "float16"},
     "shared": {"embedding": "shared", **MOMENTUM, "loss": "bpr-max"},
     "answers": {"embedding": "shared", "storage": "int8"},
-    "none-momentum-float16": {**MOMENTUM, "storage": "float16"},
+    "none-momentum-float16": {**MOMENTUM, "storage": "float16", "dropout_embedding": 0.1},
     "none-int8": {"storage": "int8"},
-    "separate-adagrad": {"embedding": "separate", **OPTIMIZERS["adagrad"], "loss": "bpr-max"},
-    "separate-sgd": {"embedding": "separate", **OPTIMIZERS["sgd"], "dropout_hidden": 0.25},
+    "separate-adagrad": {"embedding": "separate", **OPTIMIZERS["adagrad"], "dropout_embedding": 0.1},
+    "separate-sgd": {"embedding": "separate", **OPTIMIZERS["sgd"], "loss": "bpr-max", "dropout_hidden": 0.25},
     "separate-int8": {"embedding": "separate", "storage": "int8"},
     "shared-adam-float16": {"embedding": "shared", "storage": "float16", "dropout_embedding": 0.25},
-    "shared-sgd": {"embedding": "shared", **OPTIMIZERS["sgd"], "dropout_embedding": 0.25},
+    "shared-sgd": {"embedding": "shared", **OPTIMIZERS["sgd"], "loss": "bpr-max", "dropout_embedding": 0.25},
 }
 """The datasets' models: settings of `export`. All learn in `train` and `train_sampled`, but those of int8."""
 if os.environ.get("POCKETREC_MATRIX") == "all":

@@ -128,12 +128,11 @@ def test_more_epochs_later_are_the_same_as_at_once(trained: tuple[Path, DnnTrain
 
 def test_a_damaged_checkpoint_is_passed_over(trained: tuple[Path, DnnTrainReport], tmp_path: Path) -> None:
     folder, whole = trained
-    again = copy_of(folder, tmp_path)
-    train(again, DnnTrainSettings(**{**SMALL, "epochs": 4}))
-    newest = DnnDataset(again).checkpoints / "epoch-0004.safetensors"
+    shutil.copytree(folder / "dnn", tmp_path / "dnn")
+    newest = DnnDataset(tmp_path).checkpoints / "epoch-0004.safetensors"
     newest.write_bytes(newest.read_bytes()[:2000])
-    report = train(again, DnnTrainSettings(**SMALL))
-    assert (report.resumed, report.epochs) == (2, whole.epochs)
+    report = train(tmp_path, DnnTrainSettings(**{**SMALL, "epochs": 5}))
+    assert (report.resumed, report.epochs) == (2, whole.epochs[:5])
 
 
 def test_the_same_seed_is_the_same_network_and_another_is_not(prepped: Path, tmp_path: Path) -> None:
@@ -152,9 +151,10 @@ def test_it_stops_early_and_without_validation_keeps_the_last(prepped: Path, tmp
     assert report.stopped
     assert len(report.epochs) == report.kept + 2
     prep(prepped / "ml.zip", tmp_path / "b", DnnPrepSettings(split="time", validation=0))
-    report = train(tmp_path / "b", DnnTrainSettings(**{**SMALL, "epochs": 2}))
-    assert (report.kept, report.epochs[-1].valid) == (2, None)
-    assert "no validation set" in call("dnn", "train", "--dataset", tmp_path / "b", "--epochs", 2, *WORDS[2:])[2]
+    words = ["dnn", "train", "--dataset", tmp_path / "b", "--epochs", 2, *WORDS[2:]]
+    assert "no validation set" in call(*words)[2]
+    found = json.loads(call(*words, "--json")[1])  # what it has come to; it is not trained again
+    assert (found["reused"], found["kept"], found["epochs"][-1]["valid"]) == (True, 2, None)
 
 
 SETTINGS = DnnSettings(5, (6, 4), n_users=7, n_items=9, user_columns=3, item_columns=4, lowest=0.5, highest=5.0)

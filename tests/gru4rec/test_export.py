@@ -97,7 +97,7 @@ def test_manifest_says_what_was_written_from_what() -> None:
     assert record.files[path.name].xxh3 == content_hash(path)
     assert record.inputs["items"] == content_hash(dataset.items)
     assert record.inputs["checkpoint"] == ""
-    settings = ModelSpec(n_items=40, batch_size=4, hidden_size=8, optimizer="adagrad", learning_rate=0.05, negatives=16)
+    settings = ModelSpec(n_items=40, batch_size=4, hidden_size=8, negatives=16, **MATRIX["adagrad"])
     assert record.settings == asdict(settings)
 
 

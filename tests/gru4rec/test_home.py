@@ -26,6 +26,7 @@ from pocketrec.lite.judge.verify import verify
 from pocketrec.lite.options import ModelSettings, VerifySettings
 from pocketrec.lite.runtime import LiteScorer, OnDeviceModel
 from pocketrec.lite.sampling import Sampler
+from pocketrec.sessions.batches import batches
 from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sessions.prep import prep
 from pocketrec.sources.options import SynthSettings
@@ -125,26 +126,27 @@ def test_a_further_step_here_is_the_same_step_there(device: OnDeviceModel, tmp_p
 
 def test_training_goes_on_from_a_device_and_from_where_it_was_killed(prepared: Path, tmp_path: Path) -> None:
     shutil.copytree(prepared, tmp_path / "d")
-    where, file = Dataset(tmp_path / "d"), tmp_path / "user.safetensors"
-    device = OnDeviceModel(export(where.root, ModelSettings(batch_size=1, **NETWORK)).path)
+    where, file, lanes = Dataset(tmp_path / "d"), tmp_path / "user.safetensors", 5
+    device = OnDeviceModel(where.tflite(LANES))
     learn(device)
     device.save_to(file)
-    two = TrainSettings(batch_size=LANES, epochs=2)
+    batches(where.root, BatchSettings(batch_size=lanes, formats=("npy",), tail="pad"))  # another size than the device has
+    two = TrainSettings(batch_size=lanes, epochs=2)
     whole = train(where.root, two, source=file)
-    kept = read_checkpoint(where.checkpoint(LANES, last=True))
+    kept = read_checkpoint(where.checkpoint(lanes, last=True))
     assert (kept.settings.optimizer, kept.settings.learning_rate, kept.settings.hidden_size) == ("adam", 0.001, 8)
-    assert kept.settings.batch_size == LANES
-    steps = len(open_batches(where, LANES))
+    assert kept.settings.batch_size == lanes
+    steps = len(open_batches(where, lanes))
     assert int(kept.tensors["step"]) == 20 + 2 * steps, "the count of steps goes on"
-    train(where.root, TrainSettings(batch_size=LANES, epochs=1), source=file, fresh=True)
+    train(where.root, TrainSettings(batch_size=lanes, epochs=1), source=file, fresh=True)
     resumed = train(where.root, two, source=file)
     assert resumed.resumed
     assert resumed.losses == whole.losses
-    again = read_checkpoint(where.checkpoint(LANES, last=True))
+    again = read_checkpoint(where.checkpoint(lanes, last=True))
     for name, tensor in kept.tensors.items():
         np.testing.assert_array_equal(again.tensors[name], tensor, err_msg=name)
     with pytest.raises(SettingsError, match="another file to begin from"):
-        train(where.root, TrainSettings(batch_size=LANES, epochs=1))
+        train(where.root, TrainSettings(batch_size=lanes, epochs=1))
 
 
 def test_a_checkpoint_is_fine_tuned(prepared: Path, tmp_path: Path) -> None:

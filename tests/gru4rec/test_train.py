@@ -1,4 +1,4 @@
-"""Training: against the signatures that LiteRT has, killed and resumed, handed to a .tflite, measured there."""
+"""Training: killed and resumed, handed to a .tflite, measured there."""
 
 from __future__ import annotations
 
@@ -20,11 +20,9 @@ from pocketrec.errors import ModelError, SettingsError
 from pocketrec.gru4rec import train as training
 from pocketrec.gru4rec.checkpoints import Checkpoint, Position, read_checkpoint, write_checkpoint
 from pocketrec.gru4rec.evaluate import evaluate
-from pocketrec.gru4rec.export import export
 from pocketrec.gru4rec.options import RankSettings, TrainSettings
 from pocketrec.lite.contract import STEP, ModelSpec
 from pocketrec.lite.judge.formulas import forward, no_masks, scores_of
-from pocketrec.lite.options import ModelSettings
 from pocketrec.lite.runtime import OnDeviceModel
 from pocketrec.lite.sampling import Sampler
 from pocketrec.sessions.options import BatchSettings, SplitSettings
@@ -66,28 +64,19 @@ def where(tmp_path: Path, prepared: Path) -> Dataset:
     return Dataset(tmp_path / "d")
 
 
-def test_steps_are_those_of_the_exported_model(where: Dataset) -> None:
-    """The same weights after the same steps: rows scattered in place here, whole tables computed anew on LiteRT."""
-    from pocketrec.gru4rec.tf.sparse_model import SparseGru4Rec
-    from pocketrec.lite.inputs import open_batches, read_item_list
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
+    """Trained for an epoch."""
+    folder = tmp_path_factory.mktemp("once") / "d"
+    shutil.copytree(prepared, folder)
+    training.train(folder, TrainSettings(batch_size=8, epochs=1, **SMALL))
+    return folder
 
-    items, rows = read_item_list(where), open_batches(where, 8).head(12)
-    for more in ({}, {"loss": "bpr-max", "embedding": "none", "momentum": 0.2}, {"embedding": "separate"}):
-        settings = {**SMALL, **more}
-        exported = OnDeviceModel(export(where.root, ModelSettings(batch_size=8, **settings)).path)
-        fast = SparseGru4Rec(exported.settings, support=items.support)
-        drawn = Sampler(items.support).draw(12 * 64).reshape(12, 64)
-        steps = fast.prepare(rows.feats, rows.targets, rows.masks, drawn, done=0)
-        losses, state = fast.train_block(steps, exported.fresh_state())
-        there = exported.fresh_state()
-        for i in range(12):
-            reset = rows.masks[i][:, None].astype(np.float32) * there
-            loss, there = exported.train_sampled(rows.feats[i], rows.targets[i], reset, drawn[i])
-            assert losses[i] == pytest.approx(loss, rel=1e-4), (more, i)
-        np.testing.assert_allclose(state, there, atol=2e-4)
-        saved = exported.save()
-        for name, tensor in fast.tensors().items():
-            np.testing.assert_allclose(tensor, saved[name], atol=5e-4, err_msg=f"{more} {name}")
+
+@pytest.fixture
+def trained(tmp_path: Path, once: Path) -> Dataset:
+    shutil.copytree(once, tmp_path / "trained")
+    return Dataset(tmp_path / "trained")
 
 
 KILLED = """
@@ -158,9 +147,10 @@ def test_training_helps_and_the_tflite_measures_the_same(where: Dataset) -> None
     assert path.read_bytes() == content
 
 
-def test_a_checkpoint_is_measured_as_by_a_slow_walk(where: Dataset) -> None:
+def test_a_checkpoint_is_measured_as_by_a_slow_walk(once: Path) -> None:
     """One session at a time in numpy, the state fresh at each: lanes, masks and padding change nothing."""
-    path = training.train(where.root, TrainSettings(batch_size=8, epochs=1, **SMALL)).checkpoint
+    where = Dataset(once)
+    path = where.checkpoint(8)
     found = evaluate(where.root, RankSettings(cutoffs=(5, 20), baselines=False), model=path)
     kept = read_checkpoint(path)
     tensors = {name: kept.tensors[name].astype(np.float64) for name in kept.settings.weights}
@@ -234,12 +224,12 @@ def damage(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_a_damaged_last_state_is_passed_over_and_the_weights_are_the_same(where: Dataset) -> None:
-    kept, last = where.checkpoint(8), where.checkpoint(8, last=True)
+def test_a_damaged_last_state_is_passed_over_and_the_weights_are_the_same(where: Dataset, trained: Dataset) -> None:
     two = TrainSettings(batch_size=8, epochs=2, **SMALL)
     whole = training.train(where.root, two)
-    expected = read_checkpoint(last)
-    training.train(where.root, TrainSettings(batch_size=8, epochs=1, **SMALL), fresh=True)
+    expected = read_checkpoint(where.checkpoint(8, last=True))
+    where = trained
+    kept, last = where.checkpoint(8), where.checkpoint(8, last=True)
     damage(last)
     code, _, err = call(
         *("train", "--dataset", where.root, "--batch-size", 8, "--epochs", 2, "--hidden-size", 12),
@@ -264,9 +254,9 @@ def test_a_damaged_last_state_is_passed_over_and_the_weights_are_the_same(where:
     assert anew.losses == whole.losses
 
 
-def test_the_checkpoint_of_another_training_is_not_replaced(where: Dataset) -> None:
+def test_the_checkpoint_of_another_training_is_not_replaced(trained: Dataset) -> None:
+    where = trained
     kept, last = where.checkpoint(8), where.checkpoint(8, last=True)
-    training.train(where.root, TrainSettings(batch_size=8, epochs=1, **SMALL))
     before = kept.read_bytes(), last.read_bytes()
     command = ("train", "--dataset", where.root, "--batch-size", 8, "--epochs", 1, "--hidden-size", 12, "--negatives", 64)
     code, out, err = call(*command, "--learning-rate", 0.05)
@@ -289,9 +279,9 @@ def test_the_checkpoint_of_another_training_is_not_replaced(where: Dataset) -> N
     assert call(*command)[0] == 1, "its first epoch is all that there is of it"
 
 
-def test_a_training_that_diverges_exits_with_1_and_keeps_what_was_there(where: Dataset) -> None:
+def test_a_training_that_diverges_exits_with_1_and_keeps_what_was_there(trained: Dataset) -> None:
+    where = trained
     kept = where.checkpoint(8)
-    training.train(where.root, TrainSettings(batch_size=8, epochs=1, **SMALL))
     before = kept.read_bytes()
     command = ("train", "--dataset", where.root, "--batch-size", 8, "--epochs", 2, "--hidden-size", 12, "--negatives", 64)
     for more in ((), ("--loss", "bpr-max"), ("--optimizer", "sgd")):
@@ -302,9 +292,9 @@ def test_a_training_that_diverges_exits_with_1_and_keeps_what_was_there(where: D
         assert kept.read_bytes() == before
 
 
-def test_a_checkpoint_of_another_format_is_not_taken_for_a_damaged_one(where: Dataset) -> None:
+def test_a_checkpoint_of_another_format_is_not_taken_for_a_damaged_one(trained: Dataset) -> None:
+    where = trained
     last = where.checkpoint(8, last=True)
-    training.train(where.root, TrainSettings(batch_size=8, epochs=1, **SMALL))
     content = last.read_bytes()
     assert content.count(b'\\"format\\": 4') == 1
     last.write_bytes(content.replace(b'\\"format\\": 4', b'\\"format\\": 5'))

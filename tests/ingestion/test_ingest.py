@@ -106,7 +106,7 @@ def test_a_log_of_many_chunks_keeps_every_row_and_its_order(
 @pytest.mark.usefixtures("small_parts")
 def test_the_same_log_gives_the_same_content_whenever_it_is_ingested(tmp_path: Path) -> None:
     """Later stages are reused where `content` is unchanged."""
-    log = synth(tmp_path / "clicks.dat", SynthSettings(clicks=800, order="shuffled")).path
+    log = synth(tmp_path / "clicks.dat", SynthSettings(clicks=300, order="shuffled")).path
     contents = set()
     for run in range(3):
         ingest(log, tmp_path / f"{run}")
