@@ -54,6 +54,8 @@ def values_of(kind: type[Settings], name: str) -> st.SearchStrategy[Any]:
         return st.sampled_from(["", ",", "\t", " ", "::", "\x01", "~"])
     if name == "encoding":
         return st.sampled_from(["utf-8", "latin-1"])
+    if name == "like":
+        return st.sampled_from(["", "otto", "none"])
     if name == "member":
         return st.sampled_from(["", "a b.csv"])
     if name == "timezone":

@@ -176,7 +176,9 @@ def resolved(logs: Sequence[Path], reading: ReadSettings, kind: Kind) -> tuple[R
     if named == BY_HAND or (not named and (reading.columns is not None or logs[0] == STDIN)):
         return reading, ""
     candidates = _named(named) if named else load()
-    head = None if logs[0] == STDIN else head_of(logs[0], reading, wanted_of(candidates) if named else CLICKS)
+    usual = CLICKS if kind == "clicks" else movielens.RATINGS
+    wanted = wanted_of(candidates, usual) if named else usual
+    head = None if logs[0] == STDIN else head_of(logs[0], reading, wanted)
     recipe = _choose(candidates, head, logs[0], kind, named)
     if recipe is None:
         return reading, ""
@@ -197,10 +199,10 @@ def _named(name: str) -> list[Recipe]:
     return found
 
 
-def wanted_of(candidates: Sequence[Recipe]) -> Wanted:
-    """Which file of an archive is read by some recipes."""
+def wanted_of(candidates: Sequence[Recipe], usual: Wanted) -> Wanted:
+    """Which file of an archive is read by some recipes; the usual one where they do not say."""
     files = "|".join(dict.fromkeys(f"^{recipe.file}$" for recipe in candidates if recipe.file))
-    return Wanted("clicks", re.compile(files or CLICKS.names.pattern, re.IGNORECASE))
+    return Wanted(usual.what, re.compile(files, re.IGNORECASE)) if files else usual
 
 
 def _choose(candidates: list[Recipe], head: Head | None, log: Path, kind: Kind, named: str) -> Recipe | None:
