@@ -358,8 +358,8 @@ def test_a_network_of_another_split_is_refused_and_what_is_out_of_date_is_named(
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     code, out, _ = call("verify-data", "--dataset", folder)
     assert code == 1
-    again = f"pocketrec dnn prep {exported / 'ml.zip'} --timezone UTC --bad-rows stop --time-unit auto --duplicates stop"
-    assert f"{again} --min-ratings 1" in out
+    again = f"pocketrec dnn prep {exported / 'ml.zip'} --timezone UTC --bad-rows stop --time-unit auto"
+    assert f"{again} --gap-over kept --quote double --encoding utf-8 --duplicates stop --min-ratings 1" in out
     prep(folder / "ml.zip", folder)
     assert "OUT OF DATE: split has changed since" in call("inspect", "--dataset", folder)[1]
     with pytest.raises(DatasetError, match="trained on another split"):
