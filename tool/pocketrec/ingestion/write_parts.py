@@ -31,6 +31,8 @@ from pocketrec.storage.files import remove_written
 from pocketrec.storage.space import OVERHEAD, is_full, room
 
 ROWS_PER_PART = 1 << 19
+CODED_SHARE = 4
+"""Parts that are written again with codes or cut sessions are held in memory whole, so they have a fourth of these rows."""
 MAX_PARTS = polars_engine.MAX_FILES
 OPEN_ROWS = 1 << 20
 """Rows in all open row groups together; more parts get smaller groups (powers of two), so that memory does not grow."""
@@ -104,11 +106,11 @@ def _sink_spooled(source: Log, staged: Path, kind: Kind, progress: Progress, rea
     hidden = 0 if reading.gap_over == "all" else spooled.left_out
     if spooled.rows + hidden + spooled.set_aside != source.lines:
         raise AssertionError(f"{source.lines} rows were read, and {spooled} came of them; this is a bug in pocketrec")
-    ids = sample(spooled)
-    cuts = _cuts(ids, spooled.rows)
-    row_group_rows = equal_share(OPEN_ROWS, len(cuts) + 1, MIN_ROW_GROUP, MAX_ROW_GROUP)
     gap_ms = None if reading.session_gap is None else round(reading.session_gap * MS)
     again = bool(spooled.text) or gap_ms is not None
+    ids = sample(spooled)
+    cuts = _cuts(ids, spooled.rows * (CODED_SHARE if again else 1))
+    row_group_rows = equal_share(OPEN_ROWS, len(cuts) + 1, MIN_ROW_GROUP, MAX_ROW_GROUP)
     target = folder / "parts" if again else staged
     target.mkdir(exist_ok=True)
     columns = [*CLICK_COLUMNS, *([RATING] if kind == "rated" else []), *([KEPT] if reading.gap_over == "all" else [])]

@@ -71,17 +71,18 @@ class Lines:
 
     def parse(self, text: bytes) -> Clicks | None:
         """Clicks of some lines; None where a line is not a click."""
-        text = text.replace(b"\r\n", b"\n").removesuffix(b"\r")
-        odd = (b"\r", b"\x00", *(b"\n" + start for start in _ODD_STARTS))
-        if any(one in text for one in odd) or text.startswith(_ODD_STARTS):
+        if b"\r" in text:
+            text = text.replace(b"\r\n", b"\n").removesuffix(b"\r")
+        if b"\r" in text or b"\x00" in text or _begins_oddly(text):
             return None
         if (plain := self._one_sign(text)) is None:
             return None
         text, bad_bytes = (plain, "") if is_utf8(plain) else as_utf8(plain)
+        lines = count_lines(text)
         if self.quoted and b'"' in text:
             if not self._lines.fullmatch(text):
                 return None
-        elif text.count(self._sign.encode()) != count_lines(text) * (self.fields - 1):
+        elif text.count(self._sign.encode()) != lines * (self.fields - 1):
             return None
         try:  # it stops at a line with too many fields, so none has too few
             text = text if text.endswith(b"\n") else text + b"\n"  # Polars overlooks a separator at the very end
@@ -89,7 +90,7 @@ class Lines:
             frame = pl.read_csv(text, has_header=False, schema=self._columns, separator=self._sign, quote_char=quote)
         except NOT_READ:
             return None
-        if len(frame) != count_lines(text):
+        if len(frame) != lines:
             return None
         given = frame.select(pl.col(str(place)).alias(own) for own, place in self.places.items())
         if bad_bytes and given.select(pl.any_horizontal(pl.all().str.contains(bad_bytes, literal=True)).any()).item():
@@ -142,6 +143,12 @@ class Lines:
             return f"{len(fields)} field{'s' * (len(fields) != 1)} instead of {self.fields}", []
         odd = [own for own, place in self.places.items() if not is_utf8(fields[place].encode("utf-8", "surrogateescape"))]
         return f"bytes that are not UTF-8 in {odd[0]}" if odd else "", fields
+
+
+def _begins_oddly(text: bytes) -> bool:
+    """Whether a line begins in a way that Polars would not read as it stands; most texts have none of these bytes."""
+    found = [start for start in _ODD_STARTS if start[-1:] in text]
+    return any(text.startswith(start) or b"\n" + start in text for start in found)
 
 
 def judged(rows: Rows, given: pl.DataFrame, places: pl.Series) -> list[tuple[int, str]]:

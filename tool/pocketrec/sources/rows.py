@@ -28,6 +28,8 @@ _FLOAT = r"^([0-9]+)\.0+$"
 _MISSING = r"^(?i:null|nan|none|na|n/a|#n/a|nat|<na>|\\n)$"
 """What programs write where there is no value: pandas, R, SQL, spreadsheets."""
 _SCIENTIFIC = r"^[0-9](?:\.[0-9]+)?[eE]\+?[0-9]+$"
+_ODD = f"{UNFIT}|^$|^ | $|{_FLOAT}|{_SCIENTIFIC}|{_MISSING}"
+"""What an id has that is not one as it stands, or of which there is something to say."""
 FLOATS = "ids such as 12.0 were read as 12: a program had made numbers with a fraction of them"
 SCIENTIFIC = "ids such as 1.5159e+18 have lost digits: a spreadsheet was there; ids that differed may be one id now"
 _NAMES_SHOWN, _VALUES_SHOWN = 20, 12
@@ -174,6 +176,8 @@ class Rows:
         numbers = whole_numbers(text)
         if numbers is not None:
             return numbers
+        if not text.null_count() and not text.str.contains(_ODD).any():
+            return text
         fitted = pl.DataFrame({"id": text}).select(fit_ids(pl.col("id"))).to_series()
         self.remarks |= remarks_on(text)
         numbers = whole_numbers(fitted)
