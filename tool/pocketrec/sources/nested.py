@@ -54,21 +54,21 @@ def _prefixes(keys: Keys) -> Iterator[Keys]:
 
 def paths_of_values(values: Iterable[Any]) -> Paths:
     """The paths in some objects, as Python's json reads them."""
-    return Paths.of(leaf for value in values for leaf in _leaves(value, ()))
+    return Paths.of((keys, isinstance(found, list)) for value in values for keys, found in values_of(value))
 
 
-def _leaves(value: Any, keys: Keys) -> Iterator[tuple[Keys, bool]]:
+def values_of(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """The values in an object with the keys that lead there, and each list before what is in it."""
     if len(keys) > DEEPEST:
         return
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _leaves(inner, (*keys, key))
-    elif isinstance(value, list):
-        yield keys, True
+            yield from values_of(inner, (*keys, key))
+        return
+    yield keys, value
+    if isinstance(value, list):
         for inner in value:
-            yield from _leaves(inner, keys)
-    else:
-        yield keys, False
+            yield from values_of(inner, keys)
 
 
 def leaves_of_schema(schema: Mapping[str, pl.DataType]) -> list[tuple[Keys, pl.DataType]]:
