@@ -29,6 +29,7 @@ def keep_freed_memory(heaps: int = 1) -> None:
             one: it costs them a tenth of their speed.
     """
     os.environ.setdefault("_RJEM_MALLOC_CONF", _POLARS_OWN)
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # not a third allocator that keeps what it had
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, heaps)

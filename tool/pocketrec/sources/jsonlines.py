@@ -22,7 +22,7 @@ from pocketrec.sources.nested import Keys, flat, paths_of_values, text_schema, v
 from pocketrec.sources.options import Columns, ReadSettings
 from pocketrec.sources.rows import Rows, missing_columns
 
-_HEAD_LINES = 1000
+_HEAD_LINES = 100
 _NOT_JSON = "it cannot be read as JSON"
 
 
@@ -148,7 +148,7 @@ class JsonLines:
         if self._arrow is None:
             return None
         import pyarrow as pa
-        from pyarrow import compute, json
+        from pyarrow import json
 
         try:
             table = json.read_json(
@@ -162,15 +162,18 @@ class JsonLines:
             return None
 
         def inside(column: Any, keys: Keys) -> Any:
-            return compute.struct_field(column, list(keys)) if keys else column
+            for key in keys:
+                column = column.flatten()[column.type.get_field_index(key)]
+            return column
 
         columns = {name: table.column(name).combine_chunks() for name in table.column_names}
         lists = inside(columns[self.list[0]], self.list[1:])
-        lengths = compute.fill_null(compute.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
-        rows = np.maximum(lengths, 1)  # an empty list is a row whose values are missing
-        values = compute.list_flatten(lists)
-        if len(values) != rows.sum():
-            there = np.repeat(lengths > 0, rows)
+        values, lengths = lists.flatten(), np.diff(lists.offsets.to_numpy())
+        rows = np.maximum(lengths, 1)  # an empty list is a row whose values are missing, and so is none at all
+        there = np.repeat(lengths > 0, rows)
+        if len(values) != there.sum():
+            return None
+        if not there.all():
             values = values.take(pa.array(np.cumsum(there) - 1, mask=~there))
         line = np.repeat(np.arange(table.num_rows), rows)
         given = {"": pl.Series(line)}
