@@ -228,6 +228,8 @@ def test_what_is_no_recipe_or_does_not_fit_is_said(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("a,b,c\n1,2,3\n")
     with pytest.raises(SettingsError, match="like is 'retail'"):
         ingest(tmp_path / "log", tmp_path / "d", ReadSettings(like="retail"))
+    with pytest.raises(LogError, match="otto has 2 forms, and standard input cannot be looked at twice"):
+        ingest("-", tmp_path / "d", ReadSettings(like="otto"))
     with pytest.raises(LogError, match="is not in a form of otto: 'a,b,c'"):
         ingest(tmp_path / "log", tmp_path / "d", ReadSettings(like="otto"))
     with pytest.raises(LogError, match=r"called 'timestamp'|'visitorid'"):

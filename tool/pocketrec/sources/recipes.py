@@ -213,8 +213,14 @@ def _choose(candidates: list[Recipe], head: Head | None, log: Path, kind: Kind, 
         return None
     if len(candidates) == 1:
         return candidates[0]
+    if head is None:
+        raise LogError(
+            f"{named} has {len(candidates)} forms, and standard input cannot be looked at twice.",
+            expected="a file",
+            do="name its columns: --columns",
+        )
     forms = "; ".join(", ".join(recipe.header or recipe.paths) or recipe.first for recipe in candidates)
-    begins = repr(head.line[:120]) if head and head.line else "what it begins with"
+    begins = repr(head.line[:120]) if head.line else "its columns are others"
     raise LogError(
         f"{log} is not in a form of {named}: {begins}.",
         expected=f"a first line with {forms}",
