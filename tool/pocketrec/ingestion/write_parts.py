@@ -111,15 +111,19 @@ def _sink_spooled(source: Log, staged: Path, kind: Kind, progress: Progress, rea
     ids = sample(spooled)
     cuts = _cuts(ids, spooled.rows * (CODED_SHARE if again else 1))
     row_group_rows = equal_share(OPEN_ROWS, len(cuts) + 1, MIN_ROW_GROUP, MAX_ROW_GROUP)
+    # What is written again may have small row groups: text takes more memory than numbers, and so do many parts.
+    open_rows, groups = (
+        (row_group_rows // CODED_SHARE, ROW_GROUPS_PER_RUN // 2) if again else (row_group_rows, ROW_GROUPS_PER_RUN)
+    )
     target = folder / "parts" if again else staged
     target.mkdir(exist_ok=True)
     columns = [*CLICK_COLUMNS, *([RATING] if kind == "rated" else []), *([KEPT] if reading.gap_over == "all" else [])]
     with progress.task("parts", spooled.rows, "rows") as advance:
         session = pl.col(SESSION) if progress is SILENT else polars_engine.counted(SESSION, advance, ids.dtype)
         number = polars_engine.interval(session, cuts)
-        for run, frame in enumerate(runs(spooled, ROW_GROUPS_PER_RUN * row_group_rows)):
+        for run, frame in enumerate(runs(spooled, groups * open_rows)):
             name = partial(_file_name, run)
-            polars_engine.sink_parts(frame.select(columns), target, number=number, name=name, row_group_rows=row_group_rows)
+            polars_engine.sink_parts(frame.select(columns), target, number=number, name=name, row_group_rows=open_rows)
     if again:
         with progress.task("coding", spooled.rows, "rows") as advance:
             parts, name_of_all = sorted(target.iterdir()), Path(_file_name(0, 0, 0)).name

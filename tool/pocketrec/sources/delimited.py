@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import re
 
+import numpy as np
 import polars as pl
 
 from pocketrec.errors import LogError
@@ -79,7 +80,7 @@ class Lines:
             return None
         text, bad_bytes = (plain, "") if is_utf8(plain) else as_utf8(plain)
         lines = count_lines(text)
-        if self.quoted and b'"' in text:
+        if self.quoted and b'"' in text and not quotes_are_simple(text, self._sign):
             if not self._lines.fullmatch(text):
                 return None
         elif text.count(self._sign.encode()) != lines * (self.fields - 1):
@@ -143,6 +144,24 @@ class Lines:
             return f"{len(fields)} field{'s' * (len(fields) != 1)} instead of {self.fields}", []
         odd = [own for own, place in self.places.items() if not is_utf8(fields[place].encode("utf-8", "surrogateescape"))]
         return f"bytes that are not UTF-8 in {odd[0]}" if odd else "", fields
+
+
+def quotes_are_simple(text: bytes, sign: str) -> bool:
+    """Whether every quote is around a whole field, which has neither separators, quotes nor line ends in it."""
+    data, quote, end = np.frombuffer(text, np.uint8), ord('"'), ord("\n")
+    quotes = np.flatnonzero(data == quote)
+    opens, closes = quotes[0::2], quotes[1::2]
+    if len(quotes) % 2:
+        return False
+    edges = np.isin(np.arange(256), [ord(sign), end])  # what is before and behind a field
+    before, behind = data[np.maximum(opens - 1, 0)], data[np.minimum(closes + 1, len(data) - 1)]
+    if not ((edges[before] | (opens == 0)).all() and (edges[behind] | (closes == len(data) - 1)).all()):
+        return False
+    filled = closes - opens > 1
+    if not filled.any():
+        return True
+    inside = np.flatnonzero((data == ord(sign)) | (data == end))
+    return bool((np.searchsorted(inside, opens[filled]) == np.searchsorted(inside, closes[filled])).all())
 
 
 def _begins_oddly(text: bytes) -> bool:
