@@ -110,11 +110,10 @@ def _sink_spooled(source: Log, staged: Path, kind: Kind, progress: Progress, rea
     again = bool(spooled.text) or gap_ms is not None
     ids = sample(spooled)
     cuts = _cuts(ids, spooled.rows * (CODED_SHARE if again else 1))
-    row_group_rows = equal_share(OPEN_ROWS, len(cuts) + 1, MIN_ROW_GROUP, MAX_ROW_GROUP)
+    # Half of what the fast way has, since readers of lines hold more.
+    row_group_rows = equal_share(OPEN_ROWS // 2, len(cuts) + 1, MIN_ROW_GROUP, MAX_ROW_GROUP)
     # What is written again may have small row groups: text takes more memory than numbers, and so do many parts.
-    open_rows, groups = (
-        (row_group_rows // CODED_SHARE, ROW_GROUPS_PER_RUN // 2) if again else (row_group_rows, ROW_GROUPS_PER_RUN)
-    )
+    open_rows, groups = row_group_rows // (CODED_SHARE if again else 1), ROW_GROUPS_PER_RUN // 2
     target = folder / "parts" if again else staged
     target.mkdir(exist_ok=True)
     columns = [*CLICK_COLUMNS, *([RATING] if kind == "rated" else []), *([KEPT] if reading.gap_over == "all" else [])]

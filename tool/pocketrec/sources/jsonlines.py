@@ -92,31 +92,44 @@ class JsonLines:
         self.counts_rows = bool(self.list)
         self.expected = f"an object of JSON, {self.rows.expected}"
         self._columns = text_schema(self.paths, self.rows.needed)
-        self._arrow = self._arrow_schema(head) if self.list else None
+        self._typed, self._arrow = self._typed_schema(head), None
+        if self.list and self._typed is not None:
+            self._arrow = self._arrow_schema()
 
-    def _arrow_schema(self, head: bytes) -> Any:
-        """The types of the first values of all paths, for pyarrow; None where one is neither text nor a whole number."""
-        import pyarrow as pa
-
+    def _typed_schema(self, head: bytes) -> pl.Schema | None:
+        """`_columns` with whole numbers where the first values are some; None where one is neither that nor text."""
         kinds: dict[Keys, type] = {}
         for line in head.split(b"\n", _HEAD_LINES)[:_HEAD_LINES]:
             with contextlib.suppress(ValueError, RecursionError):
                 for keys, value in values_of(json.loads(line)):
                     if value is not None:
                         kinds.setdefault(keys, type(value))
-        types = {int: pa.int64(), str: pa.string()}
+        types = {int: pl.Int64(), str: pl.String()}
 
-        def kind_of(dtype: Any, keys: Keys) -> Any:
+        def typed(dtype: Any, keys: Keys) -> Any:
             if isinstance(dtype, pl.List):
-                return pa.list_(kind_of(dtype.inner, keys))
+                return pl.List(typed(dtype.inner, keys))
             if isinstance(dtype, pl.Struct):
-                return pa.struct([(field.name, kind_of(field.dtype, (*keys, field.name))) for field in dtype.fields])
+                return pl.Struct({field.name: typed(field.dtype, (*keys, field.name)) for field in dtype.fields})
             return types[kinds[keys]]
 
         try:
-            return pa.schema([(name, kind_of(dtype, (name,))) for name, dtype in self._columns.items()])
+            return pl.Schema({name: typed(dtype, (name,)) for name, dtype in self._columns.items()})
         except KeyError:
             return None
+
+    def _arrow_schema(self) -> Any:
+        """The typed schema for pyarrow."""
+        import pyarrow as pa
+
+        def arrow(dtype: Any) -> Any:
+            if isinstance(dtype, pl.List):
+                return pa.list_(arrow(dtype.inner))
+            if isinstance(dtype, pl.Struct):
+                return pa.struct([(field.name, arrow(field.dtype)) for field in dtype.fields])
+            return pa.int64() if dtype == pl.Int64 else pa.string()
+
+        return pa.schema([(name, arrow(dtype)) for name, dtype in (self._typed or {}).items()])
 
     def parse(self, text: bytes) -> Clicks | None:
         """Clicks of some lines; None where a line is not of clicks."""
@@ -133,7 +146,8 @@ class JsonLines:
         text, bad_bytes = (text, "") if is_utf8(text) else as_utf8(text)
         given = self._by_arrow(text)
         if given is None:
-            frame = _read(text, self._columns)
+            frame = _read(text, self._typed) if self._typed and not self.list else None
+            frame = _read(text, self._columns) if frame is None else frame
             if frame is None or len(frame) != count_lines(text):
                 return None
             given = flat(frame, self.paths, self.rows.needed, self.list)

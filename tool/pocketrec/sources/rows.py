@@ -241,6 +241,8 @@ def times_of_any(given: pl.Series, clock: Clock) -> pl.Series:
         whole = numbers.floor().cast(pl.Int64)
         rest = ((numbers - numbers.floor()) * MS).round().cast(pl.Int64)
         return pl.select(timestamps.epochs(pl.lit(whole), clock.unit, pl.lit(rest))).to_series()
+    if dtype.is_integer() and not clock.form and dtype not in (pl.UInt64, pl.Int128):
+        return pl.select(timestamps.epochs(pl.lit(given.cast(pl.Int64)), clock.unit, None)).to_series()
     return timestamps.times_of(_as_text(given), clock)
 
 
