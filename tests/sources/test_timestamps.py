@@ -271,3 +271,26 @@ def test_a_form_without_a_day_is_none(form: str) -> None:
     assert not reads(form)
     with pytest.raises(SettingsError, match="time_format"):
         ReadSettings(time_format=form)
+
+
+LOOKS = [
+    "2014-08-23", "2014-08-23 10", "2014-08-23 10:51", "2014-08-23 10:51:09", "2014-08-23T10:51:09Z",
+    "2014-08-23T10:51:09.277Z", "2014-08-23 10:51:09 UTC", "2014-08-23T10:51:09.27", "2014-08-23T10:51:09+02",
+    "1408791069", "1408791069277", "1408791069.5", "01408791069", "2014-13-23", "2014-08-23X10:51:09", "+408791069",
+    "-408791069", "", "soon",
+]  # fmt: skip
+
+
+@given(
+    some=st.lists(st.sampled_from(LOOKS), min_size=1, max_size=6),
+    zulu=st.booleans(),
+    zone=st.sampled_from(["UTC", "Europe/Berlin"]),
+    unit=st.sampled_from(["auto", "ms"]),
+)
+def test_a_time_is_read_alike_in_any_company(some: list[str], zulu: bool, zone: str, unit: Unit) -> None:
+    """Times that all look alike are read in a faster way. Found by the fuzzer: a day alone, in YooChoose's form."""
+    clock = Clock(zone, unit, zulu=zulu)
+    alone = [times_of(pl.Series([text]), clock).to_list()[0] for text in some]
+    assert times_of(pl.Series(some), clock).to_list() == alone
+    if zone == "UTC" and unit == "auto":
+        assert alone == [read_time(text, zulu=zulu) for text in some]

@@ -189,6 +189,8 @@ def times_of(texts: pl.Series, clock: Clock) -> pl.Series:
     zone = "UTC" if clock.zulu else clock.timezone  # of a Z at the end
     if same_length == len(TEMPLATE):
         found = parse_times(pl.LazyFrame({TIME: texts}), zone).collect().to_series()
+    elif same_length == _DAY and not clock.zulu:  # in YooChoose's form it was cut
+        found = pl.repeat(None, len(texts), dtype=pl.Int64, eager=True)
     elif (end := _ENDS.get(same_length)) is not None and texts.str.ends_with(end).all():
         found = _whole_seconds(texts, clock.timezone if not end else "UTC" if end != "Z" else zone)
     elif (numbers := _plain_numbers(texts)) is not None:
