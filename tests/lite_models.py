@@ -67,7 +67,7 @@ class Counting(Gru4Rec):
     """Divides by the lanes that have a target, not by all."""
 
     def train(self, feat: Any, target: Any, initstate: Any) -> dict[str, Any]:
-        def lanes(target: Any) -> losses.Lanes:
+        def lanes(target: Any, fine: Any) -> losses.Lanes:  # noqa: ARG001
             counted = tf.cast(target >= 0, tf.float32)
             return losses.Lanes(counted, counted / tf.maximum(tf.reduce_sum(counted), 1.0), tf.maximum(target, 0))
 
@@ -79,7 +79,7 @@ class Optimistic(Gru4Rec):
     """Its ranks leave out the items that tie with the target."""
 
     def evaluate(self, feat: Any, target: Any, initstate: Any, top_k: Any) -> dict[str, Any]:
-        scores, _ = self._scores(feat, initstate)
+        scores, _ = self._scores(self._guard(feat, initstate))
         lanes = losses.lanes_of(target)
         own = tf.gather(scores, lanes.item, batch_dims=1)
         rank = 1 + tf.reduce_sum(tf.cast(scores > own[:, None], tf.float32), axis=1)
@@ -100,7 +100,7 @@ class Muddled(Optimistic):
             return super()._sampled_loss(*given)
 
     def recommend(self, feat: Any, initstate: Any) -> dict[str, Any]:
-        scores, state = self._scores(feat, initstate)
+        scores, state = self._scores(self._guard(feat, initstate))
         worst, items = tf.math.top_k(-scores[0], self.settings.k)
         return {"items": items, "scores": -worst, "state": state}
 

@@ -198,6 +198,7 @@ def test_ids_may_be_words(tmp_path: Path) -> None:
 def test_the_protocol_travels_in_the_card() -> None:
     card, _ = read_bundle(path_of())
     document = json.loads(card.to_json())
-    assert document["format"] == 3
+    assert document["format"] == 4
+    assert document["runtime"] == "2.6"
     assert document["protocol"] == {}  # these batches come from no split
     assert document["version"]

@@ -281,11 +281,13 @@ def recommend(
     session: Annotated[str, typer.Option("--session", metavar="ID,ID,...", help="Item ids so far, in order.")],
     top: Annotated[int | None, typer.Option("--top", min=1, help="How many; by default as many as export fixed.")] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="What was learned since, a .safetensors.")] = None,
+    exclude_seen: Annotated[bool, typer.Option("--exclude-seen", help="Leave out the items of the session.")] = False,
     *,
     output: Output,
 ) -> None:
     """The items that may come next in a session, best first, with their scores."""
-    output.show(pocketrec.recommend(model, session.split(","), top=top, weights=weights))
+    found = pocketrec.recommend(model, session.split(","), top=top, exclude_seen=exclude_seen, weights=weights)
+    output.show(found)
 
 
 @app.command()

@@ -289,6 +289,7 @@ def _(result: InspectReport) -> Iterable[str]:
 def _(result: ModelReport) -> Iterable[str]:
     settings = result.settings
     yield f"{result.model}: {size(result.bytes)}, written by pocketrec {result.version}"
+    yield f"  runs on    TensorFlow Lite {result.runtime} or later, LiteRT" if result.runtime else "  runs on    LiteRT"
     yield f"  items      {settings.n_items:,}: {', '.join(result.first_items)}, ...; XXH3-128 {result.items}"
     shown = {**dataclasses.asdict(settings), **{k: v for one in result.protocol.values() for k, v in one.items()}}
     for title, names in (

@@ -25,11 +25,17 @@ from pocketrec.settings import Rule
 METADATA = "pocketrec"
 """Name of the metadata entry in the flatbuffer."""
 
-FORMAT = 3
-"""Format of the card. It gets a higher number when the rules below no longer fit older files."""
+FORMAT, NO_ZERO = 4, 3
+"""Format of the card. It gets a higher number when the rules below no longer fit older files. Files of the format before
+are still run: their `save` has no input, which Java and Kotlin refuse."""
 
+ZERO = "zero"
+"""The input of `save`, which changes nothing: some runtimes refuse a signature without inputs."""
 STEP = "step"
 """Name of an int32 scalar beside the weights: optimizer steps done so far. The dropout masks depend on it, too."""
+
+LAST_STEP = 2**31 - 2
+"""The largest count of steps after which there can be another."""
 
 MAX_NUMBERS = 2**31 - 1
 """In one tensor: LiteRT counts them with 32 bits. So settings in a file, which are only text, cannot ask for any memory."""
@@ -142,7 +148,7 @@ class ModelSpec(ModelSettings):
             "infer": Signature({"feat": codes, "initstate": state}, {"output": scores, "state": state}),
             "eval": Signature({**step, "top_k": integer}, {"loss": scalar, "recall": scalar, "mrr": scalar}),
             "recommend": Signature({"feat": code, "initstate": one_state}, best),
-            "save": Signature({}, self.state),
+            "save": Signature({ZERO: code}, self.state),
         }
         if not self.trainable:
             return answers
@@ -166,6 +172,8 @@ class Card:
         items: `Catalogue.hash` of its items.
         protocol: the settings of `split` and `batches` that the data was prepared with; empty where they are not known.
         version: the version of pocketrec that wrote the file.
+        runtime: the first version of TensorFlow Lite that has all operators of the file; "" in files of format 3.
+        format: of the card.
     """
 
     settings: ModelSpec
@@ -173,10 +181,18 @@ class Card:
     items: str
     protocol: Mapping[str, Any]
     version: str
+    runtime: str = ""
+    format: int = FORMAT
+
+    @property
+    def signatures(self) -> dict[str, Signature]:
+        """The signatures of the file by name."""
+        found = self.settings.signatures
+        return found if self.format > NO_ZERO else {**found, "save": Signature({}, self.settings.state)}
 
     def to_json(self) -> str:
         """The card as JSON text; equal cards have equal text."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+        return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: bytes | str) -> Card:
@@ -187,14 +203,14 @@ class Card:
         """
         try:
             document: dict[str, Any] = json.loads(text)
-            if document["format"] != FORMAT:
+            if document["format"] not in (FORMAT, NO_ZERO):
                 raise ValueError(f"format {document['format']}, not {FORMAT}")
             settings = ModelSpec(**document["settings"])
             digests = {name: str(written) for name, written in document["digests"].items() if name in settings.state}
             if missing := settings.weights.keys() - digests:
                 raise KeyError(min(missing))
-            items, version = str(document["items"]), str(document["version"])
-            return cls(settings, digests, items, dict(document["protocol"]), version)
+            items, version, runtime = (str(document.get(key, "")) for key in ("items", "version", "runtime"))
+            return cls(settings, digests, items, dict(document["protocol"]), version, runtime, int(document["format"]))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, SettingsError) as error:
             raise ModelError(
                 f"The metadata entry {METADATA!r} cannot be read ({error.__class__.__name__}: {error}).",

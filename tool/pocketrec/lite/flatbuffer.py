@@ -28,6 +28,7 @@ from pocketrec.storage.files import regular_file
 Thing = TypeVar("Thing")
 
 IDENTIFIER = b"TFL3"
+READ_VARIABLE = 143
 CUSTOM = 32
 """BuiltinOperator.CUSTOM: the operator has a name, its custom code. Names of Select TF ops begin with Flex."""
 
@@ -146,6 +147,9 @@ class ModelFile:
         tensors: the tensors of each graph.
         signatures: the signatures by name.
         metadata: the metadata entries by name.
+        versions: builtin code and version of each kind of operator.
+        first: the signature of the first graph; "" if it has none.
+        loose: outputs of signatures whose shape is not known before they run, "save: step".
     """
 
     size: int
@@ -153,6 +157,9 @@ class ModelFile:
     tensors: tuple[tuple[TensorSpec, ...], ...]
     signatures: dict[str, Signature]
     metadata: dict[str, bytes]
+    versions: tuple[tuple[int, int], ...] = ()
+    first: str = ""
+    loose: tuple[str, ...] = ()
 
     @property
     def foreign_operators(self) -> tuple[str, ...]:
@@ -184,17 +191,41 @@ def _model(root: Table) -> ModelFile:
     graphs = list(root.tables(2))
     if not graphs:
         raise DamagedError("it holds no graph")
+    codes = [(_builtin(code), code.scalar(2, "i", 1)) for code in root.tables(1)]
     operators = [_operator_name(code) for code in root.tables(1)]
     tensors = tuple(tuple(_tensor(entry, sizes) for entry in graph.tables(0)) for graph in graphs)
     for graph, declared in zip(graphs, tensors, strict=True):
         _check_tensor_numbers("a graph", graph.integers(1) + graph.integers(2), declared, least=0)
         _check_operators(graph, operators, declared, len(graphs))
     signatures = {entry.text(2): _signature(entry, tensors) for entry in root.tables(7)}
-    return ModelFile(len(root.data), tuple(dict.fromkeys(operators)), tensors, signatures, _metadata(root))
+    first = next((entry.text(2) for entry in root.tables(7) if entry.scalar(4) == 0), "")
+    loose = tuple(f"{entry.text(2)}: {name}" for entry in root.tables(7) for name in _loose(entry, graphs, codes))
+    kinds = tuple(dict.fromkeys(operators)), tensors, signatures, _metadata(root)
+    return ModelFile(len(root.data), *kinds, tuple(dict.fromkeys(codes)), first, loose)
+
+
+def _loose(entry: Table, graphs: list[Table], codes: list[tuple[int, int]]) -> Iterator[str]:
+    """Outputs of a signature that come straight from a variable, or have a length that is not known."""
+    graph = graphs[entry.scalar(4)]
+    read = {
+        output
+        for operator in graph.tables(3)
+        if codes[operator.scalar(0)][0] == READ_VARIABLE
+        for output in operator.integers(2)
+    }
+    tensors = list(graph.tables(0))
+    for output in entry.tables(1):
+        index = output.scalar(1)
+        if index in read or -1 in tensors[index].integers(7):
+            yield output.text(0)
+
+
+def _builtin(code: Table) -> int:
+    return max(code.scalar(0, "b"), code.scalar(3, "i"))  # codes below 127 are in the older field 0
 
 
 def _operator_name(code: Table) -> str:
-    builtin = max(code.scalar(0, "b"), code.scalar(3, "i"))  # codes below 127 are in the older field 0
+    builtin = _builtin(code)
     return code.text(1) or "unnamed custom operator" if builtin == CUSTOM else f"builtin {builtin}"
 
 

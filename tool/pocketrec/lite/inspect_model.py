@@ -18,12 +18,14 @@ class ModelReport:
     Attributes:
         model: the file.
         bytes: its size.
+        runtime: the first TensorFlow Lite that runs it; "" where the file does not say so.
         first_items: the ids of the items with codes 0, 1 and 2.
         signatures: signature name -> "inputs -> outputs" with dtypes and shapes.
     """
 
     model: Path
     bytes: int
+    runtime: str
     version: str
     settings: ModelSpec
     protocol: Mapping[str, Any]
@@ -42,7 +44,7 @@ def inspect_model(model: Path | str) -> ModelReport:
     card, items = read_bundle(path)
     signatures = {
         name: " -> ".join(", ".join(f"{key} {spec}" for key, spec in side.items()) or "nothing" for side in sides)
-        for name, sides in card.settings.signatures.items()
+        for name, sides in card.signatures.items()
     }
     known = (card.version, card.settings, card.protocol, card.items)
-    return ModelReport(path, path.stat().st_size, *known, items.ids[:3], signatures)
+    return ModelReport(path, path.stat().st_size, card.runtime, *known, items.ids[:3], signatures)

@@ -9,7 +9,8 @@ model.save_to("weights.safetensors")
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,12 +20,12 @@ import numpy as np
 
 from pocketrec.errors import ModelError
 from pocketrec.lite.catalogue import Catalogue, read_catalogue
-from pocketrec.lite.contract import METADATA, STEP, Card, ModelSpec, TensorSpec, signature_faults
+from pocketrec.lite.contract import LAST_STEP, METADATA, STEP, Card, ModelSpec, TensorSpec, signature_faults
 from pocketrec.lite.first_run import LEAST_MEMORY, Call, try_calls
 from pocketrec.lite.flatbuffer import ModelFile, read_model
 from pocketrec.lite.interpreter import open_interpreter
 from pocketrec.lite.quiet import native_stderr_closed
-from pocketrec.schema import Float32, Int32
+from pocketrec.schema import Bool, Float32, Int32
 from pocketrec.storage.space import room
 from pocketrec.storage.tensors import Tensors, read_tensors, write_tensors
 
@@ -81,28 +82,60 @@ class OnDeviceModel:
         self.settings = self.card.settings
         if not trusted:
             memory = memory_of(self.settings)
-            try_calls(self.path, calls_of(self.settings), threads, do="pocketrec export", memory=memory)
+            try_calls(self.path, calls_of(self.card), threads, do="pocketrec export", memory=memory)
         self._interpreter = open_interpreter(self.path, threads, do="pocketrec export")
         self._runners: dict[str, Any] = {}
-        self._signatures = self.settings.signatures
+        self._lock = threading.Lock()  # of one interpreter, which answers one call at a time
+        self._signatures = self.card.signatures
 
-    def recommend(self, session: Sequence[object], top: int | None = None) -> list[Recommendation]:
+    def recommend(
+        self,
+        session: Sequence[object],
+        top: int | None = None,
+        *,
+        exclude: Collection[object] = (),
+        allow: Collection[object] | None = None,
+    ) -> list[Recommendation]:
         """Recommend next items for a session, best first.
 
         Args:
             session: the item ids so far, in order; ids that the model does not know are skipped.
             top: how many items; at most the number fixed at export, which is also the default.
+            exclude: ids of items that are left out, such as those of the session, or what is sold out.
+            allow: ids of the only items that there may be; None for all. There may be fewer than `top` then.
 
         Raises:
             ModelError: the model knows none of the items, or cannot return so many.
         """
         if top is not None and not 1 <= top <= self.settings.k:
             raise ModelError(f"{top} items are asked for.", expected=f"1 to {self.settings.k}, fixed when it was exported")
-        state = self.fresh_state(1)
-        for code in self.codes_of(session):
-            items, scores, state = self.recommend_next(code, state)
-        best = zip(items[:top], scores[:top], strict=True)
+        codes, state = self.codes_of(session), self.fresh_state(1)
+        for code in codes:
+            before = state
+            items, scores, state = self.recommend_next(code, before)
+        wanted = self._wanted(exclude, allow)
+        kept = wanted[items]
+        if kept.sum() < min(top or self.settings.k, int(wanted.sum())):  # the candidates of the graph are too few
+            items, scores = self._all_scores(codes[-1], before, items[0], scores[0])
+            kept = wanted[items]
+        best = list(zip(items[kept], scores[kept], strict=True))[: top or self.settings.k]
         return [Recommendation(self.items.ids[item], float(score)) for item, score in best]
+
+    def _wanted(self, exclude: Collection[object], allow: Collection[object] | None) -> Bool:
+        """Which items may be recommended, (n_items,)."""
+        wanted = np.full(self.settings.n_items, allow is None)
+        for ids, value in ((allow or (), True), (exclude, False)):
+            wanted[[self.items.codes[text] for text in map(str, ids) if text in self.items.codes]] = value
+        return wanted
+
+    def _all_scores(self, code: int, state: Float32, best: int, score: float) -> tuple[Int32, Float32]:
+        """All items, best first, and their scores, by `infer`; that of one item says what the probabilities lack."""
+        feat, states = np.full(self.settings.batch_size, code, np.int32), np.repeat(state, self.settings.batch_size, axis=0)
+        shares = self.infer(feat, states)[0][0]
+        with np.errstate(divide="ignore"):
+            scores = np.log(shares) - np.log(shares[best]) + np.float32(score)
+        order = np.argsort(-shares, kind="stable").astype(np.int32)
+        return order, scores[order]
 
     def recommend_next(self, code: int, state: Float32) -> tuple[Int32, Float32, Float32]:
         """Go one item further in one session: the best next items and their scores, (k,), and the new state, (1, H)."""
@@ -187,14 +220,16 @@ class OnDeviceModel:
         return Metrics(float(found["loss"]), float(found["recall"]), float(found["mrr"]))
 
     def save(self) -> Tensors:
-        """Copies of the weights, the optimizer's slots and the step, by name."""
-        return self._run("save")
+        """Copies of the weights, the optimizer's slots and the step, by name; they may be of any value."""
+        return self._run(
+            "save", **{name: np.zeros(spec.shape, spec.dtype) for name, spec in self._signatures["save"][0].items()}
+        )
 
     def restore(self, tensors: Tensors) -> None:
         """Go back to what `save` returned, bit for bit.
 
         Raises:
-            ModelError: a tensor is missing, or has the wrong shape or dtype.
+            ModelError: a tensor is missing, has the wrong shape or dtype, or numbers that are not finite.
         """
         for name, spec in self.settings.state.items():
             found = TensorSpec(tensors[name].shape, str(tensors[name].dtype)) if name in tensors else "missing"
@@ -202,6 +237,7 @@ class OnDeviceModel:
                 raise ModelError(
                     f"The tensor {name!r} to restore is {found}.", expected=str(spec), do="use what save() returned"
                 )
+        self._check_finite(tensors, "to restore ")
         self._run("restore", **{name: tensors[name] for name in self.settings.state})
 
     def save_to(self, path: Path | str) -> None:
@@ -210,10 +246,13 @@ class OnDeviceModel:
         Raises:
             FolderError: the file cannot be written.
             SpaceError: the disk is full.
+            ModelError: the model has numbers that are not finite; an earlier file stays.
         """
+        tensors = self.save()
+        self._check_finite(tensors, "")
         about = {"items": self.card.items, "settings": asdict(self.settings)}
         with room(Path(path).parent, "save_to"):
-            write_tensors(Path(path), "learned", about, self.save())
+            write_tensors(Path(path), "learned", about, tensors)
 
     def restore_from(self, path: Path | str) -> None:
         """Restore from a file that `save_to` wrote.
@@ -233,6 +272,19 @@ class OnDeviceModel:
                 )
         self.restore(file.tensors)
 
+    def _check_finite(self, tensors: Tensors, what: str) -> None:
+        wrong = next((name for name in self.settings.state if not np.isfinite(tensors[name]).all()), "")
+        if wrong:
+            raise ModelError(
+                f"The tensor {wrong!r} {what}has numbers that are not finite.",
+                expected="finite numbers",
+                do="go back to what was saved before",
+            )
+        if not 0 <= (step := int(tensors[STEP])) <= LAST_STEP:
+            raise ModelError(
+                f"The count {STEP!r} {what}is {step}.", expected=f"0 to {LAST_STEP}", do="use what save() returned"
+            )
+
     def _run(self, signature: str, **inputs: Any) -> Tensors:
         if signature not in self._signatures:
             raise ModelError(
@@ -241,11 +293,10 @@ class OnDeviceModel:
                 do="pocketrec export --weights float32 (or float16)",
             )
         self._check_codes(inputs)
-        first = signature not in self._runners
         try:
             # Memory is allocated in the first call, and LiteRT's delegate then writes to stderr.
-            with native_stderr_closed() if first else nullcontext():
-                if first:
+            with self._lock, native_stderr_closed() if signature not in self._runners else nullcontext():
+                if signature not in self._runners:
                     self._runners[signature] = self._interpreter.get_signature_runner(signature)
                 found: Tensors = self._runners[signature](**inputs)
         except (RuntimeError, ValueError) as error:
@@ -307,10 +358,10 @@ def read_bundle(path: Path) -> tuple[Card, Catalogue]:
             expected=f"{card.settings.n_items:,} with the hash {card.items}, not {len(items.ids):,} with {items.hash}",
             do="pocketrec export",
         )
-    if faults := signature_faults(card.settings.signatures, model.signatures):
+    if faults := signature_faults(card.signatures, model.signatures):
         raise ModelError(
             f"{path} does not have the signatures of its settings: {faults[0]}.",
-            expected=f"{', '.join(card.settings.signatures)}, with the shapes that the settings in the file require",
+            expected=f"{', '.join(card.signatures)}, with the shapes that the settings in the file require",
             do="pocketrec export",
         )
     return card, items
@@ -324,8 +375,9 @@ def memory_of(settings: ModelSpec) -> int:
     return LEAST_MEMORY + 4 * (48 * settings.parameters + 32 * scores)
 
 
-def calls_of(settings: ModelSpec) -> list[Call]:
+def calls_of(card: Card) -> list[Call]:
     """Calls of all signatures of a model, with the first item, the last one and some between, in several lanes."""
+    settings = card.settings
     last, state = settings.n_items - 1, [0.5, -0.25, 0.0]
     fills: dict[str, Sequence[float]] = {
         "feat": [last, 0, last // 2],
@@ -338,7 +390,7 @@ def calls_of(settings: ModelSpec) -> list[Call]:
     }
     once = {
         name: Call(name, {key: (spec, fills.get(key, [0])) for key, spec in signature.inputs.items()})
-        for name, signature in settings.signatures.items()
+        for name, signature in card.signatures.items()
     }
     order = ("recommend", "infer", "eval", "save", "train", "train_one", "train_sampled", "restore")
     return 2 * [once[name] for name in order if name in once]  # what a call has spoiled is seen in a later one

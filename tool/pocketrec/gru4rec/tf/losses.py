@@ -39,10 +39,11 @@ class Lanes:
     item: Tensor
 
 
-def lanes_of(target: Tensor) -> Lanes:
-    """`Lanes` of targets, int32 (B,); -1 for no target."""
+def lanes_of(target: Tensor, fine: Tensor | None = None) -> Lanes:
+    """`Lanes` of targets, int32 (B,); -1 for no target. With a `fine` of 0 no lane has a share, and no gradient but 0."""
     counted = tf.cast(target >= 0, tf.float32)
-    return Lanes(counted, counted / target.shape[0], tf.maximum(target, 0))
+    share = counted / target.shape[0]
+    return Lanes(counted, share if fine is None else share * fine, tf.maximum(target, 0))
 
 
 def with_one(state: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ import tensorflow as tf
 from pocketrec.gru4rec.tf import losses
 from pocketrec.gru4rec.tf.cell import CellStep, cell_gradients, run_cell
 from pocketrec.gru4rec.tf.dropout import keep_shares
+from pocketrec.gru4rec.tf.guard import Guarded, guard
 from pocketrec.gru4rec.tf.initial import initial_weights
 from pocketrec.gru4rec.tf.losses import Lanes, lanes_of, log_sum, product, scores_of, with_one
 from pocketrec.gru4rec.tf.optimizers import rests
@@ -98,20 +99,23 @@ class Gru4Rec(Trainable):
 
     def train(self, feat: Tensor, target: Tensor, initstate: Tensor) -> dict[str, Tensor]:
         """One training step with all items as candidates: the loss before it, and the new state."""
-        output = self._table("output")
-        step, lanes = self._forward(feat, initstate, output, self._kept(feat.shape[0])), lanes_of(target)
+        output, given = self._table("output"), self._guard(feat, initstate, target)
+        step = self._forward(given.feat, given.state, output, self._kept(feat.shape[0]))
+        lanes = lanes_of(given.target, given.fine)
         loss, d_known, d_output = losses.full_softmax(step.known, output, lanes)
         gradients = self._inner_gradients(step, d_known)
         rows = [Rows(lanes.item, losses.targets_part(step.known, lanes)), *input_rows(gradients)]
         gradients["output"] = lambda: d_output + self._scatter("output", rows)
-        self._apply(gradients, {"output": output}, after=[loss, step.cell.state, d_known], sparse=rests(self.settings))
-        return {"loss": loss, "state": step.cell.state}
+        after = [loss, step.cell.state, d_known]
+        self._apply(gradients, {"output": output}, after, given.fine, sparse=rests(self.settings))
+        return {"loss": loss + given.poison, "state": given.state_after(step.cell.state)}
 
     def train_sampled(self, feat: Tensor, target: Tensor, initstate: Tensor, negatives: Tensor) -> dict[str, Tensor]:
         """One training step with the targets and the drawn items as candidates; only rows of items in the step change."""
-        output = self._table("output")
-        step, lanes = self._forward(feat, initstate, output, self._kept(feat.shape[0])), lanes_of(target)
-        candidates = tf.concat([lanes.item, negatives], axis=0)
+        output, given = self._table("output"), self._guard(feat, initstate, target, negatives)
+        step = self._forward(given.feat, given.state, output, self._kept(feat.shape[0]))
+        lanes = lanes_of(given.target, given.fine)
+        candidates = tf.concat([lanes.item, given.negatives], axis=0)
         rows = tf.gather(output, candidates)  # (B + S, H + 1)
         loss, d_known, d_rows = self._sampled_loss(step.known, rows, lanes, candidates)
         gradients = self._inner_gradients(step, d_known)
@@ -119,34 +123,40 @@ class Gru4Rec(Trainable):
         gradients["output"] = lambda: Rows(
             tf.concat([part.items for part in parts], axis=0), tf.concat([part.parts for part in parts], axis=0)
         )
-        self._apply(gradients, {"output": output}, after=[loss, step.cell.state, d_known], sparse=True)
-        return {"loss": loss, "state": step.cell.state}
+        self._apply(gradients, {"output": output}, [loss, step.cell.state, d_known], given.fine, sparse=True)
+        return {"loss": loss + given.poison, "state": given.state_after(step.cell.state)}
 
     def infer(self, feat: Tensor, initstate: Tensor) -> dict[str, Tensor]:
         """Probabilities of the next item, and the new state."""
-        scores, state = self._scores(feat, initstate)
-        return {"output": tf.nn.softmax(scores), "state": state}
+        given = self._guard(feat, initstate)
+        scores, state = self._scores(given)
+        return {"output": tf.nn.softmax(scores), "state": given.state_after(state)}
 
     def recommend(self, feat: Tensor, initstate: Tensor) -> dict[str, Tensor]:
         """After one more item of one session: the items with the highest scores, best first, and the new state."""
-        scores, state = self._scores(feat, initstate)
+        given = self._guard(feat, initstate)
+        scores, state = self._scores(given)
         best, items = tf.math.top_k(scores[0], self.settings.k)
-        return {"items": items, "scores": best, "state": state}
+        items = tf.where(given.fine > 0, items, -tf.ones_like(items))
+        return {"items": items, "scores": best + given.poison, "state": given.state_after(state)}
 
     def evaluate(self, feat: Tensor, target: Tensor, initstate: Tensor, top_k: Tensor) -> dict[str, Tensor]:
         """Loss, Recall@k and MRR@k over the lanes with a target; see `lite.runtime.Metrics`."""
-        scores, _ = self._scores(feat, initstate)
-        lanes = lanes_of(target)
+        given = self._guard(feat, initstate, target)
+        scores, _ = self._scores(given)
+        lanes = lanes_of(given.target)
         share = lanes.counted / tf.maximum(tf.reduce_sum(lanes.counted), 1.0)
         own = tf.gather(scores, lanes.item, batch_dims=1)
         loss = tf.reduce_sum((log_sum(scores, tf.nn.softmax(scores)) - own) * share)
         rank = tf.reduce_sum(tf.cast(scores >= own[:, None], tf.float32), axis=1)  # exact up to 2**24 items
         hit = tf.cast(rank <= tf.cast(top_k, tf.float32), tf.float32) * share
-        return {"loss": loss, "recall": tf.reduce_sum(hit), "mrr": tf.reduce_sum(hit / rank)}
+        found = {"loss": loss, "recall": tf.reduce_sum(hit), "mrr": tf.reduce_sum(hit / rank)}
+        return {name: value + given.poison for name, value in found.items()}
 
-    def save(self) -> dict[str, Tensor]:
-        """Weights, slots and step as tensors."""
-        return {name: variable.read_value() for name, variable in self._state().items()}
+    def save(self, zero: Tensor) -> dict[str, Tensor]:
+        """Weights, slots and step as tensors; `zero` is added to the step."""
+        found = {name: variable.read_value() for name, variable in self._state().items()}
+        return {**found, STEP: found[STEP] + tf.reshape(zero, ())}
 
     def _restore_function(self) -> Tensor:
         """Takes what `save` returns, each tensor as an argument with its name, which only a flat list of specs makes."""
@@ -162,11 +172,18 @@ class Gru4Rec(Trainable):
     def _table(self, name: str) -> Tensor:
         return self.weights[name].read_value()
 
-    def _scores(self, feat: Tensor, initstate: Tensor) -> tuple[Tensor, Tensor]:
+    def _guard(
+        self, feat: Tensor, initstate: Tensor, target: Tensor | None = None, negatives: Tensor | None = None
+    ) -> Guarded:
+        """The inputs of a call; one with targets depends on the count of steps, too."""
+        step = None if target is None else self.step.read_value()
+        return guard(self.settings.n_items, feat, initstate, target, negatives, step)
+
+    def _scores(self, given: Guarded) -> tuple[Tensor, Tensor]:
         """Scores of all items, (B, n_items), and the new state, (B, H)."""
         output = self._table("output")
-        state = self._forward(feat, initstate, output).cell.state
-        return scores_of(state, output), state
+        state = self._forward(given.feat, given.state, output).cell.state
+        return scores_of(state + given.poison, output), state
 
     def _forward(
         self, feat: Tensor, initstate: Tensor, output: Tensor, dropout: Mapping[str, Tensor] | None = None

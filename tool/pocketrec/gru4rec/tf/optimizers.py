@@ -15,12 +15,15 @@ Rule = Callable[[Tensor, Mapping[str, Tensor]], tuple[Tensor, Slots]]
 """(gradient, slots) -> (what to subtract from the weight, new slots)."""
 
 
-def make_rule(settings: ModelSpec, step: Tensor) -> Rule:
-    """The rule of the model's optimizer at step `step`, an int32 scalar that is 1 at the first step."""
+def make_rule(settings: ModelSpec, step: Tensor, fine: Tensor | None = None) -> Rule:
+    """The rule of the model's optimizer at step `step`, an int32 scalar that is 1 at the first step.
+
+    With a `fine` of 0, where all gradients are 0, it changes neither weights nor slots.
+    """
     if settings.optimizer == "adam":
-        return adam(settings.learning_rate, step)
+        return adam(settings.learning_rate, step, fine)
     if settings.optimizer == "adagrad":
-        return adagrad(settings.learning_rate, settings.momentum)
+        return adagrad(settings.learning_rate, settings.momentum, fine)
     return lambda gradient, _: (settings.learning_rate * gradient, {})  # sgd
 
 
@@ -29,23 +32,26 @@ def rests(settings: ModelSpec) -> bool:
     return settings.optimizer == "sgd" or (settings.optimizer == "adagrad" and not settings.momentum)
 
 
-def adam(learning_rate: float, step: Tensor) -> Rule:
+def adam(learning_rate: float, step: Tensor, fine: Tensor | None = None) -> Rule:
     """Keras' Adam, beta 0.9 and 0.999, epsilon 1e-7 outside the root (keras/src/optimizers/adam.py, `update_step`).
 
     m += 0.1 (g - m);  v += 0.001 (g^2 - v);  w -= lr sqrt(1 - 0.999^t) / (1 - 0.9^t) m / (sqrt(v) + 1e-7)
     """
     t = tf.cast(step, tf.float32)
     rate = learning_rate * tf.sqrt(1 - tf.pow(0.999, t)) / (1 - tf.pow(0.9, t))
+    keep_m, keep_v = 0.9, 0.999
+    if fine is not None:
+        rate, keep_m, keep_v = (tf.where(fine > 0, *pair) for pair in ((rate, 0.0), (keep_m, 1.0), (keep_v, 1.0)))
 
     def rule(gradient: Tensor, slots: Mapping[str, Tensor]) -> tuple[Tensor, Slots]:
-        m = 0.9 * slots["m"] + 0.1 * gradient
-        v = 0.999 * slots["v"] + 0.001 * tf.square(gradient)
+        m = keep_m * slots["m"] + 0.1 * gradient
+        v = keep_v * slots["v"] + 0.001 * tf.square(gradient)
         return rate * m / (tf.sqrt(v) + 1e-7), {"m": m, "v": v}
 
     return rule
 
 
-def adagrad(learning_rate: float, momentum: float) -> Rule:
+def adagrad(learning_rate: float, momentum: float, fine: Tensor | None = None) -> Rule:
     """The official GRU4Rec's Adagrad with classical momentum; acc and mom start at 0 (hidasib/GRU4Rec, `adagrad`).
 
     acc += g^2;  change = lr g / sqrt(acc + 1e-6);  mom = momentum mom + change;  w -= mom
@@ -56,7 +62,10 @@ def adagrad(learning_rate: float, momentum: float) -> Rule:
         change = learning_rate * gradient / tf.sqrt(acc + 1e-6)
         if not momentum:
             return change, {"acc": acc}
-        mom = momentum * slots["mom"] + change
-        return mom, {"acc": acc, "mom": mom}
+        if fine is None:
+            mom = momentum * slots["mom"] + change
+            return mom, {"acc": acc, "mom": mom}
+        mom = tf.where(fine > 0, momentum, 1.0) * slots["mom"] + change
+        return fine * mom, {"acc": acc, "mom": mom}
 
     return rule

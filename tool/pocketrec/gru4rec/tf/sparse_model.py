@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from pocketrec.gru4rec.candidates import NEVER, Candidates, Finder
 from pocketrec.gru4rec.tf.dropout import keep_shares_of, layers_of
+from pocketrec.gru4rec.tf.guard import Guarded
 from pocketrec.gru4rec.tf.losses import lanes_of, log_sum, with_one
 from pocketrec.gru4rec.tf.model import Gru4Rec, input_rows
 from pocketrec.gru4rec.tf.optimizers import Rule, make_rule
@@ -171,7 +172,23 @@ class SparseGru4Rec(Gru4Rec):
     def _table(self, name: str) -> Tensor:
         return self.weights[name]
 
-    def _apply(self, gradients: Gradients, held: Mapping[str, Tensor], after: list[Tensor], *, sparse: bool) -> None:  # noqa: ARG002
+    def _guard(
+        self, feat: Tensor, initstate: Tensor, target: Tensor | None = None, negatives: Tensor | None = None
+    ) -> Guarded:
+        """What trains here are batches whose codes were checked, and states that it computed itself."""
+        none = tf.zeros(0, tf.int32)
+        given = feat, none if target is None else target, none if negatives is None else negatives
+        return Guarded(*given, initstate, initstate, tf.constant(1.0), tf.constant(0.0))
+
+    def _apply(
+        self,
+        gradients: Gradients,
+        held: Mapping[str, Tensor],  # noqa: ARG002
+        after: list[Tensor],  # noqa: ARG002
+        fine: Tensor | None = None,  # noqa: ARG002
+        *,
+        sparse: bool,
+    ) -> None:
         """See `Trainable`. Here a tf.function keeps reads and changes of a variable in the order of this code."""
         step = self.step.read_value() + 1
         rule = make_rule(self.settings, step)
@@ -223,4 +240,4 @@ def use_threads(batch_size: int) -> None:
 @tf.function(autograph=False)  # type: ignore[untyped-decorator]
 def score(model: SparseGru4Rec, feat: Tensor, mask: Tensor, state: Tensor) -> Any:
     """Scores of all items after one step, (lanes, n_items), and the new state; see `Scorer.scores`."""
-    return model._scores(feat, state * tf.cast(mask, tf.float32)[:, None])
+    return model._scores(model._guard(feat, state * tf.cast(mask, tf.float32)[:, None]))

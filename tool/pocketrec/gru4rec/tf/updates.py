@@ -64,17 +64,27 @@ class Trainable(tf.Module):  # type: ignore[misc]
         items = tf.concat([part.items for part in rows], axis=0)
         return tf.scatter_nd(items[:, None], tf.concat([part.parts for part in rows], axis=0), self.weights[name].shape)
 
-    def _apply(self, gradients: Gradients, held: Mapping[str, Tensor], after: list[Tensor], *, sparse: bool) -> None:
+    def _apply(
+        self,
+        gradients: Gradients,
+        held: Mapping[str, Tensor],
+        after: list[Tensor],
+        fine: Tensor | None = None,
+        *,
+        sparse: bool,
+    ) -> None:
         """Update all weights, one after the other.
 
         Args:
             gradients: the gradients.
             held: weights that were read already, by name.
             after: tensors that must be computed before any weight changes.
+            fine: 0 if nothing may change, and then all gradients are 0; else 1.
             sparse: do not change rows without a gradient, even if the optimizer would.
         """
-        step = self.step.read_value() + 1
-        rule = make_rule(self.settings, step)
+        before = self.step.read_value()
+        step = before + (1 if fine is None else tf.cast(fine, tf.int32))
+        rule = make_rule(self.settings, step if fine is None else tf.maximum(step, 1), fine)
         done = [*after, self.step.assign(step, read_value=False)]
         for name, gradient in gradients.items():
             with tf.control_dependencies(done):

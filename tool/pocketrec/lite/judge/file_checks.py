@@ -9,6 +9,7 @@ from pocketrec.lite.contract import signature_faults
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.judge.case import Case
 from pocketrec.lite.judge.ladder import NotAsked, settle
+from pocketrec.lite.runtimes import MIN_RUNTIME, above, unknown
 from pocketrec.storage.files import content_hash
 from pocketrec.storage.manifest import read_records
 
@@ -43,10 +44,25 @@ def check_operators(case: Case) -> str:
     return f"{len(model.operators)} kinds of builtin operators"
 
 
+def check_clients(case: Case) -> str:
+    """Every runtime can call it: Java wants inputs, CompiledModel and LiteRT.js fixed shapes, some the first graph only."""
+    model, card = case.read(), case.card
+    faults = [f"the signature {name!r} has no input" for name, found in model.signatures.items() if not found.inputs]
+    faults += [f"the output {name} has no fixed shape" for name in model.loose]
+    faults += (
+        [] if model.first == "recommend" else [f"the first graph is {model.first or 'none of a signature'}, not recommend"]
+    )
+    claimed = model.metadata.get(MIN_RUNTIME, b"").decode("ascii", "replace")
+    faults += [f"the file says that {claimed.strip(chr(0))} runs it, but {what}" for what in above(model.versions, claimed)]
+    faults += [f"it is not known which runtimes have {what}" for what in unknown(model.versions)]
+    settle(faults)
+    return f"TensorFlow Lite {card.runtime} or later"
+
+
 def check_signatures(case: Case) -> str:
     """All signatures are there, with the arguments, shapes and dtypes that the items and the batch size require."""
     own, batch_size = case.card.settings, case.settings.batch_size
-    expected = replace(own, n_items=case.n_items, batch_size=batch_size)
+    expected = replace(case.card, settings=replace(own, n_items=case.n_items, batch_size=batch_size))
     faults = [
         f"{what} is {found}, {place} {needed}"
         for what, found, place, needed in (

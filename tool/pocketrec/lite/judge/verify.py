@@ -8,6 +8,7 @@ The verdict is a ladder of rungs, each a check that passes, fails or is skipped:
 | record | it is the file that the manifest in its folder describes, made for the current item index |
 | operators | only TensorFlow Lite builtins, no Select TF (Flex) and no custom operators |
 | signatures | all signatures that its settings require are there, with the right names, shapes and dtypes |
+| clients | Java, Kotlin, CompiledModel and the browser can call every signature; no operator is newer than the file says |
 | load | LiteRT runs the file in a separate process without a crash |
 | items | the item ids in the file are those of the item index, in the same order |
 | weights | the weights are those that export wrote, and the optimizer begins at zero |
@@ -51,6 +52,7 @@ LADDER: tuple[Check[Case], ...] = (
     Check("record", file_checks.check_record),
     Check("operators", file_checks.check_operators, needs=("file",)),
     Check("signatures", file_checks.check_signatures, needs=("file",)),
+    Check("clients", file_checks.check_clients, needs=("operators", "signatures")),
     Check("load", process_checks.check_load, needs=("operators", "signatures")),
     Check("items", file_checks.check_items, needs=("signatures",)),
     Check("weights", number_checks.check_weights, needs=("load",)),

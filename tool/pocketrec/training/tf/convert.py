@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import flatbuffers  # type: ignore[import-untyped]
@@ -22,6 +22,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 from pocketrec.lite.catalogue import ITEMS, SUPPORT, Catalogue
 from pocketrec.lite.contract import METADATA, Card
 from pocketrec.lite.frozen import ANY, FrozenCard, Signatures
+from pocketrec.lite.runtimes import MIN_RUNTIME, MIN_RUNTIME_BYTES, needed
 
 Array = npt.NDArray[Any]
 
@@ -46,6 +47,76 @@ def convert(module: tf.Module, signatures: Mapping[str, Any], card: Card, items:
         tf.lite.ConverterError: a function needs an operator that TensorFlow Lite does not have.
     """
     return finish(_converted(module, signatures), card, items)
+
+
+def finish_for_apps(model: Any) -> None:
+    """Make the graphs fit for every runtime: `recommend` is the first, and what comes of a variable has a fixed shape.
+
+    Runtimes that do not know signatures can call the first graph alone; the converter orders them by name. The output of
+    READ_VARIABLE has no shape that is known before it runs, which some runtimes cannot return; that of a RESHAPE has.
+    """
+    names = [signature.signatureKey.decode() for signature in model.signatureDefs]
+    if "recommend" in names:
+        _put_first(model, model.signatureDefs[names.index("recommend")].subgraphIndex)
+    for signature in model.signatureDefs:
+        if signature.signatureKey in (b"save", b"restore"):
+            _fix_outputs(model, signature)
+
+
+def _drop_names(model: Any) -> None:
+    """Leave out the names of tensors inside of graphs, which nothing looks for: a fourth of a small model."""
+    for graph in model.subgraphs:
+        shown = {*graph.inputs, *graph.outputs}
+        for index, tensor in enumerate(graph.tensors):
+            if index not in shown:
+                tensor.name = b""
+
+
+def _claim_runtime(model: Any) -> str:
+    """The runtime that the operators need, written into the file; the converter does not know those that were added."""
+    used = {operator.opcodeIndex for graph in model.subgraphs for operator in graph.operators}
+    codes = [model.operatorCodes[index] for index in sorted(used)]
+    runtime = needed((max(code.builtinCode, code.deprecatedBuiltinCode), code.version) for code in codes)
+    for entry in model.metadata:
+        if entry.name == MIN_RUNTIME.encode():
+            written = f"{runtime}.0".encode().ljust(MIN_RUNTIME_BYTES, b"\x00")
+            model.buffers[entry.buffer].data = np.frombuffer(written, np.uint8)
+    return runtime
+
+
+def _put_first(model: Any, index: int) -> None:
+    """Exchange a graph and the first one."""
+    places = {index: 0, 0: index}
+    graphs = model.subgraphs
+    graphs[0], graphs[index] = graphs[index], graphs[0]
+    for signature in model.signatureDefs:
+        signature.subgraphIndex = places.get(signature.subgraphIndex, signature.subgraphIndex)
+    for operator in (one for graph in graphs for one in graph.operators):
+        for field in (
+            "initSubgraphIndex",
+            "thenSubgraphIndex",
+            "elseSubgraphIndex",
+            "condSubgraphIndex",
+            "bodySubgraphIndex",
+        ):
+            if (found := getattr(operator.builtinOptions, field, None)) is not None:
+                setattr(operator.builtinOptions, field, places.get(found, found))
+
+
+def _fix_outputs(model: Any, signature: Any) -> None:
+    graph = model.subgraphs[signature.subgraphIndex]
+    fixed = {}
+    for index in list(graph.outputs):
+        tensor = graph.tensors[index]
+        lengths = np.asarray(tensor.shape if tensor.shape is not None else [], np.int32)
+        shape = _constant(model, graph, tensor.name + b"_lengths", lengths, schema.TensorType.INT32)
+        fixed[index] = _tensor(graph, tensor.name + b"_fixed", lengths, tensor.type)
+        operator = _operator(model, "Reshape", [index, shape], [fixed[index]])
+        operator.builtinOptions.newShape = lengths
+        graph.operators.append(operator)
+    graph.outputs = [fixed[index] for index in graph.outputs]
+    for output in signature.outputs:
+        output.tensorIndex = fixed[output.tensorIndex]
 
 
 def convert_frozen(module: Any, signatures: Signatures, card: FrozenCard[Any]) -> bytes:
@@ -82,6 +153,7 @@ def _converted(module: tf.Module, signatures: Mapping[str, Any]) -> bytes:
 def finish(converted: bytes, card: Card, items: Catalogue) -> bytes:
     """The same model, smaller, with its card and its items."""
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(converted))
+    finish_for_apps(model)
     beginning, storage = _initial_graphs(model), card.settings.storage
     for graph in beginning:
         _fill_zeros(model, graph)
@@ -90,6 +162,8 @@ def finish(converted: bytes, card: Card, items: Catalogue) -> bytes:
         for graph in model.subgraphs if storage == "int8" else beginning:
             _store_small(model, graph, storage, card.settings.n_items, stored)
     _drop_unused(model)
+    _drop_names(model)
+    card = replace(card, runtime=_claim_runtime(model))
     _add_metadata(model, METADATA, card.to_json().encode())
     _add_metadata(model, "TFLITE_METADATA", _describe(card))
     return items.append_to(_pack(model))
@@ -176,7 +250,7 @@ def _store_small(model: Any, graph: Any, storage: str, n_items: int, stored: dic
 def _enlarge(model: Any, graph: Any, small: int, scales: int, index: int) -> list[Any]:
     """Operators that make float32 of int8 rows and their scales, into the tensor `index`."""
     whole = _tensor(graph, graph.tensors[small].name + b"_whole", graph.tensors[small].shape, schema.TensorType.FLOAT32)
-    cast = _operator(model, "Cast", [small], [whole])
+    cast = _operator(model, "Cast", [small], [whole], version=3)
     cast.builtinOptions.inDataType, cast.builtinOptions.outDataType = schema.TensorType.INT8, schema.TensorType.FLOAT32
     return [cast, _operator(model, "Mul", [whole, scales], [index])]
 

@@ -1,0 +1,260 @@
+"""The other runtimes that apps use do what the interpreter does, keep what was learned, and let nothing in."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lite_support import fresh, models
+from litert_client import STEPS, clicks
+from pocketrec.errors import ModelError
+from pocketrec.lite.contract import STEP
+from pocketrec.lite.flatbuffer import read_model
+from pocketrec.lite.judge.file_checks import check_clients
+from pocketrec.lite.judge.ladder import Fault
+from pocketrec.lite.runtime import OnDeviceModel, read_card
+from pocketrec.lite.runtimes import needed, unknown
+from pocketrec.storage.layout import Dataset
+
+HERE = Path(__file__).parent
+OLDEST = (2, 1, 5)
+"""The first LiteRT whose CompiledModel has variables."""
+LITERT = tuple(int(part) for part in version("ai-edge-litert").split(".")[:3])
+MODELS = ["adam", "shared", "separate", "shared-adam-float16", "sgd", "answers"]
+WRONG_STATES = (np.nan, np.inf, -np.inf, 1e30, 1001.0)
+
+
+def plan_of(model: OnDeviceModel) -> dict[str, Any]:
+    """What a client needs to know."""
+    settings = model.settings
+    signatures = {
+        name: [{key: [list(spec.shape), spec.dtype] for key, spec in side.items()} for side in sides]
+        for name, sides in model.card.signatures.items()
+    }
+    known = {"n_items": settings.n_items, "hidden_size": settings.hidden_size, "trainable": settings.trainable}
+    return {**known, "signatures": signatures}
+
+
+@pytest.mark.skipif(OLDEST > LITERT, reason=f"CompiledModel has variables from LiteRT {OLDEST} on")
+@pytest.mark.parametrize("name", MODELS)
+def test_compiled_model_does_the_same_and_keeps_it(tmp_path: Path, name: str) -> None:
+    """28 steps, saved twice, restored in a fresh instance; the step after that is the same to the last bit."""
+    path = fresh(tmp_path, name).tflite(4)
+    model = OnDeviceModel(path)
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps(plan_of(model)))
+    command = [sys.executable, str(HERE.parent / "litert_client.py"), "compiled", str(path), str(plan)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    items, _, _ = model.recommend_next(3, model.fresh_state(1))
+    assert found["items"] == items.tolist()
+    assert set(found["wrong"]) == {-1}
+    if not model.settings.trainable:
+        return
+    state, losses = model.fresh_state(1), []
+    for feat, target in clicks(model.settings.n_items):
+        loss, state = model.train_one(np.array([feat], np.int32), np.array([target], np.int32), state)
+        losses.append(loss)
+    assert found["losses"] == pytest.approx(losses, abs=1e-5)
+    assert (found["step"], found["same"], found["refused"]) == (STEPS, True, True)
+    assert found["next"][0] == found["next"][1]
+    own = model.save()
+    with np.load(path.with_suffix(".npz")) as saved:
+        for tensor, value in own.items():
+            np.testing.assert_allclose(saved[tensor], value, atol=1e-5, err_msg=tensor)
+
+
+def raw(model: OnDeviceModel, signature: str, **given: Any) -> dict[str, Any]:
+    """A call as an app makes it that checks nothing."""
+    specs = model.card.signatures[signature].inputs
+    inputs = {name: np.asarray(given[name], spec.dtype).reshape(spec.shape) for name, spec in specs.items()}
+    found: dict[str, Any] = model._interpreter.get_signature_runner(signature)(**inputs)
+    return found
+
+
+def inputs_of(model: OnDeviceModel, signature: str) -> dict[str, Any]:
+    settings = model.settings
+    lanes = 1 if signature in ("train_one", "recommend") else settings.batch_size
+    return {
+        "feat": np.arange(lanes) % settings.n_items,
+        "target": np.arange(lanes) - 1,
+        "initstate": np.full((lanes, settings.hidden_size), 0.25),
+        "negatives": np.arange(settings.negatives) % settings.n_items,
+        "top_k": 3,
+    }
+
+
+def hostile(model: OnDeviceModel, signature: str) -> list[dict[str, Any]]:
+    """Inputs that cannot be, one thing wrong in each."""
+    fine, wrong = inputs_of(model, signature), []
+    n, names = model.settings.n_items, model.card.signatures[signature].inputs
+    bad = {"feat": (-1, n, 2**31 - 1, -(2**31)), "target": (-2, n, 2**31 - 1), "negatives": (-1, n)}
+    for name in (name for name in bad if name in names):
+        for code in bad[name]:
+            changed = fine[name].copy()
+            changed[-1] = code
+            wrong.append({**fine, name: changed})
+    for value in WRONG_STATES:
+        state = fine["initstate"].copy()
+        state[-1, -1] = value
+        wrong.append({**fine, "initstate": state})
+    return wrong
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(one[name].tobytes() == other[name].tobytes() for name in one)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_cannot_be_changes_nothing_and_is_seen(name: str) -> None:
+    model = OnDeviceModel(Dataset(models() / name).tflite(4))
+    for signature in ("train", "train_one", "train_sampled"):
+        if signature in model.card.signatures:
+            raw(model, signature, **inputs_of(model, signature))  # slots are not zero then
+    before = model.save()
+    for signature in ("train", "train_one", "train_sampled", "recommend", "infer", "eval"):
+        for given in hostile(model, signature) if signature in model.card.signatures else []:
+            found = raw(model, signature, **given)
+            seen = {"recommend": "scores", "infer": "output"}.get(signature, "loss")
+            assert np.isnan(found[seen]).any(), (signature, given)
+            if signature == "recommend":
+                assert (found["items"] == -1).all()
+            if "state" in found:
+                np.testing.assert_array_equal(found["state"], given["initstate"].astype(np.float32))
+            assert same(before, model.save()), (signature, given)
+
+
+@pytest.mark.parametrize("name", ["adam", "shared", "sgd"])
+@pytest.mark.parametrize("step", [-1, -(2**31), 2**31 - 1])
+def test_a_count_of_steps_that_cannot_be_stops_learning(name: str, step: int) -> None:
+    model = OnDeviceModel(Dataset(models() / name).tflite(4))
+    tensors = {**model.save(), STEP: np.array(step, np.int32)}
+    raw(model, "restore", **tensors)
+    for signature in ("train", "train_one", "train_sampled"):
+        assert np.isnan(raw(model, signature, **inputs_of(model, signature))["loss"])
+    assert same(tensors, model.save())
+    with pytest.raises(ModelError, match="step"):
+        model.restore(tensors)
+
+
+def test_legal_answers_are_those_of_a_model_that_saw_nothing_hostile() -> None:
+    """500 calls, a third of them hostile."""
+    one, other = (OnDeviceModel(Dataset(models() / "shared").tflite(4)) for _ in range(2))
+    chance = np.random.default_rng(5)
+    for _ in range(500):
+        signature = str(chance.choice(["train", "train_one", "train_sampled", "recommend", "infer", "eval"]))
+        if chance.random() < 0.35:
+            wrong = hostile(one, signature)
+            raw(one, signature, **wrong[int(chance.integers(len(wrong)))])
+            continue
+        given = inputs_of(one, signature)
+        given["feat"] = chance.integers(0, one.settings.n_items, given["feat"].shape)
+        assert same(raw(one, signature, **given), raw(other, signature, **given))
+    saved = one.save()
+    assert same(saved, other.save())
+    assert all(np.isfinite(value).all() for value in saved.values())
+
+
+def test_what_is_not_finite_is_neither_saved_nor_restored(tmp_path: Path) -> None:
+    model = OnDeviceModel(Dataset(models() / "adam").tflite(4))
+    tensors = model.save()
+    tensors["output"] = tensors["output"].copy()
+    tensors["output"][3, 2] = np.nan
+    with pytest.raises(ModelError, match="'output' to restore has numbers that are not finite"):
+        model.restore(tensors)
+    raw(model, "restore", **tensors)
+    with pytest.raises(ModelError, match="'output' has numbers that are not finite"):
+        model.save_to(tmp_path / "user.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_threads_get_right_answers() -> None:
+    model = OnDeviceModel(Dataset(models() / "adam").tflite(4))
+    wanted = {code: model.recommend_next(code, model.fresh_state(1)) for code in range(20)}
+    wrong: list[int] = []
+
+    def ask() -> None:
+        for turn in range(1500):
+            code = turn % 20
+            found = model.recommend_next(code, model.fresh_state(1))
+            if any(a.tobytes() != b.tobytes() for a, b in zip(found, wanted[code], strict=True)):
+                wrong.append(code)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", ["adam", "answers"])
+def test_items_can_be_left_out_or_be_the_only_ones(name: str) -> None:
+    """By the scores of all items; also where more is left out than `recommend` has candidates."""
+    model = OnDeviceModel(Dataset(models() / name).tflite(4))
+    ids = model.items.ids
+    session = [ids[3], ids[7], ids[3]]
+    state, feat = model.fresh_state(), np.zeros(4, np.int32)
+    for code in (3, 7, 3):
+        feat[0] = code
+        scores, state = model.infer(feat, state)
+    order = [ids[code] for code in np.argsort(-scores[0], kind="stable")]
+    plain = model.recommend(session)
+    assert [one.item for one in plain] == order[: len(plain)]
+    for exclude in ([], session, order[:1], order[:30], [*order[:5], "no such item"]):
+        found = model.recommend(session, top=5, exclude=exclude)
+        assert [one.item for one in found] == [item for item in order if item not in exclude][:5]
+    allowed = order[-7:]
+    assert [one.item for one in model.recommend(session, top=5, allow=allowed)] == allowed[:5]
+    assert [one.item for one in model.recommend(session, top=9, allow=allowed, exclude=allowed[:4])] == allowed[4:]
+    assert model.recommend(session, exclude=order) == []
+    scored = {one.item: one.score for one in plain}
+    for one in model.recommend(session, top=5, exclude=order[:1]):
+        assert one.score == pytest.approx(scored.get(one.item, one.score), abs=1e-4)
+
+
+def faults_of(path: Path) -> list[str]:
+    """What the judge says of a file's fitness for other runtimes."""
+    model = read_model(path)
+    try:
+        check_clients(SimpleNamespace(read=lambda: model, card=read_card(model, path)))  # type: ignore[arg-type]
+    except Fault as fault:
+        return str(fault).splitlines()
+    return []
+
+
+def test_the_judge_names_what_other_runtimes_cannot_do(tmp_path: Path) -> None:
+    """A file of 0.1, and files that claim too little, have another graph first, or an operator that is not known."""
+    earlier = HERE.parent / "fixtures" / "pocketrec-0.1" / "dataset" / "model" / "gru4rec_bs4.tflite"
+    found = faults_of(earlier)
+    assert "the signature 'save' has no input" in found
+    assert "the output save: step has no fixed shape" in found
+    assert "the first graph is eval, not recommend" in found
+    whole = Dataset(models() / "separate").tflite(4)
+    assert faults_of(whole) == []
+    content = whole.read_bytes()
+    assert content.count(b"2.13.0\0") == 1
+    (tmp_path / "less").write_bytes(content.replace(b"2.13.0\0", b"2.6.0\0\0"))
+    found = faults_of(tmp_path / "less")
+    assert any("says that 2.6.0 runs it, but BITWISE_XOR version 1 is there from 2.13 on" in line for line in found)
+    assert needed([(0, 1), (53, 3)]) == "2.8"
+    assert unknown([(0, 99), (250, 1), (0, 1)]) == ["ADD version 99", "builtin 250 version 1"]
+
+
+def test_files_of_the_earlier_card_still_run() -> None:
+    earlier = HERE.parent / "fixtures" / "pocketrec-0.1" / "dataset" / "model" / "gru4rec_bs4.tflite"
+    model = OnDeviceModel(earlier)
+    saved = model.save()
+    assert model.learn([model.items.ids[0], model.items.ids[1], model.items.ids[2]])
+    model.restore(saved)
+    assert same(saved, model.save())

@@ -1,0 +1,92 @@
+"""A client of LiteRT as an app is one, with numpy alone: `python litert_client.py interpreter|compiled MODEL PLAN.json`.
+
+It recommends, learns 28 steps, saves twice, restores in a fresh instance and does one more step in both. What came of it is
+printed as JSON, and what was saved goes to MODEL.npz. In a process of its own: a runtime may crash, and writes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+STEPS = 28
+Plan = dict[str, Any]
+"""`n_items`, `hidden_size`, `trainable`, and `signatures`: by name the inputs and the outputs, by name shape and dtype."""
+
+
+class Interpreted:
+    """`Interpreter`, whose signatures are called by name."""
+
+    def __init__(self, path: str, plan: Plan) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.plan, self.model = plan["signatures"], Interpreter(path)
+
+    def call(self, name: str, **given: Any) -> dict[str, Any]:
+        specs = self.plan[name][0]
+        inputs = {key: np.asarray(given[key], dtype).reshape(shape) for key, (shape, dtype) in specs.items()}
+        found: dict[str, Any] = self.model.get_signature_runner(name)(**inputs)
+        return found
+
+
+class Compiled:
+    """`CompiledModel`, the only one in Kotlin from LiteRT 2.0.3 on."""
+
+    def __init__(self, path: str, plan: Plan) -> None:
+        from ai_edge_litert.compiled_model import CompiledModel
+
+        self.plan, self.model = plan["signatures"], CompiledModel.from_file(path)
+
+    def call(self, name: str, **given: Any) -> dict[str, Any]:
+        ins, outs = self.plan[name]
+        inputs, outputs = {}, {}
+        for key, (shape, dtype) in ins.items():
+            inputs[key] = self.model.create_input_buffer_by_name(name, key)
+            inputs[key].write(np.ascontiguousarray(np.asarray(given[key], dtype).reshape(shape)))
+        for key in outs:
+            outputs[key] = self.model.create_output_buffer_by_name(name, key)
+        self.model.run_by_name(name, inputs, outputs)
+        return {
+            key: np.array(outputs[key].read(max(1, int(np.prod(shape))), np.dtype(dtype).type)).reshape(shape)
+            for key, (shape, dtype) in outs.items()
+        }
+
+
+def clicks(n_items: int) -> list[tuple[int, int]]:
+    """Pairs of an item and the next one."""
+    return [(step * 7 % n_items, step * 5 % n_items) for step in range(STEPS)]
+
+
+def use(kind: str, path: Path, plan: Plan) -> dict[str, Any]:
+    """Everything that an app does."""
+    make: Any = {"interpreter": Interpreted, "compiled": Compiled}[kind]
+    client, n_items = make(str(path), plan), plan["n_items"]
+    fresh = np.zeros((1, plan["hidden_size"]), np.float32)
+    best = client.call("recommend", feat=[3], initstate=fresh)
+    wrong = client.call("recommend", feat=[n_items], initstate=fresh)
+    found: dict[str, Any] = {"items": best["items"].tolist(), "wrong": wrong["items"].tolist(), "losses": []}
+    if not plan["trainable"]:
+        return found
+    state = fresh
+    for feat, target in clicks(n_items):
+        learned = client.call("train_one", feat=[feat], target=[target], initstate=state)
+        state = learned["state"]
+        found["losses"].append(float(learned["loss"]))
+    refused = client.call("train_one", feat=[-1], target=[0], initstate=fresh)
+    saved, again = (client.call("save", zero=[0]) for _ in range(2))
+    other = make(str(path), plan)
+    found["step"] = int(other.call("restore", **saved)["step"])
+    step = {"feat": [1], "target": [2], "initstate": fresh}
+    found["next"] = [float(one.call("train_one", **step)["loss"]).hex() for one in (client, other)]
+    found["refused"] = bool(np.isnan(refused["loss"]))
+    found["same"] = all(np.asarray(saved[name]).tobytes() == np.asarray(again[name]).tobytes() for name in saved)
+    np.savez(path.with_suffix(".npz"), **saved)
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(use(sys.argv[1], Path(sys.argv[2]), json.loads(Path(sys.argv[3]).read_text()))))
