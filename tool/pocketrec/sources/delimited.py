@@ -66,7 +66,13 @@ class Lines:
                 return cls(header, separator, columns, reading), True
         separator, fields = max(headers.items(), key=lambda one: len(one[1]))
         needed = Rows(columns, reading, fields).needed
-        if all(re.fullmatch("[1-9][0-9]{0,3}", own) and int(own) <= len(fields) for own in needed):
+        if all(re.fullmatch("[1-9][0-9]{0,3}", own) for own in needed):
+            if last := [own for own in needed if int(own) > len(fields)]:
+                raise LogError(
+                    f"{name} has {len(fields)} fields in its first line, and no field {last[0]}.",
+                    expected="places from 1 on, such as session=1,item=2,time=5",
+                    do=f"see what there is: pocketrec peek {name}",
+                )
             return cls([str(place + 1) for place in range(len(fields))], separator, columns, reading), False
         raise missing_columns(name, needed, fields)
 
