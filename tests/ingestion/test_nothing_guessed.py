@@ -208,7 +208,7 @@ def test_columns_by_place(tmp_path: Path, separator: str) -> None:
 
 def test_places_that_are_not_there_and_a_header_where_none_should_be(tmp_path: Path) -> None:
     log = csv(tmp_path, f"1,5,{T}")
-    for columns, words in (("session=1,item=2,time=4", "has no column"), ("session=1,item=2,time=3", "line 1: the time")):
+    for columns, words in (("session=1,item=2,time=4", "and no field 4"), ("session=1,item=2,time=3", "line 1: the time")):
         code, _, err = call("ingest", log, "--dataset", tmp_path / "d", "--columns", columns)
         assert code == 1
         assert words in " ".join(err.split())

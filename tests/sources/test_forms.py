@@ -64,12 +64,6 @@ def test_what_is_no_separator(tmp_path: Path, wrong: str) -> None:
     assert (code, "is not a separator" in err.replace("\n", " ")) == (2, True)
 
 
-def test_a_place_that_is_not_there_is_said(tmp_path: Path) -> None:
-    (tmp_path / "log").write_text(f"u,5,{T}\n")
-    with pytest.raises(LogError, match="has 3 fields in its first line, and no field 4"):
-        ingest(tmp_path / "log", tmp_path / "d", ReadSettings(columns={"session": "1", "item": "4", "time": "3"}))
-
-
 def test_quotes_that_are_letters(tmp_path: Path) -> None:
     (tmp_path / "log").write_text(f's\ti\tt\nu\t"Weird Al" Yankovic\t{T}\nu\t"x\t{T}\nu\ty"\t{T}\n')
     with pytest.raises(LogError, match="quotes inside a field"):
