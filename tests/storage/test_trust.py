@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from pocketrec.storage.manifest import MANIFEST, hash_of_log, json_digest, read_
 from pocketrec.storage.tensors import write_tensors
 from pocketrec.training.epoch_runs import Checkpoints
 
+NEEDS_TENSORFLOW = pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
 OPTIONS = ("--batch-size", "8", "--min-item-support", "2", "--holdout", "20d")
 WRITTEN = (
     "rejects.csv", "parquet/clicks/mine.dat", "parquet/clicks/part=0000/mine.parquet", "parquet/roles/mine",
@@ -395,6 +397,7 @@ def test_ids_that_ingest_takes_are_taken_by_export(text: str) -> None:
         Catalogue.of(["a\nb"], np.array([1]))
 
 
+@NEEDS_TENSORFLOW
 def test_what_training_and_verify_write_replaces_nothing_of_a_stranger(tmp_path: Path) -> None:
     """Said before the minutes that a training takes."""
     ratings, home = tmp_path / "ratings.dat", tmp_path / "d"
@@ -458,6 +461,7 @@ def test_checkpoints_and_verdicts_replace_nothing_of_a_stranger(tmp_path: Path, 
     assert name in read_manifest(tmp_path / "model").names
 
 
+@NEEDS_TENSORFLOW
 def test_train_says_whose_file_is_in_its_way(dataset: Path, tmp_path: Path) -> None:
     shutil.copytree(dataset, tmp_path / "d")
     path = tmp_path / "d" / "model" / "gru4rec_bs8.last.safetensors"
