@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from line_oracle import read_time
 from pocketrec.errors import SettingsError
 from pocketrec.sources.options import ReadSettings, Unit
+from pocketrec.sources.rows import times_of_any
 from pocketrec.sources.timestamps import TEMPLATE, Clock, parse_times, reads, times_of
 
 EPOCH = datetime(1970, 1, 1)
@@ -277,7 +278,8 @@ LOOKS = [
     "2014-08-23", "2014-08-23 10", "2014-08-23 10:51", "2014-08-23 10:51:09", "2014-08-23T10:51:09Z",
     "2014-08-23T10:51:09.277Z", "2014-08-23 10:51:09 UTC", "2014-08-23T10:51:09.27", "2014-08-23T10:51:09+02",
     "1408791069", "1408791069277", "1408791069.5", "01408791069", "2014-13-23", "2014-08-23X10:51:09", "+408791069",
-    "-408791069", "", "soon",
+    "-408791069", "", "soon", "1408791069277000000", "0408791069277000000", "9100000000000000000", "8100000000000000000",
+    "0000000000000000001408791069",
 ]  # fmt: skip
 
 
@@ -285,12 +287,16 @@ LOOKS = [
     some=st.lists(st.sampled_from(LOOKS), min_size=1, max_size=6),
     zulu=st.booleans(),
     zone=st.sampled_from(["UTC", "Europe/Berlin"]),
-    unit=st.sampled_from(["auto", "ms"]),
+    unit=st.sampled_from(["auto", "ms", "ns"]),
 )
 def test_a_time_is_read_alike_in_any_company(some: list[str], zulu: bool, zone: str, unit: Unit) -> None:
     """Times that all look alike are read in a faster way. Found by the fuzzer: a day alone, in YooChoose's form."""
     clock = Clock(zone, unit, zulu=zulu)
     alone = [times_of(pl.Series([text]), clock).to_list()[0] for text in some]
     assert times_of(pl.Series(some), clock).to_list() == alone
+    numbers = [text for text in some if text.isdigit() and str(int(text)) == text and int(text) < 2**63]
+    assert times_of_any(pl.Series(map(int, numbers), dtype=pl.Int64), clock).to_list() == [
+        alone[some.index(text)] for text in numbers
+    ]
     if zone == "UTC" and unit == "auto":
         assert alone == [read_time(text, zulu=zulu) for text in some]

@@ -188,7 +188,7 @@ class Rows:
         if len(own) == 1:
             return times_of_any(given[own[0]], self.clock)
         days = times_of_any(given[own[0]], Clock(self.clock.timezone))
-        since = given[own[1]].cast(pl.String).str.strip_chars(BLANKS).cast(pl.Float64, strict=False)
+        since = _as_text(given[own[1]]).str.strip_chars(BLANKS).cast(pl.Float64, strict=False)
         since = since.set((since.is_finite() & (since >= 0) & (since < 2.0**53)).not_(), None)
         per_second = timestamps.PER_SECOND[self.clock.unit]
         return days + (since * MS / per_second).floor().cast(pl.Int64)
@@ -242,7 +242,7 @@ def times_of_any(given: pl.Series, clock: Clock) -> pl.Series:
         rest = ((numbers - numbers.floor()) * MS).round().cast(pl.Int64)
         return pl.select(timestamps.epochs(pl.lit(whole), clock.unit, pl.lit(rest))).to_series()
     if dtype.is_integer() and not clock.form and dtype not in (pl.UInt64, pl.Int128):
-        return pl.select(timestamps.epochs(pl.lit(given.cast(pl.Int64)), clock.unit, None)).to_series()
+        return timestamps.times_of_numbers(given.cast(pl.Int64), clock)
     return timestamps.times_of(_as_text(given), clock)
 
 

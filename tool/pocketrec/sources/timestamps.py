@@ -42,6 +42,8 @@ _CALENDAR = (
     r"(Z| ?UTC| ?GMT|[+-][0-9]{2}(?::?[0-9]{2})?)?)?$"
 )
 """A day, an hour of it, and so on to a fraction of a second; what is not there is 0."""
+LARGEST = 9 * 10**18 - 1
+"""The largest number that `_NUMBER` takes."""
 _NUMBER = r"^([0-9]{1,18}|[1-8][0-9]{18})(?:\.([0-9]{1,9}))?$"
 
 
@@ -189,18 +191,27 @@ def times_of(texts: pl.Series, clock: Clock) -> pl.Series:
     zone = "UTC" if clock.zulu else clock.timezone  # of a Z at the end
     if same_length == len(TEMPLATE):
         found = parse_times(pl.LazyFrame({TIME: texts}), zone).collect().to_series()
-    elif same_length == _DAY and not clock.zulu:  # in YooChoose's form it was cut
-        found = pl.repeat(None, len(texts), dtype=pl.Int64, eager=True)
-    elif (end := _ENDS.get(same_length)) is not None and texts.str.ends_with(end).all():
-        found = _whole_seconds(texts, clock.timezone if not end else "UTC" if end != "Z" else zone)
     elif (numbers := _plain_numbers(texts)) is not None:
-        found = pl.select(epochs(pl.lit(numbers), clock.unit, None)).to_series()
+        found = times_of_numbers(numbers, clock)
+    elif (end := _ends(clock).get(same_length)) is not None and texts.str.ends_with(end).all():
+        found = _whole_seconds(texts, clock.timezone if not end else "UTC" if end != "Z" else zone)
     else:
         found = pl.repeat(None, len(texts), dtype=pl.Int64, eager=True)
     left = found.is_null().arg_true()
     if len(left):
         found = found.scatter(left, _other_forms(texts.gather(left), clock))
     return found
+
+
+def times_of_numbers(numbers: pl.Series, clock: Clock) -> pl.Series:
+    """Times that are whole numbers, Int64, as `times_of` gives them."""
+    fit = numbers.set(numbers > LARGEST, None)
+    return pl.select(epochs(pl.lit(fit), clock.unit, None)).to_series()
+
+
+def _ends(clock: Clock) -> dict[int, str]:
+    """`_ENDS`, without the day alone where a time must have seconds: in YooChoose's form it was cut."""
+    return _ENDS if clock.zulu else {length: end for length, end in _ENDS.items() if length != _DAY}
 
 
 def _whole_seconds(texts: pl.Series, zone: str) -> pl.Series:
@@ -214,11 +225,13 @@ def _whole_seconds(texts: pl.Series, zone: str) -> pl.Series:
 
 
 def _plain_numbers(texts: pl.Series) -> pl.Series | None:
-    """The texts as whole numbers, if every one is of digits alone and fits 64 bits."""
+    """The texts as whole numbers, if every one is of digits alone and one of `_NUMBER` at first sight."""
     numbers = texts.cast(pl.Int64, strict=False)
     if numbers.null_count() > texts.null_count() or texts.str.starts_with("+").any() or texts.str.starts_with("-").any():
         return None
-    return numbers
+    lengths = texts.str.len_bytes()
+    plain = (lengths <= 18) | ((lengths == 19) & numbers.is_between(10**18, LARGEST))
+    return numbers if plain.all() else None
 
 
 def _by_form(texts: pl.Series, clock: Clock) -> pl.Series:
