@@ -40,14 +40,8 @@ class LineLog:
         self, log: Path, begin: Begin, wanted: Wanted = CLICKS, *, encoding: str = UTF8, member: str = "", prefix: str = ""
     ) -> None:
         """`prefix` is put before the reason of a line that is set aside."""
-        self.log, self.begin, self.wanted, self.encoding, self.asked, self.prefix = (
-            log,
-            begin,
-            wanted,
-            encoding,
-            member,
-            prefix,
-        )
+        self.log, self.begin, self.wanted = log, begin, wanted
+        self.encoding, self.asked, self.prefix = encoding, member, prefix
         self.name, self.expected, self.lines, self.bytes = str(log), "", 0, 0
         self.header, self.member, self.digest, self.remarks = False, "", "", tuple[str, ...]()
         self.seen = dict[str, set[str]]()
@@ -74,8 +68,9 @@ class LineLog:
                 whole = chain([first] if first else [], blocks)
                 for block in _without_blank_end(whole) if form.blank_end else whole:
                     yield block, number
-                    number += count_lines(block)
-                    self.lines += 0 if form.counts_rows else count_lines(block)
+                    lines = count_lines(block)
+                    number += lines
+                    self.lines += 0 if form.counts_rows else lines
 
             for clicks in ahead(lambda block: read_lines(form, *block, self.prefix), numbered()):
                 self.lines += clicks.rows if form.counts_rows else 0
@@ -104,7 +99,6 @@ class SeveralLogs:
 
     def __init__(self, logs: Sequence[LineLog | TableLog]) -> None:
         self.logs, self.at = logs, logs[0]
-        self.seen = dict[str, set[str]]()
 
     @property
     def name(self) -> str:
@@ -136,13 +130,16 @@ class SeveralLogs:
         """Of all files."""
         return tuple(dict.fromkeys(remark for log in self.logs for remark in log.remarks))
 
+    @property
+    def seen(self) -> dict[str, set[str]]:
+        """Of all files."""
+        columns = {column for log in self.logs for column in log.seen}
+        return {column: {value for log in self.logs for value in log.seen.get(column, ())} for column in columns}
+
     def clicks(self, progress: Progress) -> Generator[Clicks, None, None]:
         """The clicks of all files."""
-        for log in self.logs:
-            self.at = log
-            yield from log.clicks(progress)
-            for column, values in log.seen.items():
-                self.seen.setdefault(column, set()).update(values)
+        for self.at in self.logs:  # noqa: B020 (the file at hand)
+            yield from self.at.clicks(progress)
 
 
 Log = LineLog | TableLog | SeveralLogs
