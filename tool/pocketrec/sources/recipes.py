@@ -175,13 +175,17 @@ def resolved(logs: Sequence[Path], reading: ReadSettings, kind: Kind) -> tuple[R
     named = reading.like
     if named == BY_HAND or (not named and (reading.columns is not None or logs[0] == STDIN)):
         return reading, ""
-    candidates = _named(named) if named else load()
-    usual = CLICKS if kind == "clicks" else movielens.RATINGS
-    wanted = wanted_of(candidates, usual) if named else usual
-    head = None if logs[0] == STDIN else head_of(logs[0], reading, wanted)
-    recipe = _choose(candidates, head, logs[0], kind, named)
-    if recipe is None:
-        return reading, ""
+    wanted = CLICKS if kind == "clicks" else movielens.RATINGS
+    if named:
+        candidates = _named(named)
+        head = None if logs[0] == STDIN else head_of(logs[0], reading, wanted_of(candidates, wanted))
+        recipe = _choose(candidates, head, logs[0], named)
+    else:
+        head = head_of(logs[0], reading, wanted)
+        fits = [] if _known_otherwise(head, kind) else [one for one in load() if one.fits(head)]
+        if not fits:
+            return reading, ""
+        recipe = _closest(fits)
     found = recipe.applied(reading, kind)
     if head and head.member:
         found = replace(found, member=head.member)
@@ -205,12 +209,15 @@ def wanted_of(candidates: Sequence[Recipe], usual: Wanted) -> Wanted:
     return Wanted(usual.what, re.compile(files, re.IGNORECASE)) if files else usual
 
 
-def _choose(candidates: list[Recipe], head: Head | None, log: Path, kind: Kind, named: str) -> Recipe | None:
+def _closest(fits: list[Recipe]) -> Recipe:
+    return max(fits, key=lambda recipe: len(recipe.header) + len(recipe.paths))
+
+
+def _choose(candidates: list[Recipe], head: Head | None, log: Path, named: str) -> Recipe:
+    """The form of a recipe that was asked for by name."""
     fits = [recipe for recipe in candidates if head is not None and recipe.fits(head)]
-    if fits and (named or not _known_otherwise(head, kind)):
-        return max(fits, key=lambda recipe: len(recipe.header) + len(recipe.paths))
-    if not named:
-        return None
+    if fits:
+        return _closest(fits)
     if len(candidates) == 1:
         return candidates[0]
     if head is None:
@@ -228,9 +235,9 @@ def _choose(candidates: list[Recipe], head: Head | None, log: Path, kind: Kind, 
     )
 
 
-def _known_otherwise(head: Head | None, kind: Kind) -> bool:
+def _known_otherwise(head: Head, kind: Kind) -> bool:
     """Whether a log is read without a recipe: one in YooChoose's form, or ratings whose columns have known names."""
-    if head is None or head.json:
+    if head.json:
         return False
     if kind == "clicks":
         return yoochoose.begins_so(head.text)
