@@ -18,9 +18,9 @@ from pocketrec.progress import Progress
 from pocketrec.schema import ITEM, KEPT, ROW, SESSION
 from pocketrec.sources.lines import REJECTS_HEADER, BadLine
 from pocketrec.sources.logs import Log
+from pocketrec.sources.rows import VALUES_SHOWN
 
 SPOOL_ROWS, ROW_GROUP = 1 << 18, 1 << 14
-VALUES_SHOWN = 12
 SAMPLE = 1 << 17
 """Session ids that the cuts are made from."""
 

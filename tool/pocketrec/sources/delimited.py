@@ -102,9 +102,7 @@ class Lines:
         given = frame.select(pl.col(str(place)).alias(own) for own, place in self.places.items())
         if bad_bytes and given.select(pl.any_horizontal(pl.all().str.contains(bad_bytes, literal=True)).any()).item():
             return None
-        wanted, left_out = self.rows.wanted(given)
-        clicks = self.rows.read(wanted)
-        return None if self.rows.bad(clicks).any() else Clicks(clicks, left_out=left_out)
+        return self.rows.clicks(given)
 
     def judge(self, lines: list[bytes]) -> list[str]:
         """Why each line is not a click."""
@@ -116,7 +114,7 @@ class Lines:
                 fine.append([fields[place] for place in self.places.values()])
         given = pl.DataFrame(fine, schema=dict.fromkeys(self.places, pl.String()), orient="row")
         places = pl.Series([row for row, reason in enumerate(reasons) if not reason], dtype=pl.Int64)
-        for row, reason in judged(self.rows, given, places):
+        for row, reason in self.rows.judged(given, places):
             reasons[row] = reason
         return reasons
 
@@ -174,14 +172,6 @@ def _begins_oddly(text: bytes) -> bool:
     """Whether a line begins in a way that Polars would not read as it stands; most texts have none of these bytes."""
     found = [start for start in _ODD_STARTS if start[-1:] in text]
     return any(text.startswith(start) or b"\n" + start in text for start in found)
-
-
-def judged(rows: Rows, given: pl.DataFrame, places: pl.Series) -> list[tuple[int, str]]:
-    """The rows of a frame that are not clicks: where they are, and why. `places` are those of the rows."""
-    wanted, _ = rows.wanted(given.with_columns(places.alias("")))
-    clicks = rows.read(wanted)
-    bad = rows.bad(clicks).arg_true().to_list()
-    return [(wanted[""][row], rows.why(wanted.row(row, named=True), clicks.row(row, named=True))) for row in bad]
 
 
 def headers_of(head: bytes, reading: ReadSettings) -> dict[str, list[str]]:

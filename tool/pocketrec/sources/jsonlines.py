@@ -16,11 +16,11 @@ import numpy as np
 import polars as pl
 
 from pocketrec.errors import LogError
-from pocketrec.sources.delimited import as_utf8, judged
+from pocketrec.sources.delimited import as_utf8
 from pocketrec.sources.lines import NONE_PLAIN, NOT_READ, Clicks, count_lines, is_utf8
 from pocketrec.sources.nested import Keys, flat, paths_of_values, text_schema, values_of
 from pocketrec.sources.options import Columns, ReadSettings
-from pocketrec.sources.rows import Rows, missing_columns
+from pocketrec.sources.rows import Rows
 
 _HEAD_LINES = 100
 _NOT_JSON = "it cannot be read as JSON"
@@ -84,9 +84,7 @@ class JsonLines:
                 expected='JSON lines, such as {"session":1,"events":[{"aid":7,"ts":1659304800025}]}',
                 do="if all is one list, write its elements on lines: jq -c '.[]'",
             )
-        self.rows = Rows(columns, reading, known)
-        if any(path not in known for path in self.rows.needed):
-            raise missing_columns(name, self.rows.needed, known)
+        self.rows = Rows.of(name, columns, reading, known)
         self.remarks, self.schema, self.seen = self.rows.remarks, self.rows.schema, self.rows.seen
         self.list: Keys = self.paths.the_list(name, self.rows.needed)
         self.counts_rows = bool(self.list)
@@ -133,11 +131,8 @@ class JsonLines:
 
     def parse(self, text: bytes) -> Clicks | None:
         """Clicks of some lines; None where a line is not of clicks."""
-        if (given := self._given(text)) is None:
-            return None
-        wanted, left_out = self.rows.wanted(given)
-        clicks = self.rows.read(wanted)
-        return None if self.rows.bad(clicks).any() else Clicks(clicks, left_out=left_out)
+        given = self._given(text)
+        return None if given is None else self.rows.clicks(given)
 
     def _given(self, text: bytes) -> pl.DataFrame | None:
         """The values needed of some lines, row for row; None if a line has none, or has other things in their place."""
@@ -210,7 +205,7 @@ class JsonLines:
         given = self._given(b"".join(lines[row] + b"\n" for row in fine)) if fine else None
         if given is not None:
             places = pl.Series(fine, dtype=pl.Int64).gather(given[""])
-            for row, reason in reversed(judged(self.rows, given, places)):  # the first of a line is the one that is said
+            for row, reason in reversed(self.rows.judged(given, places)):  # the first of a line is the one that is said
                 reasons[row] = reason
         return reasons
 

@@ -20,7 +20,7 @@ from pocketrec.schema import RATING, TIME
 from pocketrec.sources.lines import NOT_READ, BadLine, Clicks, reject_row
 from pocketrec.sources.nested import flat, leaves_of_schema, paths_of_schema
 from pocketrec.sources.options import Columns, ReadSettings
-from pocketrec.sources.rows import Rows, missing_columns
+from pocketrec.sources.rows import Rows
 
 ROWS_PER_READ = 1 << 17
 MAGIC = b"PAR1"
@@ -70,9 +70,7 @@ class TableLog:
         try:
             schema = pl.scan_parquet(self.log, glob=False).collect_schema()
             paths = paths_of_schema(schema)
-            rows = Rows(self.columns, self.reading, list(paths.keys))
-            if any(own not in paths.keys for own in rows.needed):
-                raise missing_columns(self.name, rows.needed, list(paths.keys))
+            rows = Rows.of(self.name, self.columns, self.reading, list(paths.keys))
             self._check(schema, rows)
             the_list = paths.the_list(self.name, rows.needed)
             tops = list(dict.fromkeys(paths.keys[own][0] for own in rows.needed))

@@ -17,7 +17,7 @@ import polars as pl
 from pocketrec.errors import LogError, SettingsError
 from pocketrec.schema import ITEM, KEPT, MS, RATING, SESSION, TIME
 from pocketrec.sources import timestamps
-from pocketrec.sources.lines import is_utf8
+from pocketrec.sources.lines import Clicks, is_utf8
 from pocketrec.sources.options import USAGE, Columns, ReadSettings, parse_where
 from pocketrec.sources.timestamps import Clock, from_wall_clock
 
@@ -32,7 +32,7 @@ _ODD = f"{UNFIT}|^$|^ | $|{_FLOAT}|{_SCIENTIFIC}|{_MISSING}"
 """What an id has that is not one as it stands, or of which there is something to say."""
 FLOATS = "ids such as 12.0 were read as 12: a program had made numbers with a fraction of them"
 SCIENTIFIC = "ids such as 1.5159e+18 have lost digits: a spreadsheet was there; ids that differed may be one id now"
-_NAMES_SHOWN, _VALUES_SHOWN = 20, 12
+_NAMES_SHOWN, VALUES_SHOWN = 20, 12
 
 
 def parts_of(own: str, known: Collection[str]) -> tuple[str, ...]:
@@ -84,6 +84,27 @@ class Rows:
                 do="--time-unit ms, or s, us, ns",
             )
 
+    @classmethod
+    def of(cls, name: str, columns: Columns, reading: ReadSettings, known: Sequence[str]) -> Rows:
+        """The same for a log of that name. A LogError if it does not have the columns."""
+        rows = cls(columns, reading, known)
+        if any(own not in known for own in rows.needed):
+            raise missing_columns(name, rows.needed, known)
+        return rows
+
+    def clicks(self, given: pl.DataFrame) -> Clicks | None:
+        """The clicks of some rows; None where one is not a click."""
+        wanted, left_out = self.wanted(given)
+        clicks = self.read(wanted)
+        return None if self.bad(clicks).any() else Clicks(clicks, left_out=left_out)
+
+    def judged(self, given: pl.DataFrame, places: pl.Series) -> list[tuple[int, str]]:
+        """The rows that are not clicks: where they are, and why. `places` are those of the rows."""
+        wanted, _ = self.wanted(given.with_columns(places.alias("")))
+        clicks = self.read(wanted)
+        bad = self.bad(clicks).arg_true().to_list()
+        return [(wanted[""][row], self.why(wanted.row(row, named=True), clicks.row(row, named=True))) for row in bad]
+
     def wanted(self, given: pl.DataFrame) -> tuple[pl.DataFrame, int]:
         """The rows that `--where` keeps, and how many it leaves out.
 
@@ -96,10 +117,10 @@ class Rows:
         )
         kept = reduce(and_, fits)
         left = len(kept) - int(kept.sum())
-        if left and any(len(some) < _VALUES_SHOWN for some in self.seen.values()):
+        if left and any(len(some) < VALUES_SHOWN for some in self.seen.values()):
             head = given.filter(~kept).head(1000)
             for column, some in self.seen.items():
-                some.update(str(one) for one in head[column].unique().drop_nulls().head(_VALUES_SHOWN))
+                some.update(str(one) for one in head[column].unique().drop_nulls().head(VALUES_SHOWN))
         return (given.with_columns(kept.alias(KEPT)) if self.keeps_all else given.filter(kept)), left
 
     def read(self, given: pl.DataFrame) -> pl.DataFrame:
