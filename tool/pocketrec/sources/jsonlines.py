@@ -6,7 +6,6 @@ line is set aside whole, with all of its events, if one of them is not a click.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 from collections.abc import Iterator
@@ -18,12 +17,23 @@ import polars as pl
 from pocketrec.errors import LogError
 from pocketrec.sources.delimited import as_utf8
 from pocketrec.sources.lines import NONE_PLAIN, NOT_READ, Clicks, count_lines, is_utf8
-from pocketrec.sources.nested import Keys, flat, paths_of_values, text_schema, values_of
+from pocketrec.sources.nested import Keys, flat, paths_of_values, schema_of, values_of
 from pocketrec.sources.options import Columns, ReadSettings
 from pocketrec.sources.rows import Rows
 
 _HEAD_LINES = 100
 _NOT_JSON = "it cannot be read as JSON"
+
+
+class _Whole(str):
+    """A whole number as it is written."""
+
+
+class _Fraction(str):
+    """Any other number as it is written."""
+
+
+_TYPES: dict[type, pl.DataType] = {_Whole: pl.Int64(), str: pl.String()}
 
 
 def begins_json(head: bytes) -> bool:
@@ -42,8 +52,14 @@ def objects(head: bytes) -> Iterator[dict[str, Any]]:
 def _loaded(line: bytes) -> tuple[Any, str]:
     """What a line holds, and why nothing can be said of it."""
     try:
-        text = line.decode("utf-8", "replace")
-        return json.loads(text, object_pairs_hook=_first, parse_constant=_no_number, parse_int=str, parse_float=str), ""
+        value = json.loads(
+            line.decode("utf-8", "replace"),
+            object_pairs_hook=_first,
+            parse_constant=_no_number,
+            parse_int=_Whole,
+            parse_float=_Fraction,
+        )
+        return value, ""
     except RecursionError:  # Polars allows a little more than Python
         return {}, ""
     except ValueError as error:
@@ -76,7 +92,8 @@ class JsonLines:
 
     def __init__(self, head: bytes, name: str, columns: Columns, reading: ReadSettings) -> None:
         """The form by the first lines. A LogError if they do not have the columns."""
-        self.paths = paths_of_values(objects(head))
+        begins = list(objects(head))
+        self.paths = paths_of_values(begins)
         known = list(self.paths.keys)
         if not known:
             raise LogError(
@@ -89,45 +106,21 @@ class JsonLines:
         self.list: Keys = self.paths.the_list(name, self.rows.needed)
         self.counts_rows = bool(self.list)
         self.expected = f"an object of JSON, {self.rows.expected}"
-        self._columns = text_schema(self.paths, self.rows.needed)
-        self._typed, self._arrow = self._typed_schema(head), None
-        if self.list and self._typed is not None:
-            self._arrow = self._arrow_schema()
+        self._texts = schema_of(self.paths, self.rows.needed, lambda _: pl.String())
+        typed = self._typed(begins)
+        self._arrow = _arrow_schema(typed) if self.list and typed else None
+        self._plain = None if self.list else typed
 
-    def _typed_schema(self, head: bytes) -> pl.Schema | None:
-        """`_columns` with whole numbers where the first values are some; None where one is neither that nor text."""
+    def _typed(self, begins: list[dict[str, Any]]) -> pl.Schema | None:
+        """`_texts` with whole numbers where the first values are some; None where one is neither that nor text."""
         kinds: dict[Keys, type] = {}
-        for line in head.split(b"\n", _HEAD_LINES)[:_HEAD_LINES]:
-            with contextlib.suppress(ValueError, RecursionError):
-                for keys, value in values_of(json.loads(line)):
-                    if value is not None:
-                        kinds.setdefault(keys, type(value))
-        types = {int: pl.Int64(), str: pl.String()}
-
-        def typed(dtype: Any, keys: Keys) -> Any:
-            if isinstance(dtype, pl.List):
-                return pl.List(typed(dtype.inner, keys))
-            if isinstance(dtype, pl.Struct):
-                return pl.Struct({field.name: typed(field.dtype, (*keys, field.name)) for field in dtype.fields})
-            return types[kinds[keys]]
-
+        for keys, value in (found for one in begins for found in values_of(one)):
+            if value is not None:
+                kinds.setdefault(keys, type(value))
         try:
-            return pl.Schema({name: typed(dtype, (name,)) for name, dtype in self._columns.items()})
+            return schema_of(self.paths, self.rows.needed, lambda keys: _TYPES[kinds[keys]])
         except KeyError:
             return None
-
-    def _arrow_schema(self) -> Any:
-        """The typed schema for pyarrow."""
-        import pyarrow as pa
-
-        def arrow(dtype: Any) -> Any:
-            if isinstance(dtype, pl.List):
-                return pa.list_(arrow(dtype.inner))
-            if isinstance(dtype, pl.Struct):
-                return pa.struct([(field.name, arrow(field.dtype)) for field in dtype.fields])
-            return pa.int64() if dtype == pl.Int64 else pa.string()
-
-        return pa.schema([(name, arrow(dtype)) for name, dtype in (self._typed or {}).items()])
 
     def parse(self, text: bytes) -> Clicks | None:
         """Clicks of some lines; None where a line is not of clicks."""
@@ -141,8 +134,8 @@ class JsonLines:
         text, bad_bytes = (text, "") if is_utf8(text) else as_utf8(text)
         given = self._by_arrow(text)
         if given is None:
-            frame = _read(text, self._typed) if self._typed and not self.list else None
-            frame = _read(text, self._columns) if frame is None else frame
+            frame = _read(text, self._plain) if self._plain else None
+            frame = _read(text, self._texts) if frame is None else frame
             if frame is None or len(frame) != count_lines(text):
                 return None
             given = flat(frame, self.paths, self.rows.needed, self.list)
@@ -256,3 +249,17 @@ class JsonLines:
         if isinstance(value, list | dict) or (isinstance(value, str) and value.startswith(("[", "{"))):
             return f"{name} is a list or an object, or begins as one"
         return ""
+
+
+def _arrow_schema(schema: pl.Schema) -> Any:
+    """A schema for pyarrow."""
+    import pyarrow as pa
+
+    def arrow(dtype: Any) -> Any:
+        if isinstance(dtype, pl.List):
+            return pa.list_(arrow(dtype.inner))
+        if isinstance(dtype, pl.Struct):
+            return pa.struct([(field.name, arrow(field.dtype)) for field in dtype.fields])
+        return pa.int64() if dtype == pl.Int64 else pa.string()
+
+    return pa.schema([(name, arrow(dtype)) for name, dtype in schema.items()])

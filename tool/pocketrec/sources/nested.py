@@ -6,7 +6,7 @@ stands beside the list. A row whose list is empty or missing stays one row, in w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,8 +91,8 @@ def _typed_leaves(dtype: Any, keys: Keys) -> Iterator[tuple[Keys, pl.DataType]]:
         yield from _typed_leaves(dtype.inner, keys)
 
 
-def text_schema(paths: Paths, needed: Iterable[str]) -> pl.Schema:
-    """The dtypes by which some paths are read of JSON, every value as text."""
+def schema_of(paths: Paths, needed: Iterable[str], leaf: Callable[[Keys], pl.DataType]) -> pl.Schema:
+    """The dtypes by which some paths are read of JSON; `leaf` says that of the value which some keys lead to."""
     tree: dict[str, Any] = {}
     for path in needed:
         at = tree
@@ -100,7 +100,7 @@ def text_schema(paths: Paths, needed: Iterable[str]) -> pl.Schema:
             at = at.setdefault(key, {})
 
     def dtype(inner: dict[str, Any], keys: Keys) -> pl.DataType:
-        found = pl.Struct({key: dtype(one, (*keys, key)) for key, one in inner.items()}) if inner else pl.String()
+        found = pl.Struct({key: dtype(one, (*keys, key)) for key, one in inner.items()}) if inner else leaf(keys)
         return pl.List(found) if keys in paths.lists else found
 
     return pl.Schema({key: dtype(inner, (key,)) for key, inner in tree.items()})
