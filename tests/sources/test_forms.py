@@ -189,6 +189,12 @@ def test_peek_finds_the_columns_of_a_log(tmp_path: Path) -> None:
     assert document["first_ms"] == 1577836800000
 
 
+def test_peek_shows_values_that_the_first_of_a_list_does_not_have(tmp_path: Path) -> None:
+    """And those under a name with a dot in it."""
+    (tmp_path / "log").write_text('{"a.b":1,"s":[{"x":null,"t":1659304800},{"x":5,"t":1659304801}],"u":"q"}\n')
+    assert pocketrec.peek(tmp_path / "log").rows == (("1", "5", "1659304800", "q"),)
+
+
 def test_peek_says_what_it_cannot_find_and_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("a,b,c\n1.5,x,y\n2.5,z,w\n")
     found = pocketrec.peek(tmp_path / "log")

@@ -39,17 +39,18 @@ class Paths:
         values = dict.fromkeys(keys for keys, is_list in leaves if not (found.setdefault(keys, is_list) and is_list))
         return cls({".".join(keys): keys for keys in values}, frozenset(keys for keys, is_list in found.items() if is_list))
 
+    def lists_above(self, path: str) -> Iterator[Keys]:
+        """The keys of the lists on the way to a path, and of one that it leads to."""
+        keys = self.keys[path]
+        return (keys[:length] for length in range(1, len(keys) + 1) if keys[:length] in self.lists)
+
     def the_list(self, name: str, needed: Iterable[str]) -> Keys:
         """The keys of the list on the way to some paths; () if there is none. A LogError if there are several."""
-        found = {above for path in needed for above in _prefixes(self.keys[path]) if above in self.lists}
+        found = {above for path in needed for above in self.lists_above(path)}
         if len(found) > 1:
             both = " and ".join(sorted(".".join(keys) for keys in found))
             raise LogError(f"{name} has the lists {both}.", expected="columns from one list at most", do="name others")
         return next(iter(found), ())
-
-
-def _prefixes(keys: Keys) -> Iterator[Keys]:
-    return (keys[:length] for length in range(1, len(keys) + 1))
 
 
 def paths_of_values(values: Iterable[Any]) -> Paths:

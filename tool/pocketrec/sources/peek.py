@@ -24,11 +24,11 @@ from pocketrec.sources.files import Logs, log_files
 from pocketrec.sources.jsonlines import objects
 from pocketrec.sources.lines import Clicks, read_lines
 from pocketrec.sources.logs import form_of
-from pocketrec.sources.nested import flat, paths_of_schema
+from pocketrec.sources.nested import flat, paths_of_schema, values_of
 from pocketrec.sources.options import SEPARATORS, UTF8, ReadSettings
 from pocketrec.sources.parquet import TableLog, is_parquet
 from pocketrec.sources.recipes import Head
-from pocketrec.sources.rows import times_of_any
+from pocketrec.sources.rows import parts_of, times_of_any
 from pocketrec.sources.streams import STDIN, packing_of
 from pocketrec.sources.timestamps import Clock
 
@@ -113,9 +113,9 @@ def peek(clicks: Logs, reading: ReadSettings = ReadSettings()) -> PeekReport:
     sign, header, table = _table(log, head, found)
     given = _given(head, found, said)
     columns = tuple(_columns(table, given))
-    if not given and all(any(column.taken_for == name for column in columns) for name in _NAMED):
-        names = {name: next(one.name for one in columns if one.taken_for == name) for name in (SESSION, ITEM, TIME)}
-        found = replace(found, columns=names)
+    guessed = {} if given else {column.taken_for: column.name for column in columns if column.taken_for}
+    if len(guessed) == len(_NAMED):
+        found = replace(found, columns={name: guessed[name] for name in _NAMED})
     sample, why = _sample(log, head, found)
     times = (
         None if sample is None else sample.frame.filter(KEPT)[TIME] if KEPT in sample.frame.columns else sample.frame[TIME]
@@ -145,7 +145,7 @@ def _given(head: Head, reading: ReadSettings, said: str) -> dict[str, str]:
     if reading.columns is None:
         return {"1": SESSION, "3": ITEM, "2": TIME} if said or yoochoose.begins_so(head.text) else {}
     known = {one for names in head.names.values() for one in names}
-    return {part: name for name, own in reading.columns.items() for part in ([own] if own in known else own.split("+"))}
+    return {part: name for name, own in reading.columns.items() for part in parts_of(own, known)}
 
 
 def _table(log: Path, head: Head, reading: ReadSettings) -> tuple[str, bool, pl.DataFrame]:
@@ -153,9 +153,7 @@ def _table(log: Path, head: Head, reading: ReadSettings) -> tuple[str, bool, pl.
     if is_parquet(log):
         frame = pl.scan_parquet(log, glob=False).head(SAMPLED_ROWS).collect()
         paths = paths_of_schema(frame.schema)
-        single = [
-            name for name, keys in paths.keys.items() if not any(keys[:n] in paths.lists for n in range(1, len(keys) + 1))
-        ]
+        single = [path for path in paths.keys if not any(paths.lists_above(path))]
         return "", False, flat(frame, paths, single, ()).drop("")
     if head.json:
         names = list(head.names[""])
@@ -171,16 +169,12 @@ def _table(log: Path, head: Head, reading: ReadSettings) -> tuple[str, bool, pl.
 
 
 def _values(value: object, names: Sequence[str]) -> list[str]:
-    """The values of an object by their paths; of a list, that of its first element."""
-    found = []
-    for name in names:
-        at = value
-        for key in name.split("."):
-            while isinstance(at, list):
-                at = at[0] if at else None
-            at = at.get(key) if isinstance(at, dict) else None
-        found.append("" if at is None else str(at))
-    return found
+    """The values of an object by their paths; of a list, that of its first element which has one."""
+    found: dict[str, str] = {}
+    for keys, inner in values_of(value):
+        if inner is not None and not isinstance(inner, list):
+            found.setdefault(".".join(keys), str(inner))
+    return [found.get(name, "") for name in names]
 
 
 def _text_table(names: Sequence[str], rows: list[list[str]]) -> pl.DataFrame:
@@ -212,10 +206,8 @@ def _columns(table: pl.DataFrame, given: dict[str, str]) -> list[Column]:
         if best and scores[best] > 0:
             taken[what] = best
     names = {own: what for what, own in taken.items()}
-    return [
-        Column(name, names.get(name, ""), evidence[name][1] + (_called(names[name], name) if name in names else ""))
-        for name in table.columns
-    ]
+    called = {name: "; called like one" for name, what in names.items() if _named_so(what, name)}
+    return [Column(name, names.get(name, ""), evidence[name][1] + called.get(name, "")) for name in table.columns]
 
 
 def _evidence(values: pl.Series) -> tuple[bool, str]:
@@ -225,12 +217,13 @@ def _evidence(values: pl.Series) -> tuple[bool, str]:
         if not values.dtype.is_nested()
         else pl.Series([], dtype=pl.String)
     )
-    there = texts.filter(texts.is_not_null() & (texts != ""))
+    filled = (texts != "").fill_null(value=False)
+    there = texts.filter(filled)
     if not len(there):
         return False, "nothing in it"
     missing = len(values) - len(there)
     words = f"{there.n_unique():,} values in {len(there):,} rows" + (f", {missing:,} empty" if missing else "")
-    times = times_of_any(values.filter(texts.is_not_null() & (texts != "")), Clock())
+    times = times_of_any(values.filter(filled), Clock())
     if not times.null_count():
         first, last = (
             pl.select(pl.from_epoch(pl.lit(ms), "ms").dt.strftime("%Y-%m-%d %H:%M")).item()
@@ -244,7 +237,7 @@ def _evidence(values: pl.Series) -> tuple[bool, str]:
 
 def _score(what: str, name: str, values: pl.Series, is_time: bool) -> float:
     """How well a column would do: 0 if it cannot be that."""
-    named = any(part in name.lower() for part in _NAMED[what])
+    named = _named_so(what, name)
     if what == TIME:
         return 1.0 + named if is_time else 0.0
     if is_time or values.dtype.is_float():
@@ -255,8 +248,8 @@ def _score(what: str, name: str, values: pl.Series, is_time: bool) -> float:
     return (1.0 + exact - order / 100 + again / 1000) if named else 0.0
 
 
-def _called(what: str, name: str) -> str:
-    return "; called like one" if any(part in name.lower() for part in _NAMED[what]) else ""
+def _named_so(what: str, name: str) -> bool:
+    return any(part in name.lower() for part in _NAMED[what])
 
 
 def _sample(log: Path, head: Head, reading: ReadSettings) -> tuple[Clicks | None, str]:
