@@ -24,7 +24,7 @@ from pocketrec.ingestion.write_parts import REJECTS, Read, write_parts
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import ITEM, SESSION, TIME
 from pocketrec.settings import options_for
-from pocketrec.sources.files import Logs, log_files, named_in_words
+from pocketrec.sources.files import Logs, log_files, named_in_words, named_logs
 from pocketrec.sources.movielens import check_parquet, columns_wanted
 from pocketrec.sources.options import USAGE, Kind, ReadSettings, check_columns
 from pocketrec.sources.parquet import is_parquet, parquet_columns
@@ -33,7 +33,16 @@ from pocketrec.sources.streams import STDIN
 from pocketrec.storage.files import commit
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.lock import hold
-from pocketrec.storage.manifest import OUTSIDE, OutputFile, Record, fingerprint, hash_of_log, read_records, same_log
+from pocketrec.storage.manifest import (
+    OUTSIDE,
+    OutputFile,
+    Record,
+    changed_one,
+    fingerprint,
+    hash_of_log,
+    read_records,
+    same_log,
+)
 from pocketrec.storage.stage import Draft, Stage
 
 
@@ -169,8 +178,8 @@ def _check_own_form(logs: list[Path], reading: ReadSettings) -> None:
 
 def _check_folders(log: Logs, where: Dataset) -> None:
     """Refuse a folder of logs that the dataset lies in: what pocketrec wrote would be read as logs."""
-    for folder in [log] if isinstance(log, str | Path) else log:
-        if Path(folder).is_dir() and where.root.resolve().is_relative_to(Path(folder).resolve()):
+    for folder in named_logs(log):
+        if folder.is_dir() and where.root.resolve().is_relative_to(folder.resolve()):
             raise LogError(
                 f"{folder} holds the dataset folder {where.root}, whose files are no logs.",
                 expected="a folder of logs alone",
@@ -205,7 +214,7 @@ def _stays_as_it_is(logs: list[Path]) -> Iterator[dict[str, Any]]:
         error = found
     if not from_stdin and (not all(log.is_file() for log in logs) or fingerprint(logs) != before):
         raise LogError(
-            f"{_name(logs)} changed while it was read.",
+            f"{changed_one(logs)} changed while it was read.",
             expected="a log that stays as it is; what was ingested before is as it was",
             do="wait until nobody writes to it, or copy it; then the same command again",
         ) from error
@@ -213,14 +222,9 @@ def _stays_as_it_is(logs: list[Path]) -> Iterator[dict[str, Any]]:
         raise error
 
 
-def _name(logs: list[Path]) -> str:
-    return str(logs[0]) if len(logs) == 1 else f"one of the {len(logs):,} files of the log"
-
-
 def log_arguments(logs: Logs) -> list[str]:
     """A log as a command names it from any folder: whole paths; "-" for standard input."""
-    named = [logs] if isinstance(logs, str | Path) else logs
-    return [str(log) if Path(log) == STDIN else str(Path(log).absolute()) for log in named]
+    return [str(log if log == STDIN else log.absolute()) for log in named_logs(logs)]
 
 
 def _describe(draft: Draft, logs: list[Path], kind: Kind, read: Read, known: Mapping[str, Any]) -> None:

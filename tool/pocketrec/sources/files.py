@@ -17,6 +17,11 @@ _BESIDE = ("_", ".")
 _NAMES_SHOWN = 5
 
 
+def named_logs(logs: Logs) -> list[Path]:
+    """The names of a log, as a list: of files, folders or patterns."""
+    return [Path(logs)] if isinstance(logs, str | Path) else [Path(log) for log in logs]
+
+
 def log_files(logs: Logs, expected: str = "a click log") -> list[Path]:
     """The files of a log, in the order in which they are read.
 
@@ -27,7 +32,7 @@ def log_files(logs: Logs, expected: str = "a click log") -> list[Path]:
         LogError: there is none, it is there twice, or it cannot be read.
         FolderError: its name has bytes that are not UTF-8.
     """
-    named = [Path(logs)] if isinstance(logs, str | Path) else [Path(log) for log in logs]
+    named = named_logs(logs)
     if not named:
         raise LogError("no log is named.", expected=expected)
     if named == [STDIN]:

@@ -20,7 +20,7 @@ from pocketrec.schema import ITEM, KEPT, SESSION, TIME
 from pocketrec.settings import options_for
 from pocketrec.sources import recipes, yoochoose
 from pocketrec.sources.delimited import fields_of
-from pocketrec.sources.files import Logs, log_files
+from pocketrec.sources.files import Logs, log_files, named_logs
 from pocketrec.sources.jsonlines import objects
 from pocketrec.sources.lines import Clicks, read_lines
 from pocketrec.sources.logs import form_of
@@ -289,8 +289,7 @@ def _form(log: Path, head: Head, sign: str, reading: ReadSettings) -> str:
 def _command(clicks: Logs, found: ReadSettings, reading: ReadSettings, said: str) -> str:
     """What to type. A recipe that is found by itself need not be named."""
     own = ReadSettings.part_of(reading if said else found)
-    named = [clicks] if isinstance(clicks, str | Path) else clicks
-    return shlex.join(["pocketrec", "prep", *map(str, named), *options_for(own, changed=True)])
+    return shlex.join(["pocketrec", "prep", *map(str, named_logs(clicks)), *options_for(own, changed=True)])
 
 
 def _shown(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pocketrec.storage.files import content_hash, leftovers
 from pocketrec.storage.layout import OWN, Dataset, homes_in
-from pocketrec.storage.manifest import Record, logs_of, read_records, same_log
+from pocketrec.storage.manifest import Record, changed_one, logs_of, read_records, same_log
 
 State = Literal["current", "out of date", "damaged"]
 
@@ -84,8 +84,7 @@ def _state(folder: Path, record: Record, now: Mapping[str, str]) -> tuple[State,
     if record.stage == "ingest":  # a log that is gone was read once and is not needed any more
         logs = [Path(log) for log in logs_of(record)]
         stays = not all(log.exists() for log in logs) or same_log(logs, record)
-        what = logs[0] if len(logs) == 1 else f"one of the {len(logs):,} files of the log"
-        return ("current", "") if stays else ("out of date", f"{what} has changed since")
+        return ("current", "") if stays else ("out of date", f"{changed_one(logs)} has changed since")
     for name, content in record.inputs.items():
         if now.get(name, content) != content:  # what came along with the ratings is not looked for again
             made_by = {"clicks": "the ingested log", "roles": "the split", "items": "the item index"}.get(name, name)

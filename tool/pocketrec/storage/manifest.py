@@ -147,6 +147,11 @@ def logs_of(ingested: Record) -> list[str]:
     return [found] if isinstance(found, str) else list(found)
 
 
+def changed_one(logs: Sequence[Path]) -> str:
+    """What to call the file of a log that has changed: which of several it is, is not recorded."""
+    return str(logs[0]) if len(logs) == 1 else f"one of the {len(logs):,} files of the log"
+
+
 def hash_of_log(logs: Sequence[Path]) -> str:
     """The hash of a log's bytes; of several files, that of their hashes in their order."""
     hashes = [content_hash(log) for log in logs]
