@@ -62,17 +62,6 @@ def export(folder: Path) -> dict[str, Path]:
     return paths
 
 
-def plan_of(model: OnDeviceModel) -> dict[str, Any]:
-    """What the client needs to know of a model."""
-    signatures = {
-        name: [{key: [list(spec.shape), spec.dtype] for key, spec in side.items()} for side in sides]
-        for name, sides in model.card.signatures.items()
-    }
-    settings = model.settings
-    known = {"n_items": settings.n_items, "hidden_size": settings.hidden_size, "trainable": settings.trainable}
-    return {**known, "signatures": signatures}
-
-
 def judge(model: OnDeviceModel, done: subprocess.CompletedProcess[str], saved: Path) -> str:
     """Whether a client got what it should; else what it got."""
     if done.returncode:
@@ -87,8 +76,8 @@ def judge(model: OnDeviceModel, done: subprocess.CompletedProcess[str], saved: P
         faults.append("a wrong code is not seen")
     if model.settings.trainable:
         state, losses = model.fresh_state(1), []
-        for step in range(len(found["losses"])):
-            feat, target = (np.array([step * by % ITEMS], np.int32) for by in (7, 5))
+        for pair in found["clicks"]:
+            feat, target = np.array(pair, np.int32)[:, None]
             loss, state = model.train_one(feat, target, state)
             losses.append(loss)
         own = model.save()
@@ -120,7 +109,8 @@ def main(
                 for name, path in paths.items():
                     model = OnDeviceModel(path, trusted=True)
                     plan = path.with_suffix(".json")
-                    plan.write_text(json.dumps(plan_of(model)))
+                    known = {"settings": asdict(model.settings), "signatures": model.card.signatures}
+                    plan.write_text(json.dumps(known, default=asdict))
                     command = [str(python), str(CLIENT), api, str(path), str(plan)]
                     done = subprocess.run(command, capture_output=True, text=True, check=False)
                     verdict = judge(model, done, path.with_suffix(".npz"))

@@ -15,7 +15,7 @@ import numpy as np
 
 STEPS = 28
 Plan = dict[str, Any]
-"""`n_items`, `hidden_size`, `trainable`, and `signatures`: by name the inputs and the outputs, by name shape and dtype."""
+"""What a model is: `settings`, and `signatures`: by name the inputs and the outputs, each by name its shape and dtype."""
 
 
 class Interpreted:
@@ -28,7 +28,7 @@ class Interpreted:
 
     def call(self, name: str, **given: Any) -> dict[str, Any]:
         specs = self.plan[name][0]
-        inputs = {key: np.asarray(given[key], dtype).reshape(shape) for key, (shape, dtype) in specs.items()}
+        inputs = {key: np.asarray(given[key], spec["dtype"]).reshape(spec["shape"]) for key, spec in specs.items()}
         found: dict[str, Any] = self.model.get_signature_runner(name)(**inputs)
         return found
 
@@ -44,15 +44,17 @@ class Compiled:
     def call(self, name: str, **given: Any) -> dict[str, Any]:
         ins, outs = self.plan[name]
         inputs, outputs = {}, {}
-        for key, (shape, dtype) in ins.items():
+        for key, spec in ins.items():
             inputs[key] = self.model.create_input_buffer_by_name(name, key)
-            inputs[key].write(np.ascontiguousarray(np.asarray(given[key], dtype).reshape(shape)))
+            inputs[key].write(np.ascontiguousarray(np.asarray(given[key], spec["dtype"]).reshape(spec["shape"])))
         for key in outs:
             outputs[key] = self.model.create_output_buffer_by_name(name, key)
         self.model.run_by_name(name, inputs, outputs)
         return {
-            key: np.array(outputs[key].read(max(1, int(np.prod(shape))), np.dtype(dtype).type)).reshape(shape)
-            for key, (shape, dtype) in outs.items()
+            key: np.array(outputs[key].read(max(1, int(np.prod(spec["shape"]))), np.dtype(spec["dtype"]).type)).reshape(
+                spec["shape"]
+            )
+            for key, spec in outs.items()
         }
 
 
@@ -64,15 +66,15 @@ def clicks(n_items: int) -> list[tuple[int, int]]:
 def use(kind: str, path: Path, plan: Plan) -> dict[str, Any]:
     """Everything that an app does."""
     make: Any = {"interpreter": Interpreted, "compiled": Compiled}[kind]
-    client, n_items = make(str(path), plan), plan["n_items"]
-    fresh = np.zeros((1, plan["hidden_size"]), np.float32)
+    client, n_items = make(str(path), plan), plan["settings"]["n_items"]
+    fresh = np.zeros((1, plan["settings"]["hidden_size"]), np.float32)
     best = client.call("recommend", feat=[3], initstate=fresh)
     wrong = client.call("recommend", feat=[n_items], initstate=fresh)
     found: dict[str, Any] = {"items": best["items"].tolist(), "wrong": wrong["items"].tolist(), "losses": []}
-    if not plan["trainable"]:
+    if "train_one" not in plan["signatures"]:
         return found
-    state = fresh
-    for feat, target in clicks(n_items):
+    state, found["clicks"] = fresh, clicks(n_items)
+    for feat, target in found["clicks"]:
         learned = client.call("train_one", feat=[feat], target=[target], initstate=state)
         state = learned["state"]
         found["losses"].append(float(learned["loss"]))

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from lite_support import fresh, models
-from litert_client import STEPS, clicks
+from litert_client import STEPS
 from pocketrec.errors import ModelError
 from pocketrec.lite.contract import STEP
 from pocketrec.lite.flatbuffer import read_model
@@ -33,17 +34,6 @@ MODELS = ["adam", "shared", "separate", "shared-adam-float16", "sgd", "answers"]
 WRONG_STATES = (np.nan, np.inf, -np.inf, 1e30, 1001.0)
 
 
-def plan_of(model: OnDeviceModel) -> dict[str, Any]:
-    """What a client needs to know."""
-    settings = model.settings
-    signatures = {
-        name: [{key: [list(spec.shape), spec.dtype] for key, spec in side.items()} for side in sides]
-        for name, sides in model.card.signatures.items()
-    }
-    known = {"n_items": settings.n_items, "hidden_size": settings.hidden_size, "trainable": settings.trainable}
-    return {**known, "signatures": signatures}
-
-
 @pytest.mark.skipif(OLDEST > LITERT, reason=f"CompiledModel has variables from LiteRT {OLDEST} on")
 @pytest.mark.parametrize("name", MODELS)
 def test_compiled_model_does_the_same_and_keeps_it(tmp_path: Path, name: str) -> None:
@@ -51,7 +41,7 @@ def test_compiled_model_does_the_same_and_keeps_it(tmp_path: Path, name: str) ->
     path = fresh(tmp_path, name).tflite(4)
     model = OnDeviceModel(path)
     plan = tmp_path / "plan.json"
-    plan.write_text(json.dumps(plan_of(model)))
+    plan.write_text(json.dumps({"settings": asdict(model.settings), "signatures": model.card.signatures}, default=asdict))
     command = [sys.executable, str(HERE.parent / "litert_client.py"), "compiled", str(path), str(plan)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -62,7 +52,7 @@ def test_compiled_model_does_the_same_and_keeps_it(tmp_path: Path, name: str) ->
     if not model.settings.trainable:
         return
     state, losses = model.fresh_state(1), []
-    for feat, target in clicks(model.settings.n_items):
+    for feat, target in found["clicks"]:
         loss, state = model.train_one(np.array([feat], np.int32), np.array([target], np.int32), state)
         losses.append(loss)
     assert found["losses"] == pytest.approx(losses, abs=1e-5)
