@@ -68,8 +68,7 @@ def raw(model: OnDeviceModel, signature: str, **given: Any) -> dict[str, Any]:
     """A call as an app makes it that checks nothing."""
     specs = model.card.signatures[signature].inputs
     inputs = {name: np.asarray(given[name], spec.dtype).reshape(spec.shape) for name, spec in specs.items()}
-    found: dict[str, Any] = model._interpreter.get_signature_runner(signature)(**inputs)
-    return found
+    return model._runner.run(signature, inputs)
 
 
 def inputs_of(model: OnDeviceModel, signature: str) -> dict[str, Any]:

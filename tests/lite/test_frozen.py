@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -78,6 +79,29 @@ def test_a_model_with_other_signatures_is_refused(monkeypatch: pytest.MonkeyPatc
         NcfModel(models() / "frozen.tflite")
 
 
+def test_threads_get_right_answers() -> None:
+    """Each for other numbers of items: a thread took what another had asked for."""
+    model = NcfModel(models() / "frozen.tflite", trusted=True)
+    asked = [np.arange(1 + more, dtype=np.int32) for more in range(9)]
+    wanted = [model.score(6, items).tolist() for items in asked]
+    wrong: list[object] = []
+
+    def ask(first: int) -> None:
+        for turn in range(first, first + 1500):
+            try:
+                if (found := model.score(6, asked[turn % 9]).tolist()) != wanted[turn % 9]:
+                    wrong.append(found)
+            except ModelError as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=ask, args=(first,)) for first in (0, 3, 6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -92,6 +116,6 @@ def test_a_model_with_other_signatures_is_refused(monkeypatch: pytest.MonkeyPatc
 def test_an_answer_of_another_shape_is_refused(answer: object) -> None:
     """Found by the fuzzer: LiteRT ran a changed file, whose output was one number."""
     model = NcfModel(models() / "frozen.tflite")
-    model._interpreter = SimpleNamespace(get_signature_runner=lambda _: lambda **_: {"scores": answer})
+    model._runner = SimpleNamespace(run=lambda *_: {"scores": answer})  # type: ignore[assignment]
     with pytest.raises(ModelError, match="scores of the signature 'score' is float"):
         model.score(6, np.array([0, 8], np.int32))

@@ -18,8 +18,7 @@ from pocketrec.errors import DatasetError, ModelError, SettingsError
 from pocketrec.lite.contract import METADATA, Signature, TensorSpec
 from pocketrec.lite.first_run import LEAST_MEMORY, Call, try_calls
 from pocketrec.lite.flatbuffer import read_model
-from pocketrec.lite.interpreter import open_interpreter
-from pocketrec.lite.quiet import native_stderr_closed
+from pocketrec.lite.interpreter import Runner
 from pocketrec.schema import Int32
 from pocketrec.storage.networks import SettingsT
 
@@ -143,7 +142,7 @@ class FrozenModel(ABC, Generic[SettingsT]):
         if not trusted:
             memory = LEAST_MEMORY + MEMORY_PER_BYTE * file.size
             try_calls(self.path, self._calls(file.signatures), threads, do=self.do, memory=memory)
-        self._interpreter = open_interpreter(self.path, threads, do=self.do)
+        self._runner = Runner(self.path, threads, do=self.do, check=self.do)
 
     @abstractmethod
     def signatures(self) -> Signatures:
@@ -168,11 +167,7 @@ class FrozenModel(ABC, Generic[SettingsT]):
         Raises:
             ModelError: LiteRT does not run it, or an output has another shape than the signature says.
         """
-        try:
-            with native_stderr_closed():
-                found = self._interpreter.get_signature_runner(signature)(**inputs)
-        except (RuntimeError, ValueError) as error:
-            raise ModelError(f"{self.path}: the signature {signature!r} failed: {error}", do=self.do) from error
+        found = self._runner.run(signature, inputs)
         specs = self.signatures()[signature][1]
         lengths = {len(found[name]) for name, spec in specs.items() if ANY in spec.shape and np.ndim(found[name])}
         lengths |= {len(inputs["items"])} if "items" in inputs else set()

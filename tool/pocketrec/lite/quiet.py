@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
+
+_redirected = threading.Lock()
+"""Held while descriptor 2 leads nowhere: a second thread would keep that as the stderr to go back to."""
 
 
 @contextlib.contextmanager
@@ -13,9 +17,9 @@ def native_stderr_closed() -> Iterator[None]:
     """Redirect file descriptor 2 to nowhere while the body runs; Python exceptions still say what failed.
 
     TensorFlow and LiteRT write their log from C++, which no Python setting can stop. Where TF_CPP_MIN_LOG_LEVEL is set, the
-    user wants to see the log, and nothing is redirected.
+    user wants to see the log, and nothing is redirected; nor is it where another thread has done so.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ or not _redirected.acquire(blocking=False):
         yield
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -30,3 +34,4 @@ def native_stderr_closed() -> Iterator[None]:
         os.close(kept)
         os.close(nowhere)
         del os.environ["TF_CPP_MIN_LOG_LEVEL"]
+        _redirected.release()

@@ -9,9 +9,7 @@ model.save_to("weights.safetensors")
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,7 @@ from pocketrec.lite.catalogue import Catalogue, read_catalogue
 from pocketrec.lite.contract import LAST_STEP, METADATA, STEP, Card, ModelSpec, TensorSpec, signature_faults
 from pocketrec.lite.first_run import LEAST_MEMORY, Call, try_calls
 from pocketrec.lite.flatbuffer import ModelFile, read_model
-from pocketrec.lite.interpreter import open_interpreter
-from pocketrec.lite.quiet import native_stderr_closed
+from pocketrec.lite.interpreter import Runner
 from pocketrec.schema import Bool, Float32, Int32
 from pocketrec.storage.space import room
 from pocketrec.storage.tensors import Tensors, read_tensors, write_tensors
@@ -83,9 +80,7 @@ class OnDeviceModel:
         if not trusted:
             memory = memory_of(self.settings)
             try_calls(self.path, calls_of(self.card), threads, do="pocketrec export", memory=memory)
-        self._interpreter = open_interpreter(self.path, threads, do="pocketrec export")
-        self._runners: dict[str, Any] = {}
-        self._lock = threading.Lock()  # of one interpreter, which answers one call at a time
+        self._runner = Runner(self.path, threads, do="pocketrec export", check=f"pocketrec verify --model {self.path}")
         self._signatures = self.card.signatures
 
     def recommend(
@@ -293,18 +288,7 @@ class OnDeviceModel:
                 do="pocketrec export --weights float32 (or float16)",
             )
         self._check_codes(inputs)
-        try:
-            # Memory is allocated in the first call, and LiteRT's delegate then writes to stderr.
-            with self._lock, native_stderr_closed() if signature not in self._runners else nullcontext():
-                if signature not in self._runners:
-                    self._runners[signature] = self._interpreter.get_signature_runner(signature)
-                found: Tensors = self._runners[signature](**inputs)
-        except (RuntimeError, ValueError) as error:
-            raise ModelError(
-                f"{self.path}: the signature {signature!r} failed: {error}",
-                expected="a model and inputs that fit each other",
-                do=f"pocketrec verify --model {self.path}",
-            ) from error
+        found = self._runner.run(signature, inputs)
         for name, spec in self._signatures[signature].outputs.items():
             if found[name].shape != spec.shape or found[name].dtype != spec.dtype:
                 self._is_wrong(
