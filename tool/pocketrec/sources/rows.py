@@ -112,10 +112,7 @@ class Rows:
         """
         if not self.where:
             return given, 0
-        fits = (
-            _as_text(given[column]).str.strip_chars(BLANKS).is_in(values).fill_null(False) for column, values in self.where
-        )
-        kept = reduce(and_, fits)
+        kept = reduce(and_, (_is_one_of(_as_text(given[column]), values) for column, values in self.where))
         left = len(kept) - int(kept.sum())
         if left and any(len(some) < VALUES_SHOWN for some in self.seen.values()):
             head = given.filter(~kept).head(1000)
@@ -241,6 +238,13 @@ def fit_ids(ids: pl.Expr) -> pl.Expr:
 def remarks_on(ids: pl.Series) -> set[str]:
     """What a user should know of some text ids as they came in."""
     return {remark for remark, form in ((FLOATS, _FLOAT), (SCIENTIFIC, _SCIENTIFIC)) if ids.str.contains(form).any()}
+
+
+def _is_one_of(texts: pl.Series, values: Sequence[str]) -> pl.Series:
+    """Whether each text is one of some values, blanks around it left out; null is none of them."""
+    found = texts.is_in(values).fill_null(False)
+    others = texts.filter(~found).str.strip_chars(BLANKS).is_in(values)  # most logs have no blanks there
+    return texts.str.strip_chars(BLANKS).is_in(values).fill_null(False) if others.any() else found
 
 
 def _forms(values: Sequence[str]) -> list[str]:

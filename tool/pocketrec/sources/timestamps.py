@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import polars as pl
 
@@ -88,30 +89,39 @@ class Clock:
         return f"the time would be {day} if it were {_WORDS[unit]} since 1970; --time-unit or --time-format says what it is"
 
 
-def parse_times(frame: pl.LazyFrame, timezone: str = "UTC") -> pl.LazyFrame:
+def parse_times(frame: pl.LazyFrame, timezone: str = "UTC", template: bytes = TEMPLATE) -> pl.LazyFrame:
     """The frame with its String column `time` turned into milliseconds since the epoch (Int64).
 
-    A text that is not in the form of `TEMPLATE`, or not a time of the years 1 to 9999, becomes null.
+    A text that is not in the form of the template, or not a time of the years 1 to 9999, becomes null.
 
     Args:
         frame: rows with `time`; the other columns pass through.
         timezone: IANA name of the zone the wall clock was in. The format's final `Z` says UTC; the original GRU4Rec
             preparation ignored it and took the local zone of the machine, which this reproduces. Summer time is not
             known to Polars after 2099.
+        template: what the text looks like: digits where this has 0, and else the very same bytes.
     """
+    for step in _steps(template):
+        frame = frame.select(step)
     others = pl.all().exclude("^_.*$")
-    words = pl.col(TIME).cast(pl.Binary).bin.reinterpret(dtype=pl.Array(pl.UInt64, 3), endianness="little")
-    for step in (
-        {"_words": words},
-        {f"_digits{word}": pl.col("_words").arr.get(word) ^ _u64(TEMPLATE[8 * word :]) for word in range(3)},
-        {"_fits": _fits(), **{f"_pairs{word}": pl.col(f"_digits{word}") * _u64(b"\x01\x0a") for word in range(3)}},
-        _fields(),
-        {"_ms": _milliseconds(), "_valid": _is_valid()},
-    ):
-        frame = frame.select(others, *(expression.alias(name) for name, expression in step.items()))
     wall = pl.when("_valid").then(pl.col("_ms"))
     time = wall if timezone == "UTC" else from_wall_clock(wall, timezone)
     return frame.select(others.exclude(TIME), time.alias(TIME))
+
+
+@cache
+def _steps(template: bytes) -> list[list[pl.Expr]]:
+    """The columns of each step; they take longer to write down than to compute for a thousand rows."""
+    words = pl.col(TIME).cast(pl.Binary).bin.reinterpret(dtype=pl.Array(pl.UInt64, 3), endianness="little")
+    steps = (
+        {"_words": words},
+        {f"_digits{word}": pl.col("_words").arr.get(word) ^ _u64(template[8 * word :]) for word in range(3)},
+        {"_fits": _fits(), **{f"_pairs{word}": pl.col(f"_digits{word}") * _u64(b"\x01\x0a") for word in range(3)}},
+        _fields(),
+        {"_ms": _milliseconds(), "_valid": _is_valid()},
+    )
+    others = pl.all().exclude("^_.*$")
+    return [[others, *(expression.alias(name) for name, expression in step.items())] for step in steps]
 
 
 def _u64(text: bytes) -> pl.Expr:
@@ -190,7 +200,7 @@ def times_of(texts: pl.Series, clock: Clock) -> pl.Series:
     same_length = int(str(least)) if least == most and least is not None else 0
     zone = "UTC" if clock.zulu else clock.timezone  # of a Z at the end
     if same_length == len(TEMPLATE):
-        found = parse_times(pl.LazyFrame({TIME: texts}), zone).collect().to_series()
+        found = _parsed(texts, zone)
     elif (numbers := _plain_numbers(texts)) is not None:
         found = times_of_numbers(numbers, clock)
     elif (end := _ends(clock).get(same_length)) is not None and texts.str.ends_with(end).all():
@@ -216,12 +226,16 @@ def _ends(clock: Clock) -> dict[int, str]:
 
 def _whole_seconds(texts: pl.Series, zone: str) -> pl.Series:
     """Times such as 2014-04-07 10:51:09, whatever comes after the seconds, or days alone; null for other texts."""
-    text = pl.col("text")
-    clock = pl.when(text.str.len_bytes() == _DAY).then(pl.lit("00:00:00")).otherwise(text.str.slice(11, 8))
-    fits = (text.str.len_bytes() == _DAY) | text.str.slice(10, 1).is_in(["T", " "])
-    canonical = pl.concat_str(text.str.slice(0, 10), pl.lit("T"), clock, pl.lit(".000Z"))
-    frame = pl.LazyFrame({"text": texts}).select(pl.when(fits).then(canonical).alias(TIME))
-    return parse_times(frame, zone).collect().to_series()
+    rest = "T00:00:00.000Z" if texts.str.len_bytes().min() == _DAY else ".000Z"
+    whole = pl.lit(texts).str.slice(0, len(TEMPLATE) - len(rest)) + rest
+    return _parsed(pl.select(whole.alias(TIME)).to_series(), zone)
+
+
+def _parsed(texts: pl.Series, zone: str) -> pl.Series:
+    """`parse_times` of some texts: with T or a blank before the clock, as the first of them has."""
+    blank = len(texts) > 0 and texts[0] is not None and texts[0][_DAY : _DAY + 1] == " "
+    frame = parse_times(pl.LazyFrame({TIME: texts}), zone, TEMPLATE.replace(b"T", b" ") if blank else TEMPLATE)
+    return frame.collect(optimizations=pl.QueryOptFlags.none()).to_series()  # there is nothing to optimise in a few steps
 
 
 def _plain_numbers(texts: pl.Series) -> pl.Series | None:
