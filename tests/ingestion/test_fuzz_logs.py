@@ -28,6 +28,7 @@ from line_oracle import by_hand, events_by_hand, read_log
 from log_support import PACKERS, TIMES, is_packed, kept
 from pocketrec.errors import LogError
 from pocketrec.ingestion.ingest import ingest
+from pocketrec.ingestion.intake import Intake
 from pocketrec.ingestion.spool import spool
 from pocketrec.progress import SILENT
 from pocketrec.sources.lines import original
@@ -170,11 +171,12 @@ class Fuzz:
         self.spool.mkdir()
         begin = partial(form_of, name=str(self.log), reading=ReadSettings(timezone=zone, columns=columns), kind="clicks")
         log, aside = LineLog(self.log, begin), self.spool / "rejects.csv"
-        found = spool(log, self.spool, aside, set_aside=not stop, progress=SILENT)
+        intake = Intake(log, aside, set_aside=not stop)
+        found = spool(intake.frames(SILENT), self.spool, SILENT)
         rows = [row for path in found.files for row in pl.read_parquet(path).rows()]
         assert [row[-1] for row in rows] == list(range(found.rows))
         lines = rejected(aside)
-        assert found.set_aside == len(lines)
+        assert intake.set_aside == len(lines)
         return Outcome(log.lines, found.rows, [row[:-1] for row in rows], lines)
 
     def plain(self, data: bytes, *, whole: bool, stop: bool, zone: str) -> str:

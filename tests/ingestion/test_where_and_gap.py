@@ -20,7 +20,9 @@ from pocketrec.ingestion.ingest import ingest
 from pocketrec.ingestion.parts import Parts, read_frame
 from pocketrec.sessions.options import SplitSettings
 from pocketrec.sessions.split import split
+from pocketrec.sources.logs import LineLog
 from pocketrec.sources.options import GapOver, ReadSettings
+from pocketrec.sources.parquet import TableLog
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.verify_data import verify_data
 
@@ -108,10 +110,11 @@ def read(root: Path) -> pl.DataFrame:
     over=st.sampled_from(["kept", "all"]),
     files=st.integers(1, 3),
     rows_a_part=st.sampled_from([3, 1 << 19]),
+    way=st.sampled_from(["sampled", "hardly sampled", "spooled"]),
 )
 def test_as_pandas_does_it(
     rows: list[dict[str, Any]], form: str, keys: list[str], kinds: list[str], gap: int | None, over: GapOver, files: int,
-    rows_a_part: int,
+    rows_a_part: int, way: str,
 ) -> None:  # fmt: skip
     over = over if kinds and gap else "kept"
     expected, left_out, bad = oracle(rows, keys, kinds, None if gap is None else gap * 1000, over == "all")
@@ -130,6 +133,14 @@ def test_as_pandas_does_it(
         patch.setattr("pocketrec.sources.streams.BLOCK_BYTES", 200)
         patch.setattr("pocketrec.sources.parquet.ROWS_PER_READ", 4)
         patch.setattr("pocketrec.ingestion.spool.SPOOL_ROWS", 5)
+        if way == "hardly sampled":
+            patch.setattr("pocketrec.sources.logs.SAMPLES", 1)
+            patch.setattr("pocketrec.sources.logs.SAMPLE_BYTES", 60)
+            patch.setattr("pocketrec.sources.parquet.SLICES", 1)
+            patch.setattr("pocketrec.sources.parquet.ROWS_PER_SLICE", 1)
+        if way == "spooled":
+            for reader in (LineLog, TableLog):
+                patch.setattr(reader, "sample", lambda *_: None)
         log, root = Path(folder) / "log", Path(folder) / "d"
         log.mkdir()
         size = -(-len(rows) // files)
@@ -164,6 +175,23 @@ def test_as_pandas_does_it(
         assert report.sessions == found["session"].n_unique()
         assert verify_data(root).passed
         assert ingest(log, root, reading).reused
+
+
+def test_ids_that_a_sample_does_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log whose one text is at its end is read once more, and what was begun is gone."""
+    monkeypatch.setattr("pocketrec.sources.logs.SAMPLES", 1)
+    monkeypatch.setattr("pocketrec.sources.logs.SAMPLE_BYTES", 500)
+    monkeypatch.setattr("pocketrec.sources.streams.BLOCK_BYTES", 2000)
+    lines = [f"{user},{user * 7},{BEGIN + user * 1000}" for user in range(10_000, 11_000)]
+    (tmp_path / "log.csv").write_text("user,item,ms\nnot,a,click\n" + "\n".join([*lines, f"11000,x,{BEGIN}"]) + "\n")
+    reading = ReadSettings(columns={"session": "user", "item": "item", "time": "ms"}, bad_rows="set-aside")
+    report = ingest(tmp_path / "log.csv", tmp_path / "d", reading)
+    assert (report.lines, report.rows, report.set_aside, report.text_ids) == (1002, 1001, 1, ("item",))
+    assert read(tmp_path / "d")["item_id"].to_list() == [*(str(user * 7) for user in range(10_000, 11_000)), "x"]
+    assert verify_data(tmp_path / "d").passed
+    assert sorted(path.name for path in (tmp_path / "d" / "parquet").iterdir()) == [
+        "clicks", "item_ids.parquet", "manifest.json",
+    ]  # fmt: skip
 
 
 def test_cut_sessions_are_what_the_later_stages_see(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_a_log_of_nothing_but_other_lines_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: dict[str, str] | None
 ) -> None:
     """A little archive of a thousand million blank lines, each of them set aside, would fill the disk."""
-    monkeypatch.setattr("pocketrec.ingestion.spool.HOPELESS", 5_000)
+    monkeypatch.setattr("pocketrec.ingestion.intake.HOPELESS", 5_000)
     monkeypatch.setattr(streams, "BLOCK_BYTES", 1_000)
     log, head = tmp_path / "log.gz", b"a,b,c\n" if columns else b""
     log.write_bytes(gzip.compress(head + b"\n" * 20_000 + CLICKS[0].line().encode()))

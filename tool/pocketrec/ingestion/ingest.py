@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from pocketrec.errors import LogError, SettingsError
@@ -278,12 +279,14 @@ def _sessions(staged: Path) -> tuple[int, list[str]]:
     """How many sessions there are; and a remark if clicks of some of them all have the same time."""
     sessions = several = tied = 0
     for part in staged.glob("part=*"):
-        clicks = pl.scan_parquet(sorted(part.iterdir()), hive_partitioning=False, glob=False)
-        spans = clicks.group_by(SESSION).agg(pl.len().alias("clicks"), (pl.max(TIME) - pl.min(TIME)).alias("span"))
-        more = pl.col("clicks") > 1
-        found = spans.select(pl.len(), more.sum().alias("several"), (more & (pl.col("span") == 0)).sum().alias("tied"))
-        one, two, same = found.collect(engine="streaming").row(0)
-        sessions, several, tied = sessions + one, several + two, tied + same
+        files = sorted(part.iterdir())
+        clicks = pl.read_parquet(files, columns=[SESSION, TIME], hive_partitioning=False, glob=False)
+        clicks = clicks if clicks[SESSION].is_sorted() else clicks.sort(SESSION)
+        session, time = clicks[SESSION].to_numpy(), clicks[TIME].to_numpy()
+        first = np.append(0, np.flatnonzero(session[1:] != session[:-1]) + 1)
+        span = np.maximum.reduceat(time, first) - np.minimum.reduceat(time, first)
+        more = np.diff(first, append=len(session)) > 1
+        sessions, several, tied = sessions + len(first), several + int(more.sum()), tied + int((more & (span == 0)).sum())
     words = f"{tied:,} of {several:,} sessions of two or more clicks have one time only; the order of the lines is theirs"
     return sessions, [words] if tied else []
 

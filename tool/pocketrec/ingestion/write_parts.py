@@ -1,11 +1,12 @@
 """From a log to parts: the fast way for one in YooChoose's own form, the careful way for any other (`logs.choose_reader`).
 
 The fast way is one scan by Polars, straight into the parts. A log in which that meets a line it cannot read, and every
-other kind of log, is read block by block into a spool (`spool`) and goes to the parts from there.
+other kind of log, is read block by block: into the parts where it can be sampled before, else into a spool (`spool`) first.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 from collections.abc import Sequence
@@ -18,11 +19,13 @@ import numpy as np
 import polars as pl
 
 from pocketrec.ingestion.ids import code_parts
+from pocketrec.ingestion.intake import Intake
 from pocketrec.ingestion.parts import equal_share
-from pocketrec.ingestion.spool import runs, sample, spool
+from pocketrec.ingestion.spool import Direct, OtherIdsError, spool
 from pocketrec.progress import SILENT, Progress
-from pocketrec.schema import CLICK_COLUMNS, KEPT, MS, RATING, SESSION
+from pocketrec.schema import CLICK_COLUMNS, ITEM, KEPT, MS, RATING, SESSION
 from pocketrec.sources import polars_engine, yoochoose
+from pocketrec.sources.lines import Sample
 from pocketrec.sources.logs import Log, choose_reader
 from pocketrec.sources.options import Kind, ReadSettings
 from pocketrec.sources.parquet import is_parquet
@@ -31,8 +34,9 @@ from pocketrec.storage.files import remove_written
 from pocketrec.storage.space import OVERHEAD, is_full, room
 
 ROWS_PER_PART = 1 << 19
-CODED_SHARE = 4
-"""Parts that are written again with codes or cut sessions are held in memory whole, so they have a fourth of these rows."""
+CUT_SHARE, CODED_SHARE = 2, 4
+"""Parts that are written again are held in memory whole, so they have a part of these rows: half if sessions are cut, a
+fourth if ids are text."""
 MAX_PARTS = polars_engine.MAX_FILES
 OPEN_ROWS = 1 << 20
 """Rows in all open row groups together; more parts get smaller groups (powers of two), so that memory does not grow."""
@@ -77,62 +81,77 @@ def write_parts(
     """
     fast, source = choose_reader(logs, reading, kind)
     sizes = {log: 0 if log == STDIN else log.stat().st_size for log in logs}
-    size = sum(sizes.values())
-    attempt = staged / "scan"
+    size, work = sum(sizes.values()), staged / "work"
     if fast:
         with room(home, "ingest", ingest_bytes(size), force=force):
-            attempt.mkdir()
-            if _sink(logs[0], attempt, reading.timezone, progress):
-                for path in attempt.iterdir():
-                    path.rename(staged / path.name)
-                attempt.rmdir()
+            if _scan(logs[0], work, reading.timezone, progress):
+                _move(work, staged)
                 return Read(text_bytes=size)
-            shutil.rmtree(attempt, ignore_errors=True)
-    needed = sum(
-        spooled_ingest_bytes(size, packed=bool(packing_of(log)) or is_parquet(log)) for log, size in sizes.items() if size
-    )
-    with room(home, "ingest", needed, force=force):
-        read = _sink_spooled(source, staged, kind, progress, reading)
-        shutil.rmtree(attempt, ignore_errors=True)  # what Polars may have written there after it had been given up
-        return read
+    unpacked = {log: size * (UNPACKED_PER_PACKED_BYTE if packing_of(log) or is_parquet(log) else 1)
+                for log, size in sizes.items() if size}  # fmt: skip
+    needed = sum(map(ingest_bytes, unpacked.values()))
+    make = partial(_make_parts, staged=staged, kind=kind, reading=reading, progress=progress)
+    if sample := source.sample(1):
+        with room(home, "ingest", needed, force=force), contextlib.suppress(OtherIdsError):
+            return make(source, sample)
+    with room(home, "ingest", 2 * needed, force=force):  # besides the parts it keeps the same rows in the order of the log
+        return make(source, None)
 
 
-def _sink_spooled(source: Log, staged: Path, kind: Kind, progress: Progress, reading: ReadSettings) -> Read:
-    """The careful way: every line is judged, the rows are kept on the disk, and then go to the parts."""
-    folder = staged / "spool"
-    folder.mkdir()
-    set_aside = reading.bad_rows == "set-aside"
-    spooled = spool(source, folder, staged / REJECTS, set_aside=set_aside, progress=progress)
-    hidden = 0 if reading.gap_over == "all" else spooled.left_out
-    if spooled.rows + hidden + spooled.set_aside != source.lines:
-        raise AssertionError(f"{source.lines} rows were read, and {spooled} came of them; this is a bug in pocketrec")
+def _make_parts(
+    source: Log, sample: Sample | None, *, staged: Path, kind: Kind, reading: ReadSettings, progress: Progress
+) -> Read:
+    """The careful way: every line is judged. Without a sample the rows are kept on the disk, and then go to the parts.
+
+    Raises:
+        OtherIdsError: the log has other ids than its sample.
+    """
+    work = staged / "work"
+    intake = Intake(source, staged / REJECTS, set_aside=reading.bad_rows == "set-aside")
+    shutil.rmtree(work, ignore_errors=True)
+    (work / "spool").mkdir(parents=True)
+    frames = intake.frames(progress)
+    clicks = Direct(frames, sample) if sample else spool(frames, work / "spool", progress)
     gap_ms = None if reading.session_gap is None else round(reading.session_gap * MS)
-    again = bool(spooled.text) or gap_ms is not None
-    ids = sample(spooled)
-    cuts = _cuts(ids, spooled.rows * (CODED_SHARE if again else 1))
+    share = CODED_SHARE if clicks.text else 1 if gap_ms is None else CUT_SHARE
+    cuts = _cuts(clicks.sessions().sort(), clicks.rows * share)
     # Half of what the fast way has, since readers of lines hold more.
     row_group_rows = equal_share(OPEN_ROWS // 2, len(cuts) + 1, MIN_ROW_GROUP, MAX_ROW_GROUP)
     # What is written again may have small row groups: text takes more memory than numbers, and so do many parts.
-    open_rows, groups = row_group_rows // (CODED_SHARE if again else 1), ROW_GROUPS_PER_RUN // 2
-    target = folder / "parts" if again else staged
-    target.mkdir(exist_ok=True)
+    open_rows, groups = row_group_rows // share, ROW_GROUPS_PER_RUN // 2
     columns = [*CLICK_COLUMNS, *([RATING] if kind == "rated" else []), *([KEPT] if reading.gap_over == "all" else [])]
-    with progress.task("parts", spooled.rows, "rows") as advance:
-        session = pl.col(SESSION) if progress is SILENT else polars_engine.counted(SESSION, advance, ids.dtype)
-        number = polars_engine.interval(session, cuts)
-        for run, frame in enumerate(runs(spooled, groups * open_rows)):
-            name = partial(_file_name, run)
-            polars_engine.sink_parts(frame.select(columns), target, number=number, name=name, row_group_rows=open_rows)
-    if again:
-        with progress.task("coding", spooled.rows, "rows") as advance:
-            parts, name_of_all = sorted(target.iterdir()), Path(_file_name(0, 0, 0)).name
-            code_parts(parts, staged, name_of_all, spooled.text, gap_ms, row_group_rows, advance)
-    shutil.rmtree(folder)
+    number, parts = polars_engine.interval(pl.col(SESSION), cuts), work / "parts"
+    parts.mkdir()
+    for run, frame in enumerate(clicks.runs(groups * open_rows)):
+        name = partial(_file_name, run)
+        try:
+            polars_engine.sink_parts(frame.select(columns), parts, number=number, name=name, row_group_rows=open_rows)
+        except BaseException:
+            remove_written(parts)
+            raise
+    hidden = 0 if reading.gap_over == "all" else intake.left_out
+    if intake.rows + hidden + intake.set_aside != source.lines:
+        raise AssertionError(f"{source.lines} rows were read, and {vars(intake)} came of them; this is a bug in pocketrec")
+    if share > 1:
+        with progress.task("coding", intake.rows, "rows") as advance:
+            name_of_all = Path(_file_name(0, 0, 0)).name
+            code_parts(sorted(parts.iterdir()), staged, name_of_all, clicks.text, gap_ms, row_group_rows, advance)
+    else:
+        _move(parts, staged)
+    shutil.rmtree(work)
     # A line of the txt files is about as long as one of the original, however short the log says it.
-    text_bytes = max(source.bytes, LINE_BYTES * spooled.rows)
+    text_bytes = max(source.bytes, LINE_BYTES * intake.rows)
     known = source.header, source.member, text_bytes, source.digest
-    text = tuple(name for name in spooled.text if name != SESSION or gap_ms is None)  # cut sessions have numbers
-    return Read(source.lines, spooled.set_aside, spooled.left_out, *known, text, source.remarks)
+    # Sessions that were cut have numbers.
+    text = tuple(name for name in (SESSION, ITEM) if name in clicks.text and (name != SESSION or gap_ms is None))
+    return Read(source.lines, intake.set_aside, intake.left_out, *known, text, source.remarks)
+
+
+def _move(folder: Path, home: Path) -> None:
+    """Move what is in a folder, and remove it."""
+    for path in folder.iterdir():
+        path.rename(home / path.name)
+    folder.rmdir()
 
 
 def _cuts(sample: pl.Series, rows: float) -> pl.Series:
@@ -141,8 +160,8 @@ def _cuts(sample: pl.Series, rows: float) -> pl.Series:
     return sample.gather(np.arange(1, parts) * len(sample) // parts).unique().sort()
 
 
-def _sink(log: Path, folder: Path, timezone: str, progress: Progress) -> bool:
-    """The fast way: scan the log as it is. False if a line is not in the original's form; the parts are useless then."""
+def _scan(log: Path, folder: Path, timezone: str, progress: Progress) -> bool:
+    """The fast way: scan the log as it is into a new folder. False, and none, if a line is not in the original's form."""
     size = log.stat().st_size
     ids, line_bytes = yoochoose.sample(log)
     if not len(ids):
@@ -151,6 +170,7 @@ def _sink(log: Path, folder: Path, timezone: str, progress: Progress) -> bool:
     cuts = _cuts(pl.Series(ids), rows)
     row_group_rows = equal_share(OPEN_ROWS, len(cuts) + 1, MIN_ROW_GROUP, MAX_ROW_GROUP)
     rows_a_run = ROW_GROUPS_PER_RUN * row_group_rows
+    folder.mkdir()
     with progress.task("ingest", size) as advance:
         counted = polars_engine.counted(SESSION, lambda rows: advance(round(rows * line_bytes)))
         session = pl.col(SESSION) if progress is SILENT else counted
@@ -166,7 +186,9 @@ def _sink(log: Path, folder: Path, timezone: str, progress: Progress) -> bool:
                 raise
             remove_written(folder)
             return False
-    return not (folder / _file_name(0, polars_engine.BAD, 0)).parent.exists()
+    if bad := (folder / _file_name(0, polars_engine.BAD, 0)).parent.exists():
+        shutil.rmtree(folder)
+    return not bad
 
 
 def _file_name(run: int, part: int, file: int) -> str:
@@ -177,8 +199,3 @@ def _file_name(run: int, part: int, file: int) -> str:
 def ingest_bytes(log_bytes: int) -> int:
     """Bytes that the Parquet parts of a log of so many bytes take, about."""
     return OVERHEAD + math.ceil(PARQUET_PER_LOG_BYTE * log_bytes)
-
-
-def spooled_ingest_bytes(log_bytes: int, *, packed: bool) -> int:
-    """Bytes that the careful way takes, about: besides the parts it keeps the same rows in the order of the log."""
-    return 2 * ingest_bytes(log_bytes * (UNPACKED_PER_PACKED_BYTE if packed else 1))

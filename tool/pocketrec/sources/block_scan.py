@@ -1,4 +1,4 @@
-"""A file of lines as blocks of whole lines, parsed in threads and handed to the engine in order.
+"""A file of lines as blocks of whole lines, parsed in threads.
 
 Polars' own scan is the fastest way through a file, but it always begins at the first line. Blocks can go on where an
 earlier run stopped: that bounds memory where a log is so large that it must be ingested in several runs.
@@ -13,7 +13,6 @@ from pathlib import Path
 import polars as pl
 
 from pocketrec.parallel import ahead
-from pocketrec.sources import polars_engine
 
 BLOCK_BYTES = 1 << 21
 _LINE_BYTES = 1 << 12
@@ -35,25 +34,25 @@ def blocks(path: Path) -> Iterator[tuple[int, int]]:
             start = stop
 
 
-def runs(
-    path: Path, parse: Callable[[bytes], pl.DataFrame], schema: pl.Schema, row: str, rows_a_run: int
-) -> Iterator[pl.LazyFrame]:
-    """The file in runs of at least `rows_a_run` rows (but the last), as lazy frames with the columns of `schema` and `row`.
-
-    Each frame can be collected once, and must be before the next one is drawn. `parse` makes of a block of whole lines a
-    frame with the columns of `schema`, in threads; `row` is the name of an Int64 column that numbers the rows from 0.
-    """
+def frames(path: Path, parse: Callable[[bytes], pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """What `parse` makes of the blocks of a file, in their order."""
     with path.open("rb", buffering=0) as file:
-        frames = ahead(lambda block: parse(os.pread(file.fileno(), block[1], block[0])), blocks(path))
-        done, following = 0, next(frames, None)
+        yield from ahead(lambda block: parse(os.pread(file.fileno(), block[1], block[0])), blocks(path))
 
-        def run() -> Iterator[pl.DataFrame]:
-            nonlocal done, following
-            stop = done + rows_a_run
-            while following is not None and done < stop:
-                yield following.with_columns(pl.int_range(done, done + len(following), dtype=pl.Int64).alias(row))
-                done += len(following)
-                following = next(frames, None)
 
-        while following is not None:
-            yield polars_engine.from_frames(run, pl.Schema({**schema, row: pl.Int64()}))
+def samples(path: Path, most: int, length: int) -> tuple[bytes, bool]:
+    """Whole lines from up to `most` pieces of a file at even distances, each of about `length` bytes; all, if it is small.
+
+    Many small pieces: in a log grouped by session a piece holds only neighbours, so a few large ones would tell less about
+    the range of ids. Returns also whether the lines are all that there are.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size <= most * length:
+            return file.read(), True
+        found = bytearray()
+        for offset in range(0, size - length, size // most):
+            file.seek(offset)
+            piece = file.read(length)
+            found += piece[piece.find(b"\n") + 1 : piece.rfind(b"\n") + 1]  # what is before and behind may be cut
+        return bytes(found), False

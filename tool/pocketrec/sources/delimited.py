@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from pocketrec.errors import LogError
-from pocketrec.sources.lines import BOM, NONE_PLAIN, NOT_READ, Clicks, count_lines, is_utf8
+from pocketrec.sources.lines import BOM, NONE_PLAIN, NOT_READ, Clicks, count, count_lines, is_utf8
 from pocketrec.sources.options import SEPARATORS, Columns, ReadSettings
 from pocketrec.sources.rows import Rows, missing_columns
 
@@ -89,7 +89,7 @@ class Lines:
         if self.quoted and b'"' in text and not quotes_are_simple(text, self._sign):
             if not self._lines.fullmatch(text):
                 return None
-        elif text.count(self._sign.encode()) != lines * (self.fields - 1):
+        elif count(text, self._sign.encode()) != lines * (self.fields - 1):
             return None
         try:  # it stops at a line with too many fields, so none has too few
             text = text if text.endswith(b"\n") else text + b"\n"  # Polars overlooks a separator at the very end

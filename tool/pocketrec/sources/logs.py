@@ -7,16 +7,21 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+import polars as pl
+
 from pocketrec.errors import LogError
 from pocketrec.parallel import ahead
 from pocketrec.progress import Progress
 from pocketrec.sources import delimited, movielens, yoochoose
+from pocketrec.sources.block_scan import samples
 from pocketrec.sources.jsonlines import JsonLines, begins_json
-from pocketrec.sources.lines import BOM, Clicks, Form, count_lines, read_lines
+from pocketrec.sources.lines import BOM, Clicks, Form, Sample, count_lines, read_lines
 from pocketrec.sources.options import UTF8, Kind, ReadSettings
 from pocketrec.sources.parquet import TableLog, is_parquet
-from pocketrec.sources.streams import CLICKS, STDIN, Wanted, open_log, packing_of
+from pocketrec.sources.streams import CLICKS, STDIN, Wanted, open_log, packing_of, reads_anywhere
 
+SAMPLES, SAMPLE_BYTES = 512, 8192
+"""Pieces of a log that are a sample, and the bytes of each."""
 Begin = Callable[[bytes], tuple[Form, bool]]
 """From the first lines of a log its form, and whether the first line is a header."""
 
@@ -46,12 +51,32 @@ class LineLog:
         self.header, self.member, self.digest, self.remarks = False, "", "", tuple[str, ...]()
         self.seen = dict[str, set[str]]()
 
+    def sample(self, share: float) -> Sample | None:
+        """Some clicks from all over the log, `share` of a whole sample; None where there are none, or one cannot read so.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        if self.asked or not reads_anywhere(self.log, self.encoding):
+            return None
+        with open_log(self.log, self.wanted) as stream:
+            form, header = self.begin(next(stream.blocks(lambda _: None), b"").removeprefix(BOM))
+        text, whole = samples(self.log, max(1, round(SAMPLES * share)), SAMPLE_BYTES)
+        text = text.removeprefix(BOM)
+        if whole and header:
+            text = text[text.find(b"\n") + 1 or len(text) :]
+        found = read_lines(form, text, 1).frame if text else pl.DataFrame()
+        if not len(found):
+            return None
+        return Sample([found], round(len(found) / len(text) * self.log.stat().st_size))
+
     def clicks(self, progress: Progress) -> Generator[Clicks, None, None]:
         """The clicks in the order of the log, and the lines that are not clicks; parsed in threads.
 
         Raises:
             LogError: the log cannot be read.
         """
+        self.lines = 0
         size = 0 if self.log == STDIN else self.log.stat().st_size
         opened = open_log(self.log, self.wanted, encoding=self.encoding, member=self.asked)
         with opened as stream, progress.task("ingest", size) as advance:
@@ -135,6 +160,16 @@ class SeveralLogs:
         """Of all files."""
         columns = {column for log in self.logs for column in log.seen}
         return {column: {value for log in self.logs for value in log.seen.get(column, ())} for column in columns}
+
+    def sample(self, share: float) -> Sample | None:
+        """Of all files; None where one of them has none."""
+        sizes = [0 if log.log == STDIN else log.log.stat().st_size for log in self.logs]
+        found = []
+        for log, size in zip(self.logs, sizes, strict=True):
+            if (one := log.sample(share * size / max(1, sum(sizes)))) is None:
+                return None
+            found.append(one)
+        return Sample([frame for one in found for frame in one.frames], sum(one.rows for one in found))
 
     def clicks(self, progress: Progress) -> Generator[Clicks, None, None]:
         """The clicks of all files."""

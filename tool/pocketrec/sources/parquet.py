@@ -7,8 +7,9 @@ their path (`nested`).
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -17,12 +18,14 @@ from pocketrec.errors import LogError
 from pocketrec.parallel import ahead
 from pocketrec.progress import Progress
 from pocketrec.schema import RATING, TIME
-from pocketrec.sources.lines import NOT_READ, BadLine, Clicks, reject_row
+from pocketrec.sources.lines import NOT_READ, BadLine, Clicks, Sample, reject_row
 from pocketrec.sources.nested import flat, leaves_of_schema, paths_of_schema
 from pocketrec.sources.options import Columns, ReadSettings
 from pocketrec.sources.rows import Rows
 
 ROWS_PER_READ = 1 << 17
+SLICES, ROWS_PER_SLICE = 32, 1 << 12
+"""What is a sample."""
 MAGIC = b"PAR1"
 SMALLEST = 12
 """Bytes of the least Parquet file: the magic, the length of the metadata, the magic again."""
@@ -61,60 +64,87 @@ class TableLog:
         self.remarks, self.seen = tuple[str, ...](), dict[str, set[str]]()
         self.expected = ", ".join(f"{own} the {name}" for name, own in columns.items())
 
+    def sample(self, share: float) -> Sample | None:
+        """Some clicks from all over the file, `share` of a whole sample; None if there are none. Errors as of `clicks`."""
+        with self._damage_named():
+            table = _Table(self)
+            step = max(ROWS_PER_SLICE, table.count // max(1, round(SLICES * share)))
+            found = [table.read(place, ROWS_PER_SLICE) for place in range(0, table.count, step)]
+            clicks, rows = sum(len(one.frame) for one in found), sum(one.rows for one in found)
+            return Sample([one.frame for one in found], round(clicks / rows * table.count)) if clicks else None
+
     def clicks(self, progress: Progress) -> Generator[Clicks, None, None]:
         """The rows in their order.
 
         Raises:
             LogError: a column is missing or of a dtype that it cannot have, or the file is damaged.
         """
-        try:
-            schema = pl.scan_parquet(self.log, glob=False).collect_schema()
-            paths = paths_of_schema(schema)
-            rows = Rows.of(self.name, self.columns, self.reading, list(paths.keys))
-            self._check(schema, rows)
-            the_list = paths.the_list(self.name, rows.needed)
-            tops = list(dict.fromkeys(paths.keys[own][0] for own in rows.needed))
-            count = pl.scan_parquet(self.log, glob=False).select(pl.len()).collect().item()
-
-            def read(offset: int) -> Clicks:
-                raw = pl.scan_parquet(self.log, glob=False).slice(offset, ROWS_PER_READ).select(tops).collect()
-                given = flat(raw, paths, rows.needed, the_list).with_columns(pl.col("") + (offset + 1))
-                wanted, left_out = rows.wanted(given)
-                found = rows.read(wanted)
-                bad = rows.bad(found)
-                lines = [
-                    _bad_line(rows, wanted.row(row, named=True), found.row(row, named=True))
-                    for row in bad.arg_true().to_list()
-                ]
-                rejects = b"".join(reject_row(line, self.prefix) for line in lines)
-                kept = found.filter(~bad) if lines else found
-                return Clicks(kept, left_out, len(lines), rejects, lines[0] if lines else None)
-
-            with progress.task("ingest", count, "rows") as advance:
-                for clicks in ahead(read, range(0, count, ROWS_PER_READ)):
+        with self._damage_named():
+            table, self.lines = _Table(self), 0
+            with progress.task("ingest", table.count, "rows") as advance:
+                for clicks in ahead(lambda offset: table.read(offset, ROWS_PER_READ), range(0, table.count, ROWS_PER_READ)):
                     yield clicks
-                    self.lines += clicks.rows if the_list else 0
-                    advance(min(ROWS_PER_READ, count))
-            self.lines = self.lines if the_list else count
-            self.remarks, self.seen = tuple(sorted(rows.remarks)), rows.seen
+                    self.lines += clicks.rows
+                    advance(min(ROWS_PER_READ, table.count))
+            self.remarks, self.seen = tuple(sorted(table.rows.remarks)), table.rows.seen
+
+    @contextlib.contextmanager
+    def _damage_named(self) -> Iterator[None]:
+        try:
+            yield
         except (*NOT_READ, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             why = str(error).split("\n", 1)[0]
             raise LogError(f"{self.name} is cut or damaged ({why}).", expected="Parquet", do="copy it again") from error
 
-    def _check(self, schema: pl.Schema, rows: Rows) -> None:
-        """A LogError for a column of a dtype in which it says nothing."""
-        dtypes = {".".join(keys): dtype for keys, dtype in leaves_of_schema(schema)}  # of a list: of what is in it
-        for name, own in ((name, one) for name, some in rows.own.items() for one in some):
-            dtype = dtypes[own]
-            fit = dtype.is_numeric() or isinstance(dtype, pl.String | pl.Categorical | pl.Enum | pl.Binary)
-            fit = dtype.is_numeric() if name == RATING else fit
-            # The day is part of a key such as customer_id+t_dat, too.
-            if not (fit or isinstance(dtype, pl.Date) or (name == TIME and isinstance(dtype, pl.Datetime))):
-                wanted = {TIME: "integers, text, datetimes or float seconds", RATING: "numbers"}
-                what = wanted.get(name, "integers or text")
-                raise LogError(f"{self.name} has the {name} column {own!r} of {dtype}.", expected=what)
+
+class _Table:
+    """The rows of a Parquet file, from any place on.
+
+    Attributes:
+        rows: how they are read.
+        count: how many the file has; of one whose rows have lists, these.
+    """
+
+    def __init__(self, log: TableLog) -> None:
+        self._path, self._prefix = log.log, log.prefix
+        schema = pl.scan_parquet(log.log, glob=False).collect_schema()
+        self._paths = paths_of_schema(schema)
+        self.rows = Rows.of(log.name, log.columns, log.reading, list(self._paths.keys))
+        _check(log.name, schema, self.rows)
+        self._list = self._paths.the_list(log.name, self.rows.needed)
+        self._tops = list(dict.fromkeys(self._paths.keys[own][0] for own in self.rows.needed))
+        self.count: int = pl.scan_parquet(log.log, glob=False).select(pl.len()).collect().item()
+
+    def read(self, offset: int, length: int) -> Clicks:
+        """The clicks of some rows."""
+        raw = pl.scan_parquet(self._path, glob=False).slice(offset, length).select(self._tops).collect()
+        given = flat(raw, self._paths, self.rows.needed, self._list).with_columns(pl.col("") + (offset + 1))
+        wanted, left_out = self.rows.wanted(given)
+        found = self.rows.read(wanted)
+        bad = self.rows.bad(found)
+        lines = [
+            _bad_line(self.rows, wanted.row(row, named=True), found.row(row, named=True))
+            for row in bad.arg_true().to_list()
+        ]
+        rejects = b"".join(reject_row(line, self._prefix) for line in lines)
+        kept = found.filter(~bad) if lines else found
+        return Clicks(kept, left_out, len(lines), rejects, lines[0] if lines else None)
+
+
+def _check(name: str, schema: pl.Schema, rows: Rows) -> None:
+    """A LogError for a column of a dtype in which it says nothing."""
+    dtypes = {".".join(keys): dtype for keys, dtype in leaves_of_schema(schema)}  # of a list: of what is in it
+    for column, own in ((column, one) for column, some in rows.own.items() for one in some):
+        dtype = dtypes[own]
+        fit = dtype.is_numeric() or isinstance(dtype, pl.String | pl.Categorical | pl.Enum | pl.Binary)
+        fit = dtype.is_numeric() if column == RATING else fit
+        # The day is part of a key such as customer_id+t_dat, too.
+        if not (fit or isinstance(dtype, pl.Date) or (column == TIME and isinstance(dtype, pl.Datetime))):
+            wanted = {TIME: "integers, text, datetimes or float seconds", RATING: "numbers"}
+            what = wanted.get(column, "integers or text")
+            raise LogError(f"{name} has the {column} column {own!r} of {dtype}.", expected=what)
 
 
 def _bad_line(rows: Rows, given: dict[str, object], click: dict[str, object]) -> BadLine:

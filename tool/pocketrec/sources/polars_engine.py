@@ -77,6 +77,25 @@ def from_frames(frames: Callable[[], Iterator[pl.DataFrame]], schema: pl.Schema)
     return register_io_source(source, schema=schema)
 
 
+def in_runs(frames: Iterator[pl.DataFrame], rows_a_run: int) -> Iterator[pl.LazyFrame]:
+    """Frames of the same columns as lazy ones, one after the other, each of at least `rows_a_run` rows but the last.
+
+    Each can be collected once, and must be before the next one is drawn. It bounds memory: see `sink_parts`.
+    """
+    following = next(frames, None)
+
+    def run() -> Iterator[pl.DataFrame]:
+        nonlocal following
+        rows = 0
+        while following is not None and rows < rows_a_run:
+            yield following
+            rows += len(following)
+            following = next(frames, None)
+
+    while following is not None:
+        yield from_frames(run, following.schema)
+
+
 def counted(column: str, advance: Callable[[int], None], dtype: pl.DataType | type[pl.DataType] = pl.Int64) -> pl.Expr:
     """The column as it is, calling `advance` with the length of every chunk that passes."""
 

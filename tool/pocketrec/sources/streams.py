@@ -126,6 +126,15 @@ def packing_of(log: Path) -> str:
         return packing(file.read(HEAD))
 
 
+def reads_anywhere(log: Path, encoding: str) -> bool:
+    """Whether a log is a file of text in UTF-8 as it stands, which can be read from any place in it."""
+    if log == STDIN or codecs.lookup(encoding).name != UTF8:
+        return False
+    with log.open("rb") as file:
+        head = file.read(HEAD)
+    return not (packing(head) or unread_packing(head) or head.startswith(_UTF16))
+
+
 @dataclass
 class Stream:
     """An open log.

@@ -25,8 +25,9 @@ import polars as pl
 
 from pocketrec.schema import CLICK_COLUMNS, ITEM, ROW, SESSION, TIME, Int64
 from pocketrec.sources import timestamps
-from pocketrec.sources.block_scan import runs
-from pocketrec.sources.lines import BOM, NONE_PLAIN, NOT_READ, Clicks, count_lines
+from pocketrec.sources.block_scan import frames, samples
+from pocketrec.sources.lines import BOM, NONE_PLAIN, NOT_READ, Clicks, count_lines, numbered
+from pocketrec.sources.polars_engine import in_runs
 from pocketrec.sources.streams import MAX_LINE
 from pocketrec.sources.timestamps import Clock, parse_times
 
@@ -69,8 +70,8 @@ def _has_long_line(log: Path) -> bool:
     """
     with log.open("rb", buffering=0) as file:
         size = log.stat().st_size
-        samples = (os.pread(file.fileno(), _LINE_SAMPLE, place) for place in range(0, size - _LINE_SAMPLE, MAX_LINE))
-        return any(b"\n" not in sample for sample in samples)
+        pieces = (os.pread(file.fileno(), _LINE_SAMPLE, place) for place in range(0, size - _LINE_SAMPLE, MAX_LINE))
+        return any(b"\n" not in piece for piece in pieces)
 
 
 def scan(log: Path, timezone: str = "UTC") -> pl.LazyFrame:
@@ -87,7 +88,8 @@ def scan(log: Path, timezone: str = "UTC") -> pl.LazyFrame:
 def scan_in_runs(log: Path, timezone: str, rows_a_run: int) -> Iterator[pl.LazyFrame]:
     """The same in several frames, one after the other, each of at least so many rows except the last."""
     columns = _columns_of(log)
-    for frame in runs(log, partial(_read_block, columns=columns), columns, ROW, rows_a_run):
+    rows = numbered(frames(log, partial(_read_block, columns=columns)))
+    for frame in in_runs(rows, rows_a_run):
         yield _scanned(frame, columns, timezone)
 
 
@@ -128,20 +130,8 @@ def _clicks(frame: pl.LazyFrame, columns: pl.Schema, *others: pl.Expr) -> pl.Laz
 
 
 def sample(log: Path) -> tuple[Int64, float]:
-    """Session ids from all over the log, ascending (perhaps none), and the mean bytes of a line. Reads at most 4 MB.
-
-    Many small pieces at even distances: in a log grouped by session a piece holds only neighbours, so a few large ones
-    would tell less about the range of ids.
-    """
-    size = log.stat().st_size
-    with log.open("rb") as file:
-        if size <= _SAMPLES * _SAMPLE_BYTES:
-            lines = file.read().splitlines()
-        else:
-            lines = []
-            for offset in range(0, size - _SAMPLE_BYTES, size // _SAMPLES):
-                file.seek(offset)
-                lines += file.read(_SAMPLE_BYTES).splitlines()[1:-1]  # the first and the last may be cut
+    """Session ids from all over the log, ascending (perhaps none), and the mean bytes of a line. Reads at most 4 MB."""
+    lines = samples(log, _SAMPLES, _SAMPLE_BYTES)[0].splitlines()
     ids = [number for line in lines if (number := _id(line.split(b",", 1)[0])) is not None]
     return np.sort(np.array(ids, dtype=np.int64)), sum(map(len, lines)) / max(1, len(lines)) + 1
 
