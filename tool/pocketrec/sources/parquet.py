@@ -17,15 +17,15 @@ import polars as pl
 from pocketrec.errors import LogError
 from pocketrec.parallel import ahead
 from pocketrec.progress import Progress
-from pocketrec.schema import RATING, TIME
+from pocketrec.schema import ITEM, RATING, SESSION, TIME
 from pocketrec.sources.lines import NOT_READ, BadLine, Clicks, Sample, reject_row
 from pocketrec.sources.nested import flat, leaves_of_schema, paths_of_schema
 from pocketrec.sources.options import Columns, ReadSettings
 from pocketrec.sources.rows import Rows
 
 ROWS_PER_READ = 1 << 17
-SLICES, ROWS_PER_SLICE = 32, 1 << 12
-"""What is a sample."""
+SLICES, ROWS_PER_SLICE, SESSIONS = 32, 1 << 12, 1 << 17
+"""What is a sample: some slices, and since a slice of a log grouped by session has neighbours only, session ids."""
 MAGIC = b"PAR1"
 SMALLEST = 12
 """Bytes of the least Parquet file: the magic, the length of the metadata, the magic again."""
@@ -71,7 +71,9 @@ class TableLog:
             step = max(ROWS_PER_SLICE, table.count // max(1, round(SLICES * share)))
             found = [table.read(place, ROWS_PER_SLICE) for place in range(0, table.count, step)]
             clicks, rows = sum(len(one.frame) for one in found), sum(one.rows for one in found)
-            return Sample([one.frame for one in found], round(clicks / rows * table.count)) if clicks else None
+            every = max(1, table.count // max(1, round(SESSIONS * share)))
+            frames = [*(one.frame for one in found), table.sessions(every)]
+            return Sample(frames, round(clicks / rows * table.count)) if clicks else None
 
     def clicks(self, progress: Progress) -> Generator[Clicks, None, None]:
         """The rows in their order.
@@ -131,6 +133,14 @@ class _Table:
         rejects = b"".join(reject_row(line, self._prefix) for line in lines)
         kept = found.filter(~bad) if lines else found
         return Clicks(kept, left_out, len(lines), rejects, lines[0] if lines else None)
+
+    def sessions(self, every: int) -> pl.DataFrame:
+        """The session of every so many rows, from all over the file; without items."""
+        own = self.rows.own[SESSION]
+        tops = list(dict.fromkeys(self._paths.keys[one][0] for one in own))
+        raw = pl.scan_parquet(self._path, glob=False).select(tops).gather_every(every).collect(engine="streaming")
+        ids = self.rows.ids(flat(raw, self._paths, own, self._paths.the_list("", own)), SESSION).drop_nulls()
+        return pl.DataFrame([ids.alias(SESSION)]).with_columns(pl.lit(None, pl.Int64).alias(ITEM))
 
 
 def _check(name: str, schema: pl.Schema, rows: Rows) -> None:

@@ -126,8 +126,8 @@ class Rows:
         Ids are Int64 where all of these rows have whole numbers from 0 to 2^63-1 in their usual form, else text.
         """
         columns = [
-            self._ids(given, SESSION).alias(SESSION),
-            self._ids(given, ITEM).alias(ITEM),
+            self.ids(given, SESSION).alias(SESSION),
+            self.ids(given, ITEM).alias(ITEM),
             self._times(given).alias(TIME),
         ]
         if RATING in self.own:
@@ -168,7 +168,8 @@ class Rows:
                 return f"the {name} is a fraction, or too large to be exact: {plain}"
         return f"the {name} has a tab or a line end in it"
 
-    def _ids(self, given: pl.DataFrame, name: str) -> pl.Series:
+    def ids(self, given: pl.DataFrame, name: str) -> pl.Series:
+        """The session or the item of each row, as in `read`."""
         own = self.own[name]
         if len(own) == 1:
             return self._fit(given[own[0]])
