@@ -15,12 +15,15 @@ from pathlib import Path
 
 import polars as pl
 
+from pocketrec.parallel import ahead
 from pocketrec.schema import CLICK_COLUMNS, ITEM, KEPT, RATING, ROW, SESSION, TIME
 
 ID = {SESSION: "session_id", ITEM: "item_id"}
 """The column that keeps the ids that came in."""
 ITEM_IDS = "item_ids.parquet"
 """The file of item ids that are text, in the order of their codes."""
+ROW_GROUP_ROWS = 1 << 14
+"""Of a part that is written again: one is open at a time."""
 
 
 def code_parts(
@@ -29,7 +32,6 @@ def code_parts(
     name: str,
     text: Collection[str],
     gap_ms: int | None,
-    row_group_rows: int,
     advance: Callable[[int], None],
 ) -> None:
     """Write each part again, as one file `name`, with whole numbers for ids, and beside them the ids that came in.
@@ -41,38 +43,44 @@ def code_parts(
         name: of the file of a part.
         text: which of session and item have ids that are text.
         gap_ms: sessions are cut where more milliseconds than that pass; None for not at all.
-        row_group_rows: rows of a Parquet row group.
         advance: told of rows read.
     """
     items = _vocabulary(parts, home / ITEM_IDS) if ITEM in text else None
     beside = [column for column in (SESSION, ITEM) if column in text or (column == SESSION and gap_ms is not None)]
-    sessions = 0
-    for part in parts:
+
+    def coded(part: Path) -> tuple[int, pl.DataFrame]:
+        """How many rows a part had, and those that stay; its sessions are numbered from 0."""
         frame = pl.read_parquet(sorted(part.iterdir()), glob=False, hive_partitioning=False)
         shutil.rmtree(part)
-        advance(len(frame))
+        rows = len(frame)
         frame = frame.with_columns(pl.col(column).alias(ID[column]) for column in beside)
         if gap_ms is not None:
-            frame = cut_sessions(frame, gap_ms, sessions + 1)
-            sessions = max(sessions, int(frame[SESSION].max() or 0))  # type: ignore[arg-type]
+            frame = cut_sessions(frame, gap_ms)
         elif SESSION in text:
-            codes = frame[SESSION].rank("dense").cast(pl.Int64) + (sessions - 1)
-            sessions = int(codes.max()) + 1  # type: ignore[arg-type]
-            frame = frame.with_columns(codes.alias(SESSION))
+            frame = frame.with_columns(pl.col(SESSION).rank("dense").cast(pl.Int64) - 1)
         if items is not None:
             frame = frame.with_columns(pl.col(ITEM).cast(items).to_physical().cast(pl.Int64))
-        if len(frame):  # all of its rows may have been left out
-            rating = [RATING] if RATING in frame.columns else []
-            (home / part.name).mkdir()
-            frame.select(*CLICK_COLUMNS, *rating, *(ID[column] for column in beside)).write_parquet(
-                home / part.name / name, compression="lz4", row_group_size=row_group_rows
-            )
+        return rows, frame
+
+    first = 0 if gap_ms is None else 1
+    for part, (rows, frame) in zip(parts, ahead(coded, parts, 1), strict=True):
+        advance(rows)
+        if not len(frame):  # all of its rows may have been left out
+            continue
+        if SESSION in beside:
+            frame = frame.with_columns(pl.col(SESSION) + first)
+            first = int(frame[SESSION].max()) + 1  # type: ignore[arg-type]
+        rating = [RATING] if RATING in frame.columns else []
+        (home / part.name).mkdir()
+        frame.select(*CLICK_COLUMNS, *rating, *(ID[column] for column in beside)).write_parquet(
+            home / part.name / name, compression="lz4", row_group_size=ROW_GROUP_ROWS
+        )
 
 
-def cut_sessions(frame: pl.DataFrame, gap_ms: int, first: int) -> pl.DataFrame:
+def cut_sessions(frame: pl.DataFrame, gap_ms: int) -> pl.DataFrame:
     """Rows of whole sessions (session, time, row) with a new session wherever more than a gap passes between two of them.
 
-    Sessions are numbered from `first` on by the session that was cut and by time. Rows that are not `KEPT` count for the
+    Sessions are numbered from 0 by the session that was cut and by time. Rows that are not `KEPT` count for the
     gap and are left out; what is left has the order of the log.
     """
     ordered = frame.sort(SESSION, TIME, maintain_order=True)
@@ -80,8 +88,7 @@ def cut_sessions(frame: pl.DataFrame, gap_ms: int, first: int) -> pl.DataFrame:
     ordered = ordered.with_columns(begins.cum_sum().alias(SESSION))
     if KEPT in ordered.columns:
         ordered = ordered.filter(KEPT)
-    number = pl.col(SESSION).rle_id().cast(pl.Int64) + first
-    return ordered.with_columns(number.alias(SESSION)).sort(ROW)
+    return ordered.with_columns(pl.col(SESSION).rle_id().cast(pl.Int64)).sort(ROW)
 
 
 def _vocabulary(parts: list[Path], path: Path) -> pl.Enum:

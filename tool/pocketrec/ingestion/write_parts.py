@@ -135,7 +135,7 @@ def _make_parts(
     if share > 1:
         with progress.task("coding", intake.rows, "rows") as advance:
             name_of_all = Path(_file_name(0, 0, 0)).name
-            code_parts(sorted(parts.iterdir()), staged, name_of_all, clicks.text, gap_ms, row_group_rows, advance)
+            code_parts(sorted(parts.iterdir()), staged, name_of_all, clicks.text, gap_ms, advance)
     else:
         _move(parts, staged)
     shutil.rmtree(work)

@@ -47,7 +47,7 @@ class Wanted(NamedTuple):
 
 
 CLICKS = Wanted("clicks", re.compile("clicks", re.IGNORECASE))
-BLOCK_BYTES = 1 << 21
+BLOCK_BYTES = 1 << 20
 MAX_LINE = 1 << 20
 """Bytes that may follow the end of a block until its last line ends: a file without line ends would fill the memory."""
 MAX_EXPANSION = 200
