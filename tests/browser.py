@@ -87,10 +87,10 @@ window.ready = core.loadLiteRt("/@litertjs/core/wasm/").then(() => true, (error)
 </script>"""
 PAGE = """async ({context, shared, argument: [url, html]}) => {
   await context.route(url, (route) => route.fulfill({ body: html, contentType: "text/html" }));
-  shared.page = await context.newPage();
-  await shared.page.goto(url);
-  await shared.page.waitForFunction(() => window.ready);
-  return shared.page.evaluate(() => window.ready);
+  shared.runtime = await context.newPage();
+  await shared.runtime.goto(url);
+  await shared.runtime.waitForFunction(() => window.ready);
+  return shared.runtime.evaluate(() => window.ready);
 }"""
 
 
@@ -118,7 +118,7 @@ class LiteRtJs:
 
     def close(self) -> None:
         """Close the page and end the server."""
-        self.browser.run("({shared}) => shared.page.close()")
+        self.browser.run("({shared}) => shared.runtime.close()")
         self._server.shutdown()
         self._server.server_close()
 
@@ -139,7 +139,7 @@ class _Client:
         }
 
     def _evaluate(self, code: str, argument: Any) -> Any:
-        return self._browser.run(f"({{shared, argument}}) => shared.page.evaluate({code}, argument)", argument)
+        return self._browser.run(f"({{shared, argument}}) => shared.runtime.evaluate({code}, argument)", argument)
 
 
 def _sent(value: Any) -> list[Any]:
