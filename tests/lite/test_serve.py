@@ -86,6 +86,7 @@ def test_it_serves_the_page_the_model_and_the_runtime_and_nothing_else(tmp_path:
         assert ask(url, "/model.tflite?again")[2] == content, "as it was at the start"
         status, headers, body = ask(url, "/model.tflite", "HEAD")
         assert (status, int(headers["Content-Length"]), body) == (200, len(content), b"")
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
         for path in ("/package.json", "/README.md", "/../pocketrec/version.py", "/%2e%2e/x", "//etc/passwd", "/runtime/"):
             assert ask(url, path)[0] == 404, path
         for method in ("POST", "PUT", "DELETE", "OPTIONS"):

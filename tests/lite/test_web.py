@@ -55,6 +55,7 @@ OPEN = """async ({context, shared, argument: [key, url, files, anew]}) => {
   }
   tab.faults = [];
   tab.on("pageerror", (error) => tab.faults.push(String(error)));
+  tab.on("request", (request) => request.url().startsWith(url) || tab.faults.push(`asks for ${request.url()}`));
   await tab.goto(url);
   await tab.waitForFunction(() => document.body.dataset.ready);
 }"""
@@ -79,7 +80,7 @@ class Tab:
         self._browser.run(OPEN, [self._key, self._url, sent, anew])
 
     def close(self) -> None:
-        """Close it, after a look whether its scripts had faults."""
+        """Close it, after a look whether its scripts had faults, or it asked for anything from elsewhere."""
         assert self.use("tab.close().then(() => tab.faults)") == []
 
     def use(self, code: str, argument: Any = None) -> Any:
@@ -263,6 +264,29 @@ def test_the_module_says_what_is_wrong(module: Tab) -> None:
     assert "numbers in output that are not finite" in found["damaged"]
     assert "The tensor bias that was kept is damaged" in found["lacking"]
     assert "DataCloneError" in found["clone"]
+
+
+def test_a_damaged_file_is_one_message(module: Tab) -> None:
+    """Cut, and with other bytes at its beginning, at its end and anywhere."""
+    others = module.run(
+        """const { readModelFile } = await import("/model_file.js");
+        const good = new Uint8Array(await (await fetch("/model.tflite")).arrayBuffer()), others = [];
+        let seed = 1;
+        const below = (limit) => ((seed = (Math.imul(seed, 1103515245) + 12345) >>> 0) >>> 8) % limit;
+        for (let turn = 0; turn < 2000; turn++) {
+          const bad = turn % 4 ? good.slice() : good.slice(0, below(good.length));
+          for (let change = 0; turn % 4 === 1 && change < 40; change++) bad[below(200)] = below(256);
+          if (turn % 4 === 2) bad[good.length - 1 - below(900)] = below(256);
+          for (let change = 0; turn % 4 === 3 && change < 200; change++) bad[below(good.length)] = 255 * below(2);
+          try {
+            readModelFile(bad);
+          } catch (error) {
+            if (!(error instanceof PocketrecError)) others.push(String(error));
+          }
+        }
+        return others;"""
+    )
+    assert others == []
 
 
 def test_memory_is_flat_over_5000_steps(module: Tab) -> None:

@@ -98,10 +98,10 @@ def serve(
         port = server.server_port
         url = f"http://{HOST}:{port}/"
         taken = settings.port if settings.port not in (0, port) else None
-        started(ServeReport(url, path, len(content), trainable, version, taken))
-        if settings.open:
-            webbrowser.open(url)
         with contextlib.suppress(KeyboardInterrupt):
+            started(ServeReport(url, path, len(content), trainable, version, taken))
+            if settings.open:
+                webbrowser.open(url)
             server.serve_forever()
 
 
