@@ -16,7 +16,9 @@ let chosen = [];
 /** @type {Map<string, number>} what was recommended before the model learned: id -> place */
 let before = new Map();
 let order = /** @type {number[]} */ ([]); // codes, most clicked first
-let limit = SHOWN, steps = 0, busy = false;
+let limit = SHOWN, steps = 0, waiting = 0;
+let stale = false; // what is kept here does not fit the model
+let last = Promise.resolve();
 
 /** @param {string} tag @param {object} [properties] @param {(Node | string)[]} children */
 function make(tag, properties = {}, ...children) {
@@ -35,29 +37,29 @@ function swatch(id) {
   return disc;
 }
 
-/** @param {string} title @param {unknown} error @param {Node[]} more */
-function notice(title, error, ...more) {
+/** @param {string} title @param {unknown} error */
+function notice(title, error) {
   const message = error instanceof Error ? error.message : String(error);
   at("notice").replaceChildren(
-    make("div", { className: "notice" }, make("h2", { textContent: title }), make("p", { textContent: message }), ...more));
+    make("div", { className: "notice" }, make("h2", { textContent: title }), make("p", { textContent: message })));
 }
 
-/** Do one thing; what is asked for meanwhile is not done. @param {string} title of a fault
- * @param {() => Promise<void>} work */
-async function act(title, work) {
-  if (busy) return;
-  busy = true;
+/** Do something when everything before it is done. @param {string} title of a fault @param {() => Promise<void>} work */
+function act(title, work) {
+  waiting++;
   at("main").setAttribute("aria-busy", "true");
-  try {
-    at("notice").replaceChildren();
-    await work();
-  } catch (error) {
-    notice(title, error);
-  } finally {
-    busy = false;
-    at("main").setAttribute("aria-busy", "false");
+  drawButtons();
+  last = last.then(async () => {
+    try {
+      at("notice").replaceChildren();
+      await work();
+    } catch (error) {
+      notice(title, error);
+    }
+    at("main").setAttribute("aria-busy", String(--waiting > 0));
     drawButtons();
-  }
+  });
+  return last;
 }
 
 /** @param {HTMLButtonElement} button @param {boolean} usable A button that cannot be used keeps the focus that it has. */
@@ -66,9 +68,9 @@ function enable(button, usable) {
 }
 
 function drawButtons() {
-  enable(at("learn"), chosen.length > 1 && !busy);
-  enable(at("fresh"), chosen.length > 0 && !busy);
-  enable(at("forget"), steps > 0 && !busy);
+  enable(at("learn"), chosen.length > 1 && !waiting);
+  enable(at("fresh"), chosen.length > 0 && !waiting);
+  enable(at("forget"), (steps > 0 || stale) && !waiting);
 }
 
 function drawCatalogue() {
@@ -146,6 +148,7 @@ function drawMemory(saved, more = "") {
   const day = saved?.toLocaleString("en", { dateStyle: "long", timeStyle: "short" });
   at("learned").textContent = steps
     ? `${more} ${number.format(steps)} steps in all, kept in this browser${day ? `, the last on ${day}` : ""}.`.trim()
+    : stale ? "What is kept here cannot be used. Forget it, and this model can keep what it learns."
     : "Nothing yet: it is as it came.";
 }
 
@@ -159,15 +162,21 @@ async function choose(id) {
 
 async function learn() {
   const shown = [...at("best").querySelectorAll("button")].map((button) => button.dataset.id);
-  let first = 0, last = 0, passes = 0;
-  do {
-    at("learned").textContent = `It learns: pass ${passes + 1} of at most ${PASSES}.`;
-    const losses = await model.learn(chosen);
-    last = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
-    if (!passes) first = last;
-  } while (++passes < PASSES && last > ENOUGH);
-  ({ steps } = await model.save({ chosen }));
-  const more = `Its loss went from ${first.toFixed(2)} to ${last.toFixed(2)}: the lower, the better it knows your choice.`;
+  let first = 0, loss = 0, passes = 0;
+  at("status").textContent = "It learns.";
+  try {
+    do {
+      at("learned").textContent = `It learns: pass ${passes + 1} of at most ${PASSES}.`;
+      const losses = await model.learn(chosen);
+      loss = losses.reduce((sum, one) => sum + one, 0) / losses.length;
+      if (!passes) first = loss;
+    } while (++passes < PASSES && loss > ENOUGH);
+    ({ steps } = await model.save({ chosen }));
+  } catch (error) {
+    drawMemory();
+    throw error;
+  }
+  const more = `Its loss went from ${first.toFixed(2)} to ${loss.toFixed(2)}: the lower, the better it knows your choice.`;
   drawMemory(new Date(), more);
   before = new Map(shown.map((id, place) => [id, place]));
   await drawNext(`It has learned. ${more}`);
@@ -176,6 +185,7 @@ async function learn() {
 async function forget() {
   await model.forget();
   steps = 0;
+  stale = false;
   before = new Map();
   drawMemory();
   await drawNext("It has forgotten what it learned.");
@@ -189,12 +199,9 @@ async function restore() {
     chosen = kept.about?.chosen?.filter((/** @type {string} */ id) => model.file.ids.includes(id)) ?? [];
     drawMemory(kept.saved, "It knows you:");
   } catch (error) {
-    const button = make("button", { type: "button", textContent: "Forget it", className: "quiet" });
-    button.addEventListener("click", () => act("It cannot be forgotten", async () => {
-      await forget();
-      at("find").focus();
-    }));
-    notice("What was learned here before is not for this model", error, button);
+    stale = true;
+    drawMemory();
+    notice("What was learned here before cannot be used", error);
   }
 }
 
