@@ -15,6 +15,7 @@ const context = await chromium.launchPersistentContext(profile, {
     "--disable-component-update", "--disable-sync", "--enable-precise-memory-info",
   ],
 });
+context.setDefaultTimeout(300_000); // what never comes ends at last; nothing is measured by it
 const shared = {}; // what one piece of code leaves for the next
 for await (const line of createInterface({ input: process.stdin })) {
   const [code, argument] = JSON.parse(line);

@@ -11,12 +11,8 @@ import contextlib
 import hashlib
 import json
 import re
-import sys
-import webbrowser
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pocketrec
@@ -27,9 +23,6 @@ from pocketrec.lite.options import ServeSettings
 from pocketrec.lite.runtime import read_bundle
 from pocketrec.storage.space import size
 
-HOST = "127.0.0.1"
-PORTS = 10
-"""How many ports are tried, from the first one on."""
 LARGEST = 500_000_000
 """Bytes of a model that is still served: a browser holds several times as much of it."""
 OLDEST = (2, 5, 2)
@@ -42,13 +35,6 @@ RUNTIME = (
     *(f"core/wasm/litert_wasm_{kind}internal.{end}" for kind in ("", "compat_") for end in ("js", "wasm")),
 )
 """What a browser asks for of the npm scope @litertjs."""
-TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".wasm": "application/wasm",
-    ".tflite": "application/octet-stream",
-}
 
 
 @dataclass(frozen=True)
@@ -89,12 +75,16 @@ def serve(
         ModelError: the model is damaged, of another kind, or too large for a page.
         SettingsError: LiteRT.js is not there or too old, or no port is free.
     """
+    import webbrowser  # not at the start of every command, which knows the report
+
+    from pocketrec.lite.file_server import HOST, open_server
+
     path = Path(model)
     trainable = _check(path)
     runtime, version = _find_runtime(settings.runtime)
     content = path.read_bytes()
     files = {"/model.tflite": content, **dict(_page()), **dict(_files(runtime))}
-    with _open(settings.port, files) as server:
+    with open_server(settings.port, files, _policy(files["/"])) as server:
         port = server.server_port
         url = f"http://{HOST}:{port}/"
         taken = settings.port if settings.port not in (0, port) else None
@@ -181,30 +171,6 @@ def _files(scope: Path) -> Iterator[tuple[str, bytes]]:
         yield f"/runtime/{name}", (scope / name).read_bytes()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    files: Mapping[str, bytes]
-    policy: str
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A browser that leaves before it has everything is no fault."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)  # type: ignore[arg-type]
-
-
-def _open(port: int, files: Mapping[str, bytes]) -> _Server:
-    for number in [port] if port == 0 else range(port, min(port + PORTS, 2**16)):
-        with contextlib.suppress(OSError):
-            server = _Server((HOST, number), _Handler)
-            server.files, server.policy = files, _policy(files["/"])
-            return server
-    raise SettingsError(
-        f"No port from {port} to {port + PORTS - 1} can be opened on {HOST}.",
-        expected="a free port, and one that you may use",
-        do="pocketrec serve --port 0, which takes any",
-    )
-
-
 def _policy(page: bytes) -> str:
     """The page asks nobody but this server, and runs no script but its own: files, and the import map in it by its hash."""
     found = re.search(rb'<script type="importmap">(.*?)</script>', page, re.DOTALL)
@@ -213,41 +179,3 @@ def _policy(page: bytes) -> str:
         f"default-src 'none'; script-src 'self' 'wasm-unsafe-eval' 'sha256-{own}'; style-src 'self'; connect-src 'self'; "
         "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server_version, sys_version = "pocketrec", ""
-    server: _Server
-
-    def do_GET(self) -> None:
-        """Answer with one of the files."""
-        self._answer(body=True)
-
-    def do_HEAD(self) -> None:
-        """The same without its content."""
-        self._answer(body=False)
-
-    def _answer(self, *, body: bool) -> None:
-        port = self.server.server_port
-        if self.headers.get("Host") not in (f"{HOST}:{port}", f"localhost:{port}"):
-            self.send_error(HTTPStatus.MISDIRECTED_REQUEST)  # another name may be a site that points to this address
-            return
-        path = self.path.partition("?")[0]
-        content = self.server.files.get(path)
-        if content is None:
-            self.send_error(HTTPStatus.NOT_FOUND)
-            return
-        self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", TYPES[Path(path).suffix or ".html"])
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
-        self.send_header("Content-Security-Policy", self.server.policy)
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing: the page says what is wrong."""
