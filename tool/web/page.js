@@ -16,7 +16,8 @@ let chosen = [];
 /** @type {Map<string, number>} what was recommended before the model learned: id -> place */
 let before = new Map();
 let order = /** @type {number[]} */ ([]); // codes, most clicked first
-let limit = SHOWN, steps = 0, waiting = 0;
+let limit = SHOWN, waiting = 0;
+let steps = 0; // that were learned in this browser; the model may have learned others before
 let stale = false; // what is kept here does not fit the model
 let last = Promise.resolve();
 
@@ -48,7 +49,6 @@ function notice(title, error) {
 function act(title, work) {
   waiting++;
   at("main").setAttribute("aria-busy", "true");
-  drawButtons();
   last = last.then(async () => {
     try {
       at("notice").replaceChildren();
@@ -68,9 +68,9 @@ function enable(button, usable) {
 }
 
 function drawButtons() {
-  enable(at("learn"), chosen.length > 1 && !waiting);
-  enable(at("fresh"), chosen.length > 0 && !waiting);
-  enable(at("forget"), (steps > 0 || stale) && !waiting);
+  enable(at("learn"), chosen.length > 1);
+  enable(at("fresh"), chosen.length > 0);
+  enable(at("forget"), steps > 0 || stale);
 }
 
 function drawCatalogue() {
@@ -162,7 +162,7 @@ async function choose(id) {
 
 async function learn() {
   const shown = [...at("best").querySelectorAll("button")].map((button) => button.dataset.id);
-  let first = 0, loss = 0, passes = 0;
+  let first = 0, loss = 0, passes = 0, made = 0;
   at("status").textContent = "It learns.";
   try {
     do {
@@ -170,8 +170,10 @@ async function learn() {
       const losses = await model.learn(chosen);
       loss = losses.reduce((sum, one) => sum + one, 0) / losses.length;
       if (!passes) first = loss;
+      made += losses.length;
     } while (++passes < PASSES && loss > ENOUGH);
-    ({ steps } = await model.save({ chosen }));
+    await model.save({ chosen, steps: steps + made });
+    steps += made;
   } catch (error) {
     drawMemory();
     throw error;
@@ -195,7 +197,7 @@ async function restore() {
   try {
     const kept = await model.restore();
     if (!kept) return;
-    steps = kept.steps;
+    steps = kept.about?.steps ?? kept.steps;
     chosen = kept.about?.chosen?.filter((/** @type {string} */ id) => model.file.ids.includes(id)) ?? [];
     drawMemory(kept.saved, "It knows you:");
   } catch (error) {
