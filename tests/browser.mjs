@@ -12,7 +12,7 @@ const context = await chromium.launchPersistentContext(profile, {
   headless: true,
   args: [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--enable-precise-memory-info",
+    "--disable-component-update", "--disable-sync",
   ],
 });
 context.setDefaultTimeout(300_000); // what never comes ends at last; nothing is measured by it
