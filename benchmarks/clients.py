@@ -1,6 +1,6 @@
 """The exported models in versions of LiteRT, each in a virtual environment of its own: right, or what went wrong.
 
-    python benchmarks/clients.py --versions 1.2.0,1.4.0,2.0.2,2.1.5,2.3.0
+    python benchmarks/clients.py --versions 1.2.0,1.4.0,2.0.2,2.1.5,2.3.0 --web-versions 2.5.2,2.5.3
 
 For each model, version and API (`Interpreter`, and `CompiledModel` where there is one) a client with numpy alone
 (tests/litert_client.py) recommends, learns 28 steps, saves twice, restores in a fresh instance and does a step in both.
@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +25,9 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from browser import Browser, LiteRtJs
+from litert_client import use
 from pocketrec.gru4rec.export import model_bytes
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import ModelSpec
@@ -63,11 +68,15 @@ def export(folder: Path) -> dict[str, Path]:
 
 
 def judge(model: OnDeviceModel, done: subprocess.CompletedProcess[str], saved: Path) -> str:
-    """Whether a client got what it should; else what it got."""
+    """Whether a client in a process got what it should; else what it got."""
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
         return f"signal {-done.returncode}" if done.returncode < 0 else last[:160]
-    found = json.loads(done.stdout.strip().splitlines()[-1])
+    return verdict(model, json.loads(done.stdout.strip().splitlines()[-1]), saved)
+
+
+def verdict(model: OnDeviceModel, found: dict[str, Any], saved: Path) -> str:
+    """Whether what a client found (`litert_client.use`) and saved is right; else what is wrong."""
     faults = []
     items, _, _ = model.recommend_next(3, model.fresh_state(1))
     if found["items"] != items.tolist():
@@ -90,39 +99,66 @@ def judge(model: OnDeviceModel, done: subprocess.CompletedProcess[str], saved: P
     return "; ".join(faults) or "right"
 
 
+def plan_of(model: OnDeviceModel) -> dict[str, Any]:
+    """What a client must know of a model: `litert_client.Plan`."""
+    known = {"settings": asdict(model.settings), "signatures": model.card.signatures}
+    plan: dict[str, Any] = json.loads(json.dumps(known, default=asdict))
+    return plan
+
+
+def in_python(version: str, paths: dict[str, Path], home: Path) -> Iterator[Row]:
+    """Every model in a version of ai-edge-litert, in a virtual environment in the folder `home`."""
+    venv.create(home, with_pip=True)
+    python = home / "bin" / "python"
+    wanted = [f"ai-edge-litert=={version}", "numpy" if version.startswith("2") else "numpy<2.3"]
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
+    for api in ["interpreter", *(["compiled"] if version.startswith("2") else [])]:
+        for name, path in paths.items():
+            model, plan = OnDeviceModel(path, trusted=True), path.with_suffix(".json")
+            plan.write_text(json.dumps(plan_of(model)))
+            command = [str(python), str(CLIENT), api, str(path), str(plan)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            yield Row(_now(), version, api, name, judge(model, done, path.with_suffix(".npz")))
+
+
+def in_chromium(version: str, paths: dict[str, Path], home: Path) -> Iterator[Row]:
+    """Every model in a version of @litertjs/core, in Debian's Chromium; npm installs it in the folder `home`."""
+    options = ["--no-package-lock", "--no-audit", "--no-fund", "--silent"]
+    subprocess.run(["npm", "install", "--prefix", str(home), *options, f"@litertjs/core@{version}"], check=True)
+    with closing(Browser()) as browser:
+        for name, path in paths.items():
+            model, found = OnDeviceModel(path, trusted=True), ""
+            try:
+                with closing(LiteRtJs(browser, home / "node_modules")) as runtime:
+                    found = verdict(model, use(runtime.client, path, plan_of(model)), path.with_suffix(".npz"))
+            except (AssertionError, RuntimeError) as error:
+                found = str(error).splitlines()[0][:160]
+            yield Row(_now(), version, "@litertjs/core", name, found)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def main(
     versions: Annotated[str, typer.Option(help="Versions of ai-edge-litert.")] = "1.2.0,1.4.0,2.0.2,2.1.5",
+    web_versions: Annotated[str, typer.Option(help="Versions of @litertjs/core, in Chromium.")] = "",
     out: Annotated[Path, typer.Option(help="The CSV that rows are appended to.")] = RESULTS,
 ) -> None:
     """Try every model in every runtime."""
     with tempfile.TemporaryDirectory() as work:
-        paths = export(Path(work))
-        rows = []
-        for version in versions.split(","):
-            home = Path(work) / version
-            venv.create(home, with_pip=True)
-            python = home / "bin" / "python"
-            wanted = [f"ai-edge-litert=={version}", "numpy" if version.startswith("2") else "numpy<2.3"]
-            subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
-            apis = ["interpreter", *(["compiled"] if version.startswith("2") else [])]
-            for api in apis:
-                for name, path in paths.items():
-                    model = OnDeviceModel(path, trusted=True)
-                    plan = path.with_suffix(".json")
-                    known = {"settings": asdict(model.settings), "signatures": model.card.signatures}
-                    plan.write_text(json.dumps(known, default=asdict))
-                    command = [str(python), str(CLIENT), api, str(path), str(plan)]
-                    done = subprocess.run(command, capture_output=True, text=True, check=False)
-                    verdict = judge(model, done, path.with_suffix(".npz"))
-                    rows.append(Row(datetime.now(UTC).isoformat(timespec="seconds"), version, api, name, verdict))
-                    typer.echo(f"{version:<8} {api:<12} {name:<26} {verdict}")
+        paths, rows = export(Path(work)), []
+        for kind, names in ((in_python, versions), (in_chromium, web_versions)):
+            for version in filter(None, names.split(",")):
+                for row in kind(version, paths, Path(work) / f"{kind.__name__}-{version}"):
+                    rows.append(row)
+                    typer.echo(f"{row.runtime:<8} {row.api:<14} {row.model:<26} {row.verdict}")
         new = not out.exists()
         with out.open("a", newline="") as file:
             writer = csv.DictWriter(file, [one.name for one in fields(Row)])
             if new:
                 writer.writeheader()
             writer.writerows(asdict(row) for row in rows)
-    sys.exit(0)
 
 
 if __name__ == "__main__":

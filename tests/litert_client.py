@@ -63,9 +63,8 @@ def clicks(n_items: int) -> list[tuple[int, int]]:
     return [(step * 7 % n_items, step * 5 % n_items) for step in range(STEPS)]
 
 
-def use(kind: str, path: Path, plan: Plan) -> dict[str, Any]:
-    """Everything that an app does."""
-    make: Any = {"interpreter": Interpreted, "compiled": Compiled}[kind]
+def use(make: Any, path: Path, plan: Plan) -> dict[str, Any]:
+    """Everything that an app does, with the clients that `make(path, plan)` makes."""
     client, n_items = make(str(path), plan), plan["settings"]["n_items"]
     fresh = np.zeros((1, plan["settings"]["hidden_size"]), np.float32)
     best = client.call("recommend", feat=[3], initstate=fresh)
@@ -91,4 +90,5 @@ def use(kind: str, path: Path, plan: Plan) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(use(sys.argv[1], Path(sys.argv[2]), json.loads(Path(sys.argv[3]).read_text()))))
+    kind = {"interpreter": Interpreted, "compiled": Compiled}[sys.argv[1]]
+    print(json.dumps(use(kind, Path(sys.argv[2]), json.loads(Path(sys.argv[3]).read_text()))))

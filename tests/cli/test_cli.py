@@ -26,6 +26,7 @@ COMMANDS = (
     "inspect",
     "verify-data",
     "recommend",
+    "serve",
     "train",
     "evaluate",
 )

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from pocketrec.lite.inspect_model import inspect_model as inspect_model
     from pocketrec.lite.judge.verify import verify as verify
     from pocketrec.lite.options import ModelSettings as ModelSettings
+    from pocketrec.lite.options import ServeSettings as ServeSettings
     from pocketrec.lite.options import VerifySettings as VerifySettings
     from pocketrec.lite.recommend import recommend as recommend
     from pocketrec.lite.runtime import OnDeviceModel as OnDeviceModel
+    from pocketrec.lite.serve import serve as serve
     from pocketrec.sessions.batches import batches as batches
     from pocketrec.sessions.options import BatchSettings as BatchSettings
     from pocketrec.sessions.options import SplitSettings as SplitSettings
@@ -55,6 +57,7 @@ _HOMES = {
     "run": "gru4rec.run",
     "demo": "gru4rec.demo",
     "recommend": "lite.recommend",
+    "serve": "lite.serve",
     "OnDeviceModel": "lite.runtime",
     "inspect": "storage.inspect",
     "inspect_model": "lite.inspect_model",
@@ -65,6 +68,7 @@ _HOMES = {
     "BatchSettings": "sessions.options",
     "ModelSettings": "lite.options",
     "VerifySettings": "lite.options",
+    "ServeSettings": "lite.options",
     "TrainSettings": "gru4rec.options",
     "RankSettings": "gru4rec.options",
     "DemoSettings": "gru4rec.options",

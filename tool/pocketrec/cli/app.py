@@ -21,7 +21,7 @@ from pocketrec.cli.options import Again, Clicks, DatasetOption, Output, fail_unl
 from pocketrec.cli.terminal import say, visible
 from pocketrec.errors import PocketrecError
 from pocketrec.gru4rec.options import DemoSettings, RankSettings, TrainSettings
-from pocketrec.lite.options import ModelSettings, VerifySettings
+from pocketrec.lite.options import ModelSettings, ServeSettings, VerifySettings
 from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sources.options import ReadSettings, SynthSettings
 from pocketrec.storage.space import is_full, unusable
@@ -288,6 +288,18 @@ def recommend(
     """The items that may come next in a session, best first, with their scores."""
     found = pocketrec.recommend(model, session.split(","), top=top, exclude_seen=exclude_seen, weights=weights)
     output.show(found)
+
+
+@app.command()
+@with_options
+def serve(
+    model: Annotated[Path, typer.Argument(help="A .tflite of export.", show_default=False)],
+    *,
+    settings: ServeSettings,
+    output: Output,
+) -> None:
+    """A page in the browser in which a model recommends and learns, served on 127.0.0.1 until Ctrl-C."""
+    pocketrec.serve(model, settings, started=output.show)
 
 
 @app.command()

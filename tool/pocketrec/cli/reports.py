@@ -22,6 +22,7 @@ from pocketrec.lite.inspect_model import ModelReport
 from pocketrec.lite.judge.ladder import Rung
 from pocketrec.lite.judge.verify import VerifyReport
 from pocketrec.lite.recommend import RecommendReport
+from pocketrec.lite.serve import ServeReport
 from pocketrec.sessions.batches import BatchesReport
 from pocketrec.sessions.prep import PrepReport
 from pocketrec.sessions.split import TITLES, SplitReport
@@ -311,6 +312,19 @@ def _(result: RecommendReport) -> Iterable[str]:
 def _(result: RecommendReport) -> Iterable[str]:
     if result.unknown:
         yield f"{result.model} does not know {', '.join(result.unknown)}; left out"
+
+
+@results.register
+def _(result: ServeReport) -> Iterable[str]:
+    yield f"{result.url}: {result.model}, {size(result.bytes)}, in LiteRT.js {result.runtime}; Ctrl-C ends it"
+
+
+@remarks.register
+def _(result: ServeReport) -> Iterable[str]:
+    if result.taken:
+        yield f"Port {result.taken} is taken: this is another one, and what was learned there is not seen here."
+    if not result.trainable:
+        yield "This model only recommends: its weights are stored as int8, with which it cannot learn."
 
 
 @remarks.register

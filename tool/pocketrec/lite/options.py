@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pocketrec.errors import SettingsError
@@ -125,3 +126,22 @@ class VerifySettings(Settings):
         least=8,
     )
     threads: int = setting(2, "Threads of the LiteRT interpreter; as many as the device has fast cores.", least=1)
+
+
+@dataclass(frozen=True)
+class ServeSettings(Settings):
+    """Settings of the page that a model is served with."""
+
+    port: int = setting(
+        8740,
+        "Port on 127.0.0.1, or the next free one; 0 for any. The browser keeps what is learned for each port.",
+        least=0,
+        most=65535,
+    )
+    open: bool = setting(False, "Open the page in the browser.")
+    runtime: Path | None = setting(
+        None,
+        "Folder of LiteRT.js: @litertjs/core itself, or the one in which npm has installed it. Without it: node_modules "
+        "of this folder or of one above it.",
+        metavar="FOLDER",
+    )
