@@ -277,18 +277,22 @@ def _remarks(logs: list[Path]) -> Iterator[str]:
 
 def _sessions(staged: Path) -> tuple[int, list[str]]:
     """How many sessions there are; and a remark if clicks of some of them all have the same time."""
-    sessions = several = tied = 0
-    for part in staged.glob("part=*"):
-        files = sorted(part.iterdir())
-        clicks = pl.read_parquet(files, columns=[SESSION, TIME], hive_partitioning=False, glob=False)
-        clicks = clicks if clicks[SESSION].is_sorted() else clicks.sort(SESSION)
-        session, time = clicks[SESSION].to_numpy(), clicks[TIME].to_numpy()
-        first = np.append(0, np.flatnonzero(session[1:] != session[:-1]) + 1)
-        span = np.maximum.reduceat(time, first) - np.minimum.reduceat(time, first)
-        more = np.diff(first, append=len(session)) > 1
-        sessions, several, tied = sessions + len(first), several + int(more.sum()), tied + int((more & (span == 0)).sum())
+    sessions, several, tied = np.sum(
+        [_sessions_of(sorted(part.iterdir())) for part in staged.glob("part=*")], axis=0
+    ).tolist()
     words = f"{tied:,} of {several:,} sessions of two or more clicks have one time only; the order of the lines is theirs"
     return sessions, [words] if tied else []
+
+
+def _sessions_of(files: list[Path]) -> tuple[int, int, int]:
+    """Sessions of a part; of these such with two or more clicks; of these such whose clicks all have the same time."""
+    clicks = pl.read_parquet(files, columns=[SESSION, TIME], hive_partitioning=False, glob=False)
+    clicks = clicks if clicks[SESSION].is_sorted() else clicks.sort(SESSION)
+    session, time = clicks[SESSION].to_numpy(), clicks[TIME].to_numpy()
+    first = np.append(0, np.flatnonzero(session[1:] != session[:-1]) + 1)
+    span = np.maximum.reduceat(time, first) - np.minimum.reduceat(time, first)
+    several = np.diff(first, append=len(session)) > 1
+    return len(first), int(several.sum()), int((several & (span == 0)).sum())
 
 
 def _report(where: Dataset, record: Record, *, reused: bool) -> IngestReport:
