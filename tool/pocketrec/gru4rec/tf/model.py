@@ -137,7 +137,7 @@ class Gru4Rec(Trainable):
         given = self._guard(feat, initstate)
         scores, state = self._scores(given)
         best, items = tf.math.top_k(scores[0], self.settings.k)
-        items = tf.where(given.fine > 0, items, -tf.ones_like(items))
+        items = tf.where(given.good, items, -tf.ones_like(items))
         return {"items": items, "scores": best + given.poison, "state": given.state_after(state)}
 
     def evaluate(self, feat: Tensor, target: Tensor, initstate: Tensor, top_k: Tensor) -> dict[str, Tensor]:
