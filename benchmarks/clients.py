@@ -4,7 +4,8 @@
 
 For each model, version and API (`Interpreter`, and `CompiledModel` where there is one) a client with numpy alone
 (tests/litert_client.py) recommends, learns 28 steps, saves twice, restores in a fresh instance and does a step in both.
-What it says is held against `OnDeviceModel` here. One row a run goes to results/clients.csv.
+What it says is held against `OnDeviceModel` here. Of ncf and dnn it asks the signatures of fixed lengths, held against
+`NcfModel` and `DnnModel`. One row a run goes to results/clients.csv.
 """
 
 from __future__ import annotations
@@ -15,23 +16,37 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
+from pocketrec.dnn import export as dnn_export
+from pocketrec.dnn.network import DnnSettings
+from pocketrec.dnn.network import Network as DnnNetwork
+from pocketrec.dnn.runtime import DnnModel
 from pocketrec.gru4rec.export import model_bytes
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import ModelSpec
 from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.ncf import export as ncf_export
+from pocketrec.ncf.network import Network, NetworkSettings
+from pocketrec.ncf.runtime import NcfModel
+from pocketrec.storage.networks import NetworkFile
+from pocketrec.storage.tensors import Tensors
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "tests"))
+from litert_client import SEEN, USER  # noqa: E402
+
 CLIENT = HERE.parent / "tests" / "litert_client.py"
 RESULTS = HERE / "results" / "clients.csv"
-ITEMS = 200
+ITEMS, USERS = 200, 20
 MODELS: dict[str, dict[str, Any]] = {
     "none, Adam": {"embedding": "none"},
     "shared, Adagrad, dropout": {"embedding": "shared", "optimizer": "adagrad", "dropout_hidden": 0.4},
@@ -52,22 +67,57 @@ class Row:
     verdict: str
 
 
-def export(folder: Path) -> dict[str, Path]:
-    """Small models of every kind."""
+def export(folder: Path) -> dict[str, Callable[[], Any]]:
+    """Small models of every kind: how each is opened."""
     items = Catalogue(tuple(str(1000 + code) for code in range(ITEMS)), np.arange(1, ITEMS + 1))
-    paths = {}
+    ids = Catalogue.of(items.ids, items.support, range(USERS))
+    ncf_settings = NetworkSettings(n_users=USERS, n_items=ITEMS)
+    dnn_settings = DnnSettings(
+        n_users=USERS, n_items=ITEMS, task="classify", user_columns=2, item_columns=3, lowest=0.5, highest=5.0,
+        values=(0.5, 2.5, 5.0),
+    )  # fmt: skip
+    models: dict[str, Callable[[], Any]] = {}
     for number, (name, settings) in enumerate(MODELS.items()):
-        paths[name] = folder / f"model{number}.tflite"
-        paths[name].write_bytes(model_bytes(ModelSpec(n_items=ITEMS, batch_size=4, hidden_size=16, **settings), items))
-    return paths
+        path = folder / f"model{number}.tflite"
+        path.write_bytes(model_bytes(ModelSpec(n_items=ITEMS, batch_size=4, hidden_size=16, **settings), items))
+        models[name] = partial(OnDeviceModel, path, trusted=True)
+    ncf, dnn = folder / "ncf.tflite", folder / "dnn.tflite"
+    ncf.write_bytes(ncf_export.model_bytes(NetworkFile(Network(ncf_settings, weights_of(ncf_settings)), ""), ids))
+    dnn.write_bytes(dnn_export.model_bytes(NetworkFile(DnnNetwork(dnn_settings, weights_of(dnn_settings)), ""), ids))
+    models["ncf, NeuMF"] = partial(NcfModel, ncf, trusted=True)
+    models["dnn, classify"] = partial(DnnModel, dnn, trusted=True)
+    return models
 
 
-def judge(model: OnDeviceModel, done: subprocess.CompletedProcess[str], saved: Path) -> str:
+def weights_of(settings: Any) -> Tensors:
+    """Random weights of a network."""
+    rng = np.random.default_rng(1)
+    return {name: rng.normal(scale=0.3, size=shape).astype(np.float32) for name, shape in settings.shapes.items()}
+
+
+def judge_answers(model: Any, found: dict[str, Any]) -> list[str]:
+    """What is wrong with the answers of a model that does not learn."""
+    every, seen = np.arange(ITEMS, dtype=np.int32), np.array(SEEN, np.int32)
+    ncf = isinstance(model, NcfModel)
+    wanted = model.score(USER, every) if ncf else model.predict(USER, every)[0]
+    faults = [] if np.allclose(found["scores"], wanted, atol=1e-5) else ["scores are wrong"]
+    if np.isnan(found["wrong_item"]).tolist() != [False, True, False, True] or not np.isnan(found["wrong_user"]).all():
+        faults.append("a wrong code is not seen")
+    if ncf and found["items"] != model.recommend(USER, seen, len(found["items"]))[0].tolist():
+        faults.append("recommend_fixed is wrong")
+    if ncf and set(found["no_user"] + found["no_item"]) != {-1}:
+        faults.append("a wrong code is not seen in recommend_fixed")
+    return faults
+
+
+def judge(model: Any, done: subprocess.CompletedProcess[str], saved: Path) -> str:
     """Whether a client got what it should; else what it got."""
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
         return f"signal {-done.returncode}" if done.returncode < 0 else last[:160]
     found = json.loads(done.stdout.strip().splitlines()[-1])
+    if not isinstance(model, OnDeviceModel):
+        return "; ".join(judge_answers(model, found)) or "right"
     faults = []
     items, _, _ = model.recommend_next(3, model.fresh_state(1))
     if found["items"] != items.tolist():
@@ -96,7 +146,7 @@ def main(
 ) -> None:
     """Try every model in every runtime."""
     with tempfile.TemporaryDirectory() as work:
-        paths = export(Path(work))
+        models = export(Path(work))
         rows = []
         for version in versions.split(","):
             home = Path(work) / version
@@ -106,10 +156,12 @@ def main(
             subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
             apis = ["interpreter", *(["compiled"] if version.startswith("2") else [])]
             for api in apis:
-                for name, path in paths.items():
-                    model = OnDeviceModel(path, trusted=True)
-                    plan = path.with_suffix(".json")
-                    known = {"settings": asdict(model.settings), "signatures": model.card.signatures}
+                for name, opened in models.items():
+                    model = opened()  # a new one, since it learns
+                    path, plan = model.path, model.path.with_suffix(".json")
+                    learns = isinstance(model, OnDeviceModel)
+                    signatures = model.card.signatures if learns else model.signatures()
+                    known = {"settings": asdict(model.card.settings), "signatures": signatures}
                     plan.write_text(json.dumps(known, default=asdict))
                     command = [str(python), str(CLIENT), api, str(path), str(plan)]
                     done = subprocess.run(command, capture_output=True, text=True, check=False)
