@@ -224,7 +224,7 @@ def ids_of(settings: Any) -> Catalogue:
 
 
 def frozen() -> bytes:
-    """A model of `ncf` with random weights."""
+    """A model of `ncf` with random weights; the converter took codes from 0 to 6, those of 7 users, for a ReLU6."""
     settings, rng = NetworkSettings(n_users=7, n_items=9, layers=(8, 4)), np.random.default_rng(1)
     weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in settings.shapes.items()}
     return model_bytes(NetworkFile(Network(settings, weights), "0f" * 16), ids_of(settings), FIXED)
