@@ -95,7 +95,9 @@ def test_models_that_only_answer_do_so_in_every_client(tmp_path: Path, name: str
 
 
 def test_the_first_graph_and_signature_need_no_shape_from_the_app() -> None:
-    """CompiledModel takes the first signature where none is named, others the first graph."""
+    """CompiledModel takes the first signature where none is named, others the first graph, and tensors by place."""
+    from ai_edge_litert.interpreter import Interpreter
+
     for path, first in (
         (Dataset(models() / "adam").tflite(4), "recommend"),
         (models() / "frozen.tflite", "recommend_fixed"),
@@ -103,6 +105,12 @@ def test_the_first_graph_and_signature_need_no_shape_from_the_app() -> None:
     ):
         model = read_model(path)
         assert (model.first, next(iter(model.signatures))) == (first, first)
+        graph = Interpreter(str(path))
+        for side, specs in zip(
+            (graph.get_input_details(), graph.get_output_details()), model.signatures[first], strict=True
+        ):
+            by_name = [(specs[name].shape, specs[name].dtype) for name in sorted(specs)]
+            assert [(tuple(one["shape"].tolist()), np.dtype(one["dtype"]).name) for one in side] == by_name
 
 
 def raw(model: OnDeviceModel, signature: str, **given: Any) -> dict[str, Any]:

@@ -52,9 +52,10 @@ def convert(module: tf.Module, signatures: Mapping[str, Any], card: Card, items:
 def finish_for_apps(model: Any, first: str) -> None:
     """Make the graphs fit for every runtime: `first` is the first one, and what comes of a variable has a fixed shape.
 
-    Runtimes that do not know signatures can call the first graph alone, and CompiledModel takes the first signature where
-    none is named; the converter orders both by name. The output of READ_VARIABLE has no shape that is known before it runs,
-    which some runtimes cannot return; that of a RESHAPE has.
+    Inputs and outputs are in the order of their names, for apps that give them by place. Runtimes that do not know
+    signatures can call the first graph alone, and CompiledModel takes the first signature where none is named; the
+    converter orders both by name. The output of READ_VARIABLE has no shape that is known before it runs, which some
+    runtimes cannot return; that of a RESHAPE has.
     """
     names = [signature.signatureKey.decode() for signature in model.signatureDefs]
     if first in names:
@@ -63,6 +64,10 @@ def finish_for_apps(model: Any, first: str) -> None:
     for signature in model.signatureDefs:
         if signature.signatureKey in (b"save", b"restore"):
             _fix_outputs(model, signature)
+        graph, sides = model.subgraphs[signature.subgraphIndex], (signature.inputs, signature.outputs)
+        graph.inputs, graph.outputs = (
+            [one.tensorIndex for one in sorted(side, key=lambda one: one.name)] for side in sides
+        )
 
 
 def _claim_runtime(model: Any) -> str:
