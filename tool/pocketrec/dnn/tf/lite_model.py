@@ -38,7 +38,7 @@ class LiteDnn(tf.Module):  # type: ignore[misc]
         """Ratings of some items by one user; NaN for what is not an item, and for all items if that is not a user."""
         settings, size, outputs = self.settings, self.settings.embedding_size, self.settings.outputs
         (known, is_user), (codes, is_item) = inside(user, settings.n_users), inside(items, settings.n_items)
-        spoiled = poison(tf.cast(is_item & is_user, tf.float32))
+        spoiled = poison(is_item & is_user)
         theirs = tf.gather(self._item, codes)  # (n, ...)
         own = tf.gather(self._user, known) + tf.zeros_like(theirs[:, :1])  # the user's row, once an item
         hidden = tf.concat([own[:, :-outputs], theirs[:, :-outputs]], axis=1)

@@ -42,7 +42,7 @@ class LiteNetwork(tf.Module):  # type: ignore[misc]
         """Logits of some items for one user; NaN for what is not an item, and for all items if that is not a user."""
         (known, is_user), (codes, is_item) = inside(user, self.settings.n_users), inside(items, self.settings.n_items)
         scores = self._scores(known, *(tf.gather(table, codes) for table in self._items))
-        return {"scores": scores + poison(tf.cast(is_item & is_user, tf.float32))}
+        return {"scores": scores + poison(is_item & is_user)}
 
     score_fixed = score
 
@@ -56,8 +56,7 @@ class LiteNetwork(tf.Module):  # type: ignore[misc]
         marks = tf.scatter_nd(tf.maximum(codes, 0)[:, None], tf.cast(codes >= 0, tf.float32), tf.constant([n_items]))
         scores = tf.where(marks > 0, LOWEST, self._scores(known, *self._items))
         best = tf.math.top_k(scores, tf.minimum(tf.maximum(top, 0), n_items))
-        fine = tf.reduce_min(tf.cast(tf.concat([is_item, is_user], axis=0), tf.float32))
-        values = best.values + poison(fine)
+        values = best.values + poison(tf.reduce_all(tf.concat([is_item, is_user], axis=0)))
         return {"items": tf.where(values > LOWEST, best.indices, NONE), "scores": values}
 
     def recommend_fixed(self, user: Tensor, seen: Tensor) -> dict[str, Tensor]:

@@ -29,5 +29,5 @@ def inside_or_none(codes: Tensor, end: int) -> tuple[Tensor, Tensor]:
 
 
 def poison(fine: Tensor) -> Tensor:
-    """0, or NaN where `fine` is not 1 but 0; float32 of the same shape."""
-    return 0.0 / fine
+    """0, or NaN where `fine`, bool, is not so; float32 of the same shape."""
+    return tf.where(fine, 0.0, float("nan"))
