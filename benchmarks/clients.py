@@ -15,10 +15,11 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,16 +28,25 @@ import typer
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from browser import Browser, LiteRtJs
-from litert_client import use
+from litert_client import SEEN, USER, use
+from pocketrec.dnn import export as dnn_export
+from pocketrec.dnn.network import DnnSettings
+from pocketrec.dnn.network import Network as DnnNetwork
+from pocketrec.dnn.runtime import DnnModel
 from pocketrec.gru4rec.export import model_bytes
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import ModelSpec
 from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.ncf import export as ncf_export
+from pocketrec.ncf.network import Network, NetworkSettings
+from pocketrec.ncf.runtime import NcfModel
+from pocketrec.storage.networks import NetworkFile
+from pocketrec.storage.tensors import Tensors
 
 HERE = Path(__file__).parent
 CLIENT = HERE.parent / "tests" / "litert_client.py"
 RESULTS = HERE / "results" / "clients.csv"
-ITEMS = 200
+ITEMS, USERS = 200, 20
 MODELS: dict[str, dict[str, Any]] = {
     "none, Adam": {"embedding": "none"},
     "shared, Adagrad, dropout": {"embedding": "shared", "optimizer": "adagrad", "dropout_hidden": 0.4},
@@ -57,17 +67,54 @@ class Row:
     verdict: str
 
 
-def export(folder: Path) -> dict[str, Path]:
-    """Small models of every kind."""
+Models = dict[str, Callable[[], Any]]
+"""By name, what opens a model: an `OnDeviceModel`, `NcfModel` or `DnnModel`, a new one each time, since it may learn."""
+
+
+def export(folder: Path) -> Models:
+    """Small models of every kind: how each is opened."""
     items = Catalogue(tuple(str(1000 + code) for code in range(ITEMS)), np.arange(1, ITEMS + 1))
-    paths = {}
+    ids = Catalogue.of(items.ids, items.support, range(USERS))
+    ncf_settings = NetworkSettings(n_users=USERS, n_items=ITEMS)
+    dnn_settings = DnnSettings(
+        n_users=USERS, n_items=ITEMS, task="classify", user_columns=2, item_columns=3, lowest=0.5, highest=5.0,
+        values=(0.5, 2.5, 5.0),
+    )  # fmt: skip
+    models: Models = {}
     for number, (name, settings) in enumerate(MODELS.items()):
-        paths[name] = folder / f"model{number}.tflite"
-        paths[name].write_bytes(model_bytes(ModelSpec(n_items=ITEMS, batch_size=4, hidden_size=16, **settings), items))
-    return paths
+        path = folder / f"model{number}.tflite"
+        path.write_bytes(model_bytes(ModelSpec(n_items=ITEMS, batch_size=4, hidden_size=16, **settings), items))
+        models[name] = partial(OnDeviceModel, path, trusted=True)
+    ncf, dnn = folder / "ncf.tflite", folder / "dnn.tflite"
+    ncf.write_bytes(ncf_export.model_bytes(NetworkFile(Network(ncf_settings, weights_of(ncf_settings)), ""), ids))
+    dnn.write_bytes(dnn_export.model_bytes(NetworkFile(DnnNetwork(dnn_settings, weights_of(dnn_settings)), ""), ids))
+    models["ncf, NeuMF"] = partial(NcfModel, ncf, trusted=True)
+    models["dnn, classify"] = partial(DnnModel, dnn, trusted=True)
+    return models
 
 
-def judge(model: OnDeviceModel, done: subprocess.CompletedProcess[str], saved: Path) -> str:
+def weights_of(settings: Any) -> Tensors:
+    """Random weights of a network."""
+    rng = np.random.default_rng(1)
+    return {name: rng.normal(scale=0.3, size=shape).astype(np.float32) for name, shape in settings.shapes.items()}
+
+
+def judge_answers(model: Any, found: dict[str, Any]) -> list[str]:
+    """What is wrong with the answers of a model that does not learn."""
+    every, seen = np.arange(model.card.settings.n_items, dtype=np.int32), np.array(SEEN, np.int32)
+    ncf = isinstance(model, NcfModel)
+    wanted = model.score(USER, every) if ncf else model.predict(USER, every)[0]
+    faults = [] if np.allclose(found["scores"], wanted, atol=1e-5) else ["scores are wrong"]
+    if np.isnan(found["wrong_item"]).tolist() != [False, True, False, True] or not np.isnan(found["wrong_user"]).all():
+        faults.append("a wrong code is not seen")
+    if ncf and found["items"] != model.recommend(USER, seen, len(found["items"]))[0].tolist():
+        faults.append("recommend_fixed is wrong")
+    if ncf and set(found["no_user"] + found["no_item"]) != {-1}:
+        faults.append("a wrong code is not seen in recommend_fixed")
+    return faults
+
+
+def judge(model: Any, done: subprocess.CompletedProcess[str], saved: Path) -> str:
     """Whether a client in a process got what it should; else what it got."""
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
@@ -75,8 +122,10 @@ def judge(model: OnDeviceModel, done: subprocess.CompletedProcess[str], saved: P
     return verdict(model, json.loads(done.stdout.strip().splitlines()[-1]), saved)
 
 
-def verdict(model: OnDeviceModel, found: dict[str, Any], saved: Path) -> str:
+def verdict(model: Any, found: dict[str, Any], saved: Path) -> str:
     """Whether what a client found (`litert_client.use`) and saved is right; else what is wrong."""
+    if not isinstance(model, OnDeviceModel):
+        return "; ".join(judge_answers(model, found)) or "right"
     faults = []
     items, _, _ = model.recommend_next(3, model.fresh_state(1))
     if found["items"] != items.tolist():
@@ -99,38 +148,40 @@ def verdict(model: OnDeviceModel, found: dict[str, Any], saved: Path) -> str:
     return "; ".join(faults) or "right"
 
 
-def plan_of(model: OnDeviceModel) -> dict[str, Any]:
+def plan_of(model: Any) -> dict[str, Any]:
     """What a client must know of a model: `litert_client.Plan`."""
-    known = {"settings": asdict(model.settings), "signatures": model.card.signatures}
+    signatures = model.card.signatures if isinstance(model, OnDeviceModel) else model.signatures()
+    known = {"settings": asdict(model.card.settings), "signatures": signatures}
     plan: dict[str, Any] = json.loads(json.dumps(known, default=asdict))
     return plan
 
 
-def in_python(version: str, paths: dict[str, Path], home: Path) -> Iterator[Row]:
+def in_python(version: str, models: Models, home: Path) -> Iterator[Row]:
     """Every model in a version of ai-edge-litert, in a virtual environment in the folder `home`."""
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"
     wanted = [f"ai-edge-litert=={version}", "numpy" if version.startswith("2") else "numpy<2.3"]
     subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
     for api in ["interpreter", *(["compiled"] if version.startswith("2") else [])]:
-        for name, path in paths.items():
-            model, plan = OnDeviceModel(path, trusted=True), path.with_suffix(".json")
+        for name, opened in models.items():
+            model = opened()
+            path, plan = model.path, model.path.with_suffix(".json")
             plan.write_text(json.dumps(plan_of(model)))
             command = [str(python), str(CLIENT), api, str(path), str(plan)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             yield Row(_now(), version, api, name, judge(model, done, path.with_suffix(".npz")))
 
 
-def in_chromium(version: str, paths: dict[str, Path], home: Path) -> Iterator[Row]:
+def in_chromium(version: str, models: Models, home: Path) -> Iterator[Row]:
     """Every model in a version of @litertjs/core, in Debian's Chromium; npm installs it in the folder `home`."""
     options = ["--no-package-lock", "--no-audit", "--no-fund", "--silent"]
     subprocess.run(["npm", "install", "--prefix", str(home), *options, f"@litertjs/core@{version}"], check=True)
     with closing(Browser()) as browser:
-        for name, path in paths.items():
-            model, found = OnDeviceModel(path, trusted=True), ""
+        for name, opened in models.items():
+            model, found = opened(), ""
             try:
                 with closing(LiteRtJs(browser, home / "node_modules")) as runtime:
-                    found = verdict(model, use(runtime.client, path, plan_of(model)), path.with_suffix(".npz"))
+                    found = verdict(model, use(runtime.client, model.path, plan_of(model)), model.path.with_suffix(".npz"))
             except (AssertionError, RuntimeError) as error:
                 found = str(error).splitlines()[0][:160]
             yield Row(_now(), version, "@litertjs/core", name, found)
@@ -147,10 +198,10 @@ def main(
 ) -> None:
     """Try every model in every runtime."""
     with tempfile.TemporaryDirectory() as work:
-        paths, rows = export(Path(work)), []
+        models, rows = export(Path(work)), []
         for kind, names in ((in_python, versions), (in_chromium, web_versions)):
             for version in filter(None, names.split(",")):
-                for row in kind(version, paths, Path(work) / f"{kind.__name__}-{version}"):
+                for row in kind(version, models, Path(work) / f"{kind.__name__}-{version}"):
                     rows.append(row)
                     typer.echo(f"{row.runtime:<8} {row.api:<14} {row.model:<26} {row.verdict}")
         new = not out.exists()

@@ -23,6 +23,7 @@ from lite_support import BEGIN, MATRIX
 from pocketrec.dnn import export as dnn_export
 from pocketrec.dnn import network as dnn
 from pocketrec.dnn.network import DnnSettings
+from pocketrec.dnn.options import DnnExportSettings
 from pocketrec.gru4rec.export import convert_model, export
 from pocketrec.gru4rec.tf import losses
 from pocketrec.gru4rec.tf import model as gru4rec
@@ -35,6 +36,7 @@ from pocketrec.lite.options import ModelSettings
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.ncf.export import model_bytes
 from pocketrec.ncf.network import Network, NetworkSettings
+from pocketrec.ncf.options import NcfExportSettings
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.networks import NetworkFile
 from pocketrec.training.tf import convert
@@ -212,11 +214,20 @@ def flexing(items: Catalogue) -> bytes:
         return finish(converter.convert(), Card(settings, digests, items.hash, {}, "0"), items)
 
 
+FIXED = NcfExportSettings(fixed_items=4, fixed_seen=5, top_k=3)
+
+
+def ids_of(settings: Any) -> Catalogue:
+    """Ids i0, i1, ... and u0, u1, ..."""
+    items, users = [f"i{code}" for code in range(settings.n_items)], [f"u{code}" for code in range(settings.n_users)]
+    return Catalogue.of(items, np.arange(settings.n_items), users)
+
+
 def frozen() -> bytes:
-    """A model of `ncf` with random weights."""
+    """A model of `ncf` with random weights; the converter took codes from 0 to 6, those of 7 users, for a ReLU6."""
     settings, rng = NetworkSettings(n_users=7, n_items=9, layers=(8, 4)), np.random.default_rng(1)
     weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in settings.shapes.items()}
-    return model_bytes(NetworkFile(Network(settings, weights), "0f" * 16))
+    return model_bytes(NetworkFile(Network(settings, weights), "0f" * 16), ids_of(settings), FIXED)
 
 
 def rating() -> bytes:
@@ -227,7 +238,8 @@ def rating() -> bytes:
     )  # fmt: skip
     rng = np.random.default_rng(2)
     weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in settings.shapes.items()}
-    return dnn_export.model_bytes(NetworkFile(dnn.Network(settings, weights), "0f" * 16))
+    trained = NetworkFile(dnn.Network(settings, weights), "0f" * 16)
+    return dnn_export.model_bytes(trained, ids_of(settings), DnnExportSettings(4))
 
 
 def main(folder: Path) -> None:

@@ -1,7 +1,8 @@
 """A client of LiteRT as an app is one, with numpy alone: `python litert_client.py interpreter|compiled MODEL PLAN.json`.
 
 It recommends, learns 28 steps, saves twice, restores in a fresh instance and does one more step in both. What came of it is
-printed as JSON, and what was saved goes to MODEL.npz. In a process of its own: a runtime may crash, and writes to stderr.
+printed as JSON, and what was saved goes to MODEL.npz. Of ncf and dnn, which do not learn, it asks the signatures of fixed
+lengths for the best items and what wrong codes give. In a process of its own: a runtime may crash, and writes to stderr.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 STEPS = 28
+USER, SEEN = 1, (3, 5, 3)
 Plan = dict[str, Any]
 """What a model is: `settings`, and `signatures`: by name the inputs and the outputs, each by name its shape and dtype."""
 
@@ -63,9 +65,40 @@ def clicks(n_items: int) -> list[tuple[int, int]]:
     return [(step * 7 % n_items, step * 5 % n_items) for step in range(STEPS)]
 
 
+def filled(codes: Any, length: int) -> Any:
+    """A list of a fixed length, -1 behind the codes."""
+    return np.concatenate([codes, np.full(length - len(codes), -1)])
+
+
+def ask(client: Any, plan: Plan) -> dict[str, Any]:
+    """Everything that an app asks a model that does not learn: scores of all items, and the best of them."""
+    n_users, n_items = (plan["settings"][name] for name in ("n_users", "n_items"))
+    ncf = "score_fixed" in plan["signatures"]
+    name, output = ("score_fixed", "scores") if ncf else ("predict_fixed", "ratings")
+    (block,) = plan["signatures"][name][0]["items"]["shape"]
+
+    def answers(user: int, codes: Any) -> list[float]:
+        found: list[float] = client.call(name, user=[user], items=filled(codes, block))[output].tolist()
+        return found
+
+    parts = [np.arange(first, min(first + block, n_items)) for first in range(0, n_items, block)]
+    found: dict[str, Any] = {
+        "scores": [score for part in parts for score in answers(USER, part)[: len(part)]],
+        "wrong_item": answers(USER, [0, n_items, 1])[:4],
+        "wrong_user": answers(n_users, [0, 1]),
+    }
+    if ncf:
+        (length,) = plan["signatures"]["recommend_fixed"][0]["seen"]["shape"]
+        for key, user, seen in (("items", USER, SEEN), ("no_user", -1, SEEN), ("no_item", USER, [0, n_items])):
+            found[key] = client.call("recommend_fixed", user=[user], seen=filled(seen, length))["items"].tolist()
+    return found
+
+
 def use(make: Any, path: Path, plan: Plan) -> dict[str, Any]:
     """Everything that an app does, with the clients that `make(path, plan)` makes."""
     client, n_items = make(str(path), plan), plan["settings"]["n_items"]
+    if "infer" not in plan["signatures"]:
+        return ask(client, plan)
     fresh = np.zeros((1, plan["settings"]["hidden_size"]), np.float32)
     best = client.call("recommend", feat=[3], initstate=fresh)
     wrong = client.call("recommend", feat=[n_items], initstate=fresh)

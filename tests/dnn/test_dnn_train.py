@@ -19,7 +19,13 @@ from pocketrec.dnn.evaluate import evaluate
 from pocketrec.dnn.layout import DnnDataset
 from pocketrec.dnn.metrics import Accuracy, biases, measure
 from pocketrec.dnn.network import DnnSettings, Network, class_of, expected_rating, read_network
-from pocketrec.dnn.options import DnnMeasureSettings, DnnPredictSettings, DnnPrepSettings, DnnTrainSettings
+from pocketrec.dnn.options import (
+    DnnExportSettings,
+    DnnMeasureSettings,
+    DnnPredictSettings,
+    DnnPrepSettings,
+    DnnTrainSettings,
+)
 from pocketrec.dnn.predict import predict
 from pocketrec.dnn.prep import prep
 from pocketrec.dnn.runtime import DnnModel
@@ -29,6 +35,7 @@ from pocketrec.dnn.verify import verify_export
 from pocketrec.errors import DatasetError, ModelError
 from pocketrec.storage.networks import NetworkFile
 from pocketrec.storage.verify_data import verify_data
+from pocketrec.training.export import ids_of
 from rebuild_support import as_0_1_left_it, rebuild_each
 
 SMALL: dict[str, Any] = {
@@ -276,7 +283,7 @@ def test_biases_are_those_of_least_squares_with_a_ridge() -> None:
 def exported(trained: tuple[Path, DnnTrainReport]) -> Path:
     code, out, _ = call("dnn", "export", "--dataset", trained[0])
     assert code == 0, out
-    assert "Verified: 7 of 7 rungs passed" in out
+    assert "Verified: 10 of 10 rungs passed" in out
     return trained[0]
 
 
@@ -293,14 +300,14 @@ def test_the_exported_network_predicts_as_the_trained(exported: Path, classified
 def test_a_model_that_is_not_what_was_trained_fails(exported: Path, tmp_path: Path) -> None:
     place = DnnDataset(exported)
     network = network_of(exported)
-    split = place.prepared().content
+    split, beside = place.prepared().content, (ids_of(place, unknown=True), DnnExportSettings())
     other = {**network.weights, "user_features": network.weights["user_features"] + np.float32(0.1)}
     changed = NetworkFile(Network(network.settings, other), split)
-    verdicts = {rung.name: rung.verdict for rung in verify_export(place.tflite, changed)}
+    verdicts = {rung.name: rung.verdict for rung in verify_export(place.tflite, changed, *beside)}
     assert [name for name, verdict in verdicts.items() if verdict == "failed"] == ["ratings"]
     cut = tmp_path / "cut.tflite"
     cut.write_bytes(place.tflite.read_bytes()[:5000])
-    assert verify_export(cut, changed)[0].verdict == "failed"
+    assert verify_export(cut, changed, *beside)[0].verdict == "failed"
     with pytest.raises(ModelError):
         DnnModel(cut)
     with pytest.raises(ModelError, match="no user with code 99"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,7 +18,8 @@ import numpy as np
 import pytest
 
 from lite_support import fresh, models
-from litert_client import STEPS
+from litert_client import SEEN, STEPS, USER
+from pocketrec.dnn.runtime import DnnModel
 from pocketrec.errors import ModelError
 from pocketrec.lite.contract import STEP
 from pocketrec.lite.flatbuffer import read_model
@@ -24,6 +27,7 @@ from pocketrec.lite.judge.file_checks import check_clients
 from pocketrec.lite.judge.ladder import Fault
 from pocketrec.lite.runtime import OnDeviceModel, read_card
 from pocketrec.lite.runtimes import needed, unknown
+from pocketrec.ncf.runtime import NcfModel
 from pocketrec.storage.layout import Dataset
 
 HERE = Path(__file__).parent
@@ -31,7 +35,18 @@ OLDEST = (2, 1, 5)
 """The first LiteRT whose CompiledModel has variables."""
 LITERT = tuple(int(part) for part in version("ai-edge-litert").split(".")[:3])
 MODELS = ["adam", "shared", "separate", "shared-adam-float16", "sgd", "answers"]
+HOSTILE = int(os.environ.get("POCKETREC_HOSTILE", "300"))
+"""Calls of each model; see .github/CONTRIBUTING.md."""
 WRONG_STATES = (np.nan, np.inf, -np.inf, 1e30, 1001.0)
+
+
+def asked(api: str, path: Path, plan: Path) -> dict[str, Any]:
+    """What a client of its own process says of a model."""
+    command = [sys.executable, str(HERE.parent / "litert_client.py"), api, str(path), str(plan)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 @pytest.mark.skipif(OLDEST > LITERT, reason=f"CompiledModel has variables from LiteRT {OLDEST} on")
@@ -42,10 +57,7 @@ def test_compiled_model_does_the_same_and_keeps_it(tmp_path: Path, name: str) ->
     model = OnDeviceModel(path)
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps({"settings": asdict(model.settings), "signatures": model.card.signatures}, default=asdict))
-    command = [sys.executable, str(HERE.parent / "litert_client.py"), "compiled", str(path), str(plan)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = asked("compiled", path, plan)
     items, _, _ = model.recommend_next(3, model.fresh_state(1))
     assert found["items"] == items.tolist()
     assert set(found["wrong"]) == {-1}
@@ -62,6 +74,43 @@ def test_compiled_model_does_the_same_and_keeps_it(tmp_path: Path, name: str) ->
     with np.load(path.with_suffix(".npz")) as saved:
         for tensor, value in own.items():
             np.testing.assert_allclose(saved[tensor], value, atol=1e-5, err_msg=tensor)
+
+
+@pytest.mark.skipif(OLDEST > LITERT, reason=f"models are asked for in LiteRT {OLDEST} on")
+@pytest.mark.parametrize("api", ["interpreter", "compiled"])
+@pytest.mark.parametrize(("name", "kind"), [("frozen", NcfModel), ("rating", DnnModel)])
+def test_models_that_only_answer_do_so_in_every_client(tmp_path: Path, name: str, kind: Any, api: str) -> None:
+    path, plan = Path(shutil.copy(models() / f"{name}.tflite", tmp_path)), tmp_path / "plan.json"
+    model = kind(path, trusted=True)
+    plan.write_text(json.dumps({"settings": asdict(model.card.settings), "signatures": model.signatures()}, default=asdict))
+    found = asked(api, path, plan)
+    every = np.arange(model.card.settings.n_items, dtype=np.int32)
+    wanted = model.score(USER, every) if kind is NcfModel else model.predict(USER, every)[0]
+    np.testing.assert_allclose(found["scores"], wanted, rtol=1e-5)
+    assert np.isnan(found["wrong_item"]).tolist() == [False, True, False, True]
+    assert np.isnan(found["wrong_user"]).all()
+    if kind is NcfModel:
+        assert found["items"] == model.recommend(USER, np.array(SEEN, np.int32), 3)[0].tolist()
+        assert set(found["no_user"]) == set(found["no_item"]) == {-1}
+
+
+def test_the_first_graph_and_signature_need_no_shape_from_the_app() -> None:
+    """CompiledModel takes the first signature where none is named, others the first graph, and tensors by place."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    for path, first in (
+        (Dataset(models() / "adam").tflite(4), "recommend"),
+        (models() / "frozen.tflite", "recommend_fixed"),
+        (models() / "rating.tflite", "predict_fixed"),
+    ):
+        model = read_model(path)
+        assert (model.first, next(iter(model.signatures))) == (first, first)
+        graph = Interpreter(str(path))
+        for side, specs in zip(
+            (graph.get_input_details(), graph.get_output_details()), model.signatures[first], strict=True
+        ):
+            by_name = [(specs[name].shape, specs[name].dtype) for name in sorted(specs)]
+            assert [(tuple(one["shape"].tolist()), np.dtype(one["dtype"]).name) for one in side] == by_name
 
 
 def raw(model: OnDeviceModel, signature: str, **given: Any) -> dict[str, Any]:
@@ -136,22 +185,47 @@ def test_a_count_of_steps_that_cannot_be_stops_learning(name: str, step: int) ->
         model.restore(tensors)
 
 
-def test_legal_answers_are_those_of_a_model_that_saw_nothing_hostile() -> None:
-    """500 calls, a third of them hostile."""
-    one, other = (OnDeviceModel(Dataset(models() / "shared").tflite(4)) for _ in range(2))
+def misshapen(model: OnDeviceModel, signature: str, chance: np.random.Generator) -> dict[str, Any]:
+    """Inputs of which one has another shape or type than the signature says, or is missing."""
+    specs = model.card.signatures[signature].inputs
+    fine = inputs_of(model, signature)
+    given = {name: np.asarray(fine[name], spec.dtype).reshape(spec.shape) for name, spec in specs.items()}
+    name = str(chance.choice([one for one in specs if one != "top_k"]))
+    value = given.pop(name)
+    odd = (value[None], value[:0], np.repeat(value, 3, axis=0), value.astype(np.float64), np.array("x"))
+    which = int(chance.integers(len(odd) + 1))
+    return given if which == len(odd) else {**given, name: odd[which]}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_legal_answers_are_those_of_a_model_that_saw_nothing_hostile(name: str) -> None:
+    """A third of the calls are hostile: codes, states, counts of steps to restore, shapes and types.
+
+    `POCKETREC_HOSTILE` says how many calls of each model; after each hundred all weights are compared.
+    """
+    one, other = (OnDeviceModel(Dataset(models() / name).tflite(4)) for _ in range(2))
     chance = np.random.default_rng(5)
-    for _ in range(500):
-        signature = str(chance.choice(["train", "train_one", "train_sampled", "recommend", "infer", "eval"]))
-        if chance.random() < 0.35:
-            wrong = hostile(one, signature)
-            raw(one, signature, **wrong[int(chance.integers(len(wrong)))])
-            continue
-        given = inputs_of(one, signature)
-        given["feat"] = chance.integers(0, one.settings.n_items, given["feat"].shape)
-        assert same(raw(one, signature, **given), raw(other, signature, **given))
-    saved = one.save()
-    assert same(saved, other.save())
-    assert all(np.isfinite(value).all() for value in saved.values())
+    signatures = [key for key in one.card.signatures if key not in ("save", "restore")]
+    wrong = {key: hostile(one, key) for key in signatures}
+    for call in range(HOSTILE):
+        signature = str(chance.choice(signatures))
+        if chance.random() < 0.3:
+            raw(one, signature, **wrong[signature][int(chance.integers(len(wrong[signature])))])
+        elif chance.random() < 0.1:
+            with pytest.raises((ModelError, TypeError)):
+                one._runner.run(signature, misshapen(one, signature, chance))
+        else:
+            given = inputs_of(one, signature)
+            given["feat"] = chance.integers(0, one.settings.n_items, given["feat"].shape)
+            given["initstate"] = chance.uniform(-1, 1, given["initstate"].shape)
+            ours, theirs = raw(one, signature, **given), raw(other, signature, **given)
+            assert same(ours, theirs)
+            assert all(np.isfinite(value).all() for value in ours.values())
+        if call % 100 == 99:
+            saved = one.save()
+            assert same(saved, other.save())
+            assert all(np.isfinite(value).all() for value in saved.values())
+    assert same(one.save(), other.save())
 
 
 def test_what_is_not_finite_is_neither_saved_nor_restored(tmp_path: Path) -> None:

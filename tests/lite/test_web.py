@@ -15,7 +15,9 @@ from browser import ROOT, Browser, LiteRtJs, missing
 from clients import plan_of, verdict
 from lite_support import fresh, models
 from litert_client import use
+from pocketrec.dnn.runtime import DnnModel
 from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.ncf.runtime import NcfModel
 from pocketrec.storage.layout import Dataset
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
@@ -40,6 +42,13 @@ def test_litert_js_does_the_same_and_keeps_it(tmp_path: Path, runtime: LiteRtJs,
     path = fresh(tmp_path, name).tflite(4)
     model = OnDeviceModel(path)
     assert verdict(model, use(runtime.client, path, plan_of(model)), path.with_suffix(".npz")) == "right"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("frozen", NcfModel), ("rating", DnnModel)])
+def test_models_of_ratings_answer_in_a_browser(runtime: LiteRtJs, name: str, kind: type[NcfModel] | type[DnnModel]) -> None:
+    """By their signatures of fixed lengths: LiteRT.js cannot change a shape."""
+    model = kind(models() / f"{name}.tflite", trusted=True)
+    assert verdict(model, use(runtime.client, model.path, plan_of(model)), model.path) == "right"
 
 
 OPEN = """async ({context, shared, argument: [key, url, files, anew]}) => {
@@ -313,7 +322,9 @@ def test_memory_is_flat_over_5000_steps(module: Tab) -> None:
         await model.close();
         return found;"""
     )
-    assert ends[0] == ends[1] == ends[2]
+    blocks, sizes = zip(*ends, strict=True)
+    assert len(set(sizes)) == 1
+    assert max(blocks) - min(blocks) < 1 << 16, "a tensor of one number a step would be more; what is free lies as it may"
 
 
 def choose(tab: Tab, *places: int) -> None:

@@ -18,6 +18,7 @@ from pocketrec.ncf.interactions import read_interactions
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.network import Network, NetworkSettings, read_network
 from pocketrec.ncf.options import (
+    NcfExportSettings,
     NcfMakeSettings,
     NcfPrepSettings,
     NcfRankSettings,
@@ -33,6 +34,7 @@ from pocketrec.ncf.verify import verify_export
 from pocketrec.storage.networks import NetworkFile
 from pocketrec.storage.verify_data import verify_data
 from pocketrec.training.epoch_runs import Checkpoints, History
+from pocketrec.training.export import ids_of
 from rebuild_support import as_0_1_left_it, rebuild_each
 
 SMALL: dict[str, Any] = {
@@ -283,7 +285,7 @@ def test_keras_lite_and_numpy_agree(kind: str) -> None:
     users, items = np.repeat(np.arange(7, dtype=np.int32), 11), np.tile(np.arange(11, dtype=np.int32), 7)
     expected = network.pairs(users, items)
     np.testing.assert_allclose(model({"user": users, "item": items})[:, 0], expected, rtol=1e-4, atol=1e-5)
-    lite = LiteNetwork(settings, network.weights)
+    lite = LiteNetwork(settings, network.weights, NcfExportSettings())
     found = [lite.score(np.array([user], np.int32), np.arange(11, dtype=np.int32))["scores"] for user in range(7)]
     np.testing.assert_allclose(np.concatenate(found), expected, rtol=1e-4, atol=1e-5)
 
@@ -308,7 +310,7 @@ def test_evaluation_reports_both_rankings_beside_popularity(trained: tuple[Path,
 def exported(trained: tuple[Path, NcfTrainReport]) -> Path:
     code, out, _ = call("ncf", "export", "--dataset", trained[0])
     assert code == 0, out
-    assert "Verified: 7 of 7 rungs passed" in out
+    assert "Verified: 10 of 10 rungs passed" in out
     return trained[0]
 
 
@@ -331,14 +333,14 @@ def test_the_exported_network_recommends_as_the_trained(exported: Path) -> None:
 def test_a_model_that_is_not_what_was_trained_fails(exported: Path, tmp_path: Path) -> None:
     place = NcfDataset(exported)
     trained = read_network(place)
-    interactions = read_interactions(place)
+    beside = ids_of(place, unknown=False), NcfExportSettings(), read_interactions(place)
     other = {**trained.network.weights, "bias_out": trained.network.weights["bias_out"] + 1}
     changed = NetworkFile(Network(trained.network.settings, other), trained.split)
-    verdicts = {rung.name: rung.verdict for rung in verify_export(place.tflite, changed, interactions)}
+    verdicts = {rung.name: rung.verdict for rung in verify_export(place.tflite, changed, *beside)}
     assert [name for name, verdict in verdicts.items() if verdict == "failed"] == ["scores", "top"]
     cut = tmp_path / "cut.tflite"
     cut.write_bytes(place.tflite.read_bytes()[:5000])
-    assert verify_export(cut, trained, interactions)[0].verdict == "failed"
+    assert verify_export(cut, trained, *beside)[0].verdict == "failed"
     with pytest.raises(ModelError):
         NcfModel(cut)
 
@@ -391,7 +393,7 @@ def test_each_stage_is_made_again_by_the_command_of_its_record(exported: Path, t
         "ncf batches", "ncf prep", "ncf export", "ncf train",
     ]  # fmt: skip
     assert all(
-        words.split()[-1] == {"train": "--clean", "export": "export"}.get(words.split()[1], "--fresh") for words in commands
+        words.split()[-1] == {"train": "--clean", "export": "20"}.get(words.split()[1], "--fresh") for words in commands
     )
 
 

@@ -8,7 +8,13 @@ from typing import Annotated
 import typer
 
 from pocketrec.cli.options import Again, DatasetOption, Output, Ratings, fail_unless, with_options
-from pocketrec.dnn.options import DnnMeasureSettings, DnnPredictSettings, DnnPrepSettings, DnnTrainSettings
+from pocketrec.dnn.options import (
+    DnnExportSettings,
+    DnnMeasureSettings,
+    DnnPredictSettings,
+    DnnPrepSettings,
+    DnnTrainSettings,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,11 +67,11 @@ def evaluate(
 
 @app.command()
 @with_options
-def export(dataset: DatasetOption = Path("dataset"), *, output: Output) -> None:
+def export(dataset: DatasetOption = Path("dataset"), *, settings: DnnExportSettings, output: Output) -> None:
     """Write the network as a .tflite and judge it on plain LiteRT; exit 1 if a rung fails."""
     from pocketrec.dnn.export import export
 
-    result = export(dataset)
+    result = export(dataset, settings)
     output.show(result)
     fail_unless(result.passed)
 

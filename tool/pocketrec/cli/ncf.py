@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from pocketrec.cli.options import Again, DatasetOption, Output, Ratings, fail_unless, with_options
-from pocketrec.ncf.options import NcfMakeSettings, NcfPrepSettings, NcfRankSettings, NcfRecommendSettings, NcfTrainSettings
+from pocketrec.ncf.options import (
+    NcfExportSettings,
+    NcfMakeSettings,
+    NcfPrepSettings,
+    NcfRankSettings,
+    NcfRecommendSettings,
+    NcfTrainSettings,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -71,11 +78,11 @@ def evaluate(dataset: DatasetOption = Path("dataset"), *, settings: NcfRankSetti
 
 @app.command()
 @with_options
-def export(dataset: DatasetOption = Path("dataset"), *, output: Output) -> None:
+def export(dataset: DatasetOption = Path("dataset"), *, settings: NcfExportSettings, output: Output) -> None:
     """Write the network as a .tflite and judge it on plain LiteRT; exit 1 if a rung fails."""
     from pocketrec.ncf.export import export
 
-    result = export(dataset)
+    result = export(dataset, settings)
     output.show(result)
     fail_unless(result.passed)
 

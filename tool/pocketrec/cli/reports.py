@@ -289,17 +289,20 @@ def _(result: InspectReport) -> Iterable[str]:
 @results.register
 def _(result: ModelReport) -> Iterable[str]:
     settings = result.settings
-    yield f"{result.model}: {size(result.bytes)}, written by pocketrec {result.version}"
+    yield f"{result.model}: {size(result.bytes)}, written by pocketrec {result.version or '0.1'}"
     yield f"  runs on    TensorFlow Lite {result.runtime} or later, LiteRT" if result.runtime else "  runs on    LiteRT"
-    yield f"  items      {settings.n_items:,}: {', '.join(result.first_items)}, ...; XXH3-128 {result.items}"
-    shown = {**dataclasses.asdict(settings), **{k: v for one in result.protocol.values() for k, v in one.items()}}
-    for title, names in (
-        ("settings", dataclasses.asdict(settings)),
-        ("protocol", shown.keys() - dataclasses.asdict(settings)),
+    for title, ids, digest in (
+        ("items", result.first_items, result.items),
+        ("users", result.first_users, result.users),
     ):
-        yield f"  {title:<10} {', '.join(f'{name}={shown[name]}' for name in sorted(names)) or 'unknown'}"
+        if f"n_{title}" in settings:
+            known = f": {', '.join(ids)}, ...; XXH3-128 {digest}" if ids else "; their ids are not in the file"
+            yield f"  {title:<10} {settings[f'n_{title}']:,}{known}"
+    protocol = {name: value for one in result.protocol.values() for name, value in one.items() if name not in settings}
+    for title, named in (("settings", settings), ("protocol", protocol)):
+        yield f"  {title:<10} {', '.join(f'{name}={named[name]}' for name in sorted(named)) or 'unknown'}"
     for name, what in result.signatures.items():
-        yield f"  {name:<13} {what if len(what) < 200 else f'{len(what.split(chr(44)))} tensors, weights, slots and step'}"
+        yield f"  {name:<15} {what if len(what) < 200 else f'{len(what.split(chr(44)))} tensors, weights, slots and step'}"
 
 
 @results.register

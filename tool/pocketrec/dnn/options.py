@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pocketrec.errors import SettingsError
 from pocketrec.ingestion.options import USER, RatingSettings, columns_setting
+from pocketrec.lite.options import FixedSettings
 from pocketrec.schema import ITEM, RATING, TIME
 from pocketrec.settings import Settings, setting
 from pocketrec.sources.options import Columns
@@ -112,6 +113,11 @@ class DnnTrainSettings(NetworkShape):
     def learning(self) -> dict[str, Any]:
         """What determines the weights after each epoch and where training stops, for records."""
         return {name: value for name, value in asdict(self).items() if name not in ("epochs", "checkpoint_every")}
+
+
+@dataclass(frozen=True)
+class DnnExportSettings(FixedSettings):
+    """Lengths that are fixed in the file."""
 
 
 @dataclass(frozen=True)

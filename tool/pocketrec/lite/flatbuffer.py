@@ -197,7 +197,7 @@ def _model(root: Table) -> ModelFile:
     for graph, declared in zip(graphs, tensors, strict=True):
         _check_tensor_numbers("a graph", graph.integers(1) + graph.integers(2), declared, least=0)
         _check_operators(graph, operators, declared, len(graphs))
-    signatures = {entry.text(2): _signature(entry, tensors) for entry in root.tables(7)}
+    signatures = {entry.text(2): _signature(entry, graphs, tensors) for entry in root.tables(7)}
     first = next((entry.text(2) for entry in root.tables(7) if entry.scalar(4) == 0), "")
     loose = tuple(f"{entry.text(2)}: {name}" for entry in root.tables(7) for name in _loose(entry, graphs, codes))
     kinds = tuple(dict.fromkeys(operators)), tensors, signatures, _metadata(root)
@@ -294,12 +294,19 @@ def _check_tensor_numbers(what: str, used: tuple[int, ...], tensors: tuple[Tenso
         raise DamagedError(f"{what} uses the tensors {used}, but there are {len(tensors)}")
 
 
-def _signature(entry: Table, tensors: tuple[tuple[TensorSpec, ...], ...]) -> Signature:
-    graph = _at(tensors, entry.scalar(4), f"the graph of the signature {entry.text(2)!r}")
-    sides = (entry.tables(side) for side in (0, 1))
-    return Signature(
-        *({m.text(0): _at(graph, m.scalar(1), f"the tensor of {m.text(0)!r}") for m in side} for side in sides)
-    )
+def _signature(entry: Table, graphs: list[Table], tensors: tuple[tuple[TensorSpec, ...], ...]) -> Signature:
+    """Its tensors by name; a length that the app chooses is -1."""
+    number = entry.scalar(4)
+    declared = _at(tensors, number, f"the graph of the signature {entry.text(2)!r}")
+    forms = list(graphs[number].tables(0))
+    sides = []
+    for side in (0, 1):
+        used = {one.text(0): one.scalar(1) for one in entry.tables(side)}
+        specs = {name: _at(declared, index, f"the tensor of {name!r}") for name, index in used.items()}
+        sides.append(
+            {name: TensorSpec(forms[used[name]].integers(7) or one.shape, one.dtype) for name, one in specs.items()}
+        )
+    return Signature(*sides)
 
 
 def _metadata(root: Table) -> dict[str, bytes]:

@@ -1,36 +1,50 @@
-"""`pocketrec inspect MODEL`: the settings, items and signatures of a model file."""
+"""`pocketrec inspect MODEL`: the settings, ids and signatures of a model file."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from pocketrec.lite.contract import ModelSpec
+from pocketrec.lite.contract import METADATA
+from pocketrec.lite.flatbuffer import read_model
+from pocketrec.lite.frozen import FrozenCard, read_ids
 from pocketrec.lite.runtime import read_bundle
+
+GRU4REC = "gru4rec"
 
 
 @dataclass(frozen=True)
 class ModelReport:
-    """What is in a model file; `version`, `settings`, `protocol` and `items` as in `Card`.
+    """What is in a model file; `version` and `protocol` as in `Card`.
 
     Attributes:
         model: the file.
         bytes: its size.
+        kind: gru4rec, ncf or dnn.
         runtime: the first TensorFlow Lite that runs it; "" where the file does not say so.
+        settings: what the network is made of, and what was fixed at export, by name.
+        items: hash of the ids of its items; "" where the file has none, and so for `users`.
+        users: hash of the ids of its users.
         first_items: the ids of the items with codes 0, 1 and 2.
-        signatures: signature name -> "inputs -> outputs" with dtypes and shapes.
+        first_users: the ids of the users with codes 0, 1 and 2.
+        signatures: signature name -> "inputs -> outputs" with dtypes and shapes; a length of -1 is the app's to choose.
     """
 
     model: Path
     bytes: int
+    kind: str
     runtime: str
     version: str
-    settings: ModelSpec
+    settings: Mapping[str, Any]
     protocol: Mapping[str, Any]
     items: str
+    users: str
     first_items: tuple[str, ...]
+    first_users: tuple[str, ...]
     signatures: Mapping[str, str]
 
 
@@ -41,10 +55,33 @@ def inspect_model(model: Path | str) -> ModelReport:
         ModelError: the file is damaged, or was not made by pocketrec.
     """
     path = Path(model)
-    card, items = read_bundle(path)
-    signatures = {
+    file = read_model(path)
+    kind, ids = _kind(file.metadata.get(METADATA, b"")), None
+    if kind == GRU4REC:
+        card: Any
+        card, ids = read_bundle(path)
+        settings, protocol, users, signatures = asdict(card.settings), card.protocol, "", card.signatures
+    else:
+        plain: Any = SimpleNamespace  # the settings are shown as they are
+        card = FrozenCard.from_json(file.metadata[METADATA], kind, plain, plain)
+        ids = read_ids(path, card)
+        settings = vars(card.settings) | (vars(card.fixed) if card.fixed else {})
+        protocol, users, signatures = {}, card.users, file.signatures
+    shown = {
         name: " -> ".join(", ".join(f"{key} {spec}" for key, spec in side.items()) or "nothing" for side in sides)
-        for name, sides in card.signatures.items()
+        for name, sides in signatures.items()
     }
-    known = (card.version, card.settings, card.protocol, card.items)
-    return ModelReport(path, path.stat().st_size, card.runtime, *known, items.ids[:3], signatures)
+    first_items, first_users = (ids.ids[:3], ids.users[:3]) if ids else ((), ())
+    return ModelReport(
+        path, path.stat().st_size, kind, card.runtime, card.version, settings, protocol, card.items, users,
+        first_items, first_users, shown,
+    )  # fmt: skip
+
+
+def _kind(card: bytes) -> str:
+    """Which kind of model a card is of; what cannot be read is left to what reads the card of a GRU4Rec."""
+    try:
+        kind = json.loads(card).get("kind", GRU4REC)
+    except (ValueError, AttributeError, RecursionError):
+        return GRU4REC
+    return kind if kind in ("ncf", "dnn") else GRU4REC

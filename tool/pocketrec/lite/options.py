@@ -105,12 +105,25 @@ class Gru4RecSettings(Settings):
 class ModelSettings(Gru4RecSettings):
     """Settings of a model file: the network, and what is fixed at export."""
 
-    top_k: int = setting(20, "Most items that recommend can return; fixed in the file.", least=1)
+    top_k: int = setting(20, "Most items that recommend (of ncf: recommend_fixed) can return; fixed in the file.", least=1)
     storage: Storage = setting(
         "float32",
         "How weights are stored in the file: float32; float16, half the size; int8, a quarter, but such a model cannot "
         "learn.",
         option="--weights",
+    )
+
+
+@dataclass(frozen=True)
+class FixedSettings(Settings):
+    """Lengths that are fixed in the file of a model that answers and does not learn (`lite.frozen`)."""
+
+    fixed_items: int = setting(
+        100,
+        "Items of a call of score_fixed or predict_fixed, for runtimes that cannot change a shape, CompiledModel and "
+        "browsers among them. A shorter list is filled up with -1, a longer one takes several calls.",
+        least=1,
+        most=1 << 20,
     )
 
 

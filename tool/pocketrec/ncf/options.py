@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pocketrec.errors import SettingsError
 from pocketrec.ingestion.options import RatingSettings
+from pocketrec.lite.options import FixedSettings, ModelSettings
 from pocketrec.settings import Settings, again, setting
 
 Protocol = Literal["leave-one-out", "time"]
@@ -193,6 +194,19 @@ class NcfTrainSettings(NcfMakeSettings, NetworkShape):
         """What determines the trained weights besides the network's shape, for records."""
         elsewhere = {*NetworkShape.__dataclass_fields__, "eval_batch_size"}
         return {name: value for name, value in asdict(self).items() if name not in elsewhere}
+
+
+@dataclass(frozen=True)
+class NcfExportSettings(FixedSettings):
+    """Lengths that are fixed in the file."""
+
+    fixed_seen: int = setting(
+        1000,
+        "Items that recommend_fixed can leave out, filled up with -1: a user's whole history, or the newest of it.",
+        least=1,
+        most=1 << 20,
+    )
+    top_k: int = again(ModelSettings, "top_k", 20)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ After the rungs of `lite.judge.frozen_checks`:
 
 | rung | what holds |
 |---|---|
-| scores | they equal numpy's, for users and items from all over the tables |
-| top | recommend gives the best unseen items, and never one that was seen |
+| scores | they equal numpy's, for users and items from all over the tables, in blocks of a fixed length, too |
+| top | recommend and recommend_fixed give the best unseen items, and never one that was seen |
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
+from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.judge.frozen_checks import FIRST_RUNGS, FrozenCase, difference
 from pocketrec.lite.judge.ladder import Check, Fault, Rung, climb
 from pocketrec.ncf.interactions import Interactions
 from pocketrec.ncf.network import Network
-from pocketrec.ncf.runtime import SIGNATURES, NcfModel
+from pocketrec.ncf.options import NcfExportSettings
+from pocketrec.ncf.runtime import NcfModel, signatures_of
+from pocketrec.schema import Float32, Int32
 from pocketrec.storage.networks import NetworkFile
 
 TOP = 20
@@ -36,29 +39,41 @@ class Case(FrozenCase[Network]):
     interactions: Interactions = field(kw_only=True)
 
 
-def verify_export(path: Path, trained: NetworkFile[Network], interactions: Interactions) -> tuple[Rung, ...]:
-    """The verdicts on a .tflite, rung by rung, beside the network that it was made from and that one's split."""
-    case = Case(path, trained, SIGNATURES, NcfModel, _RUN, interactions=interactions)
+def verify_export(
+    path: Path, trained: NetworkFile[Network], ids: Catalogue, fixed: NcfExportSettings, interactions: Interactions
+) -> tuple[Rung, ...]:
+    """The verdicts on a .tflite, rung by rung, beside the network that it was made from, its ids and its split."""
+    signatures = signatures_of(trained.network.settings, fixed)
+    case = Case(path, trained, ids, fixed, signatures, NcfModel, _RUN, interactions=interactions)
     return tuple(climb(LADDER, case))
 
 
 def _check_scores(case: Case) -> str:
-    return case.compare(NcfModel(case.path).score, case.trained.network.pairs)
+    model, pairs = NcfModel(case.path), case.trained.network.pairs
+    case.compare(model.score_fixed, pairs)
+    return case.compare(model.score, pairs)
 
 
 def _check_top(case: Case) -> str:
-    model, network = NcfModel(case.path), case.trained.network
+    model, n_items = NcfModel(case.path), case.trained.network.settings.n_items
     for user in case.users():
-        seen = case.interactions.of(user) if len(case.interactions.of(user)) else np.array([0], np.int32)
-        left = network.all_items(np.array([user], np.int32))[0]
-        left[seen] = -np.inf
-        top = min(TOP, network.settings.n_items - len(np.unique(seen)))
-        items, scores = model.recommend(user, seen, top)
-        if len(items) != top or set(items.tolist()) & set(seen.tolist()) or len(set(items.tolist())) != top:
-            raise Fault(f"user {user}: {items.tolist()} are not {top} different unseen items")
+        seen = case.interactions.of(user)
+        _check_best(case, user, seen, TOP, model.recommend(user, seen, min(TOP, n_items)))
+        some = seen[-model.fixed.fixed_seen :]
+        _check_best(case, user, some, model.fixed.top_k, model.recommend_fixed(user, some))
+    return f"the best {TOP}, and the best {model.fixed.top_k}, unseen items of {len(case.users())} users"
+
+
+def _check_best(case: Case, user: int, seen: Int32, most: int, found: tuple[Int32, Float32]) -> None:
+    """Check that the items found are the best that are not among those seen, as many as there are up to `most`."""
+    left = case.trained.network.all_items(np.array([user], np.int32))[0]
+    left[seen] = -np.inf
+    (items, scores), top = found, min(most, int((left > -np.inf).sum()))
+    if len(items) != top or set(items.tolist()) & set(seen.tolist()) or len(set(items.tolist())) != top:
+        raise Fault(f"user {user}: {items.tolist()} are not {top} different unseen items")
+    if top:
         difference(f"user {user}", scores, np.sort(left)[::-1][:top])  # equal scores may come in any order
         difference(f"user {user}", scores, left[items])
-    return f"the best {TOP} unseen items of {len(case.users())} users"
 
 
 LADDER: tuple[Check[Case], ...] = (

@@ -8,9 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pocketrec.errors import require
+from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.judge.ladder import Rung
+from pocketrec.lite.options import FixedSettings
 from pocketrec.lite.quiet import native_stderr_closed
+from pocketrec.settings import options_for
 from pocketrec.storage.files import content_hash, staged_file
+from pocketrec.storage.item_index import read_items
 from pocketrec.storage.lock import hold
 from pocketrec.storage.manifest import OutputFile, json_digest, versions
 from pocketrec.storage.networks import NetworkFile, NetworkSide, NetworkT
@@ -51,17 +55,22 @@ class FrozenExportReport:
 
 def export_network(
     place: NetworkSide,
+    fixed: FixedSettings,
     read: Callable[[], NetworkFile[NetworkT]],
-    made: Callable[[NetworkFile[NetworkT]], bytes],
-    judge: Callable[[NetworkFile[NetworkT]], tuple[Rung, ...]],
+    made: Callable[[NetworkFile[NetworkT], Catalogue], bytes],
+    judge: Callable[[NetworkFile[NetworkT], Catalogue], tuple[Rung, ...]],
+    *,
+    unknown: bool = False,
 ) -> FrozenExportReport:
     """Write a trained network as a .tflite and judge it.
 
     Args:
         place: the side of the dataset.
+        fixed: the lengths that are fixed in the file.
         read: reads the trained network, once the side is held.
-        made: makes the model's bytes, with TensorFlow.
+        made: makes the model's bytes, with TensorFlow, of the network and the ids of its codes.
         judge: climbs the ladder, once the model has its name.
+        unknown: code 0 of users and items stands for all that are not known.
 
     Raises:
         DatasetError, ModelError: there is no trained network for the split that is there.
@@ -71,21 +80,36 @@ def export_network(
     began, argv, path = time.perf_counter(), (place.name, "export"), place.tflite
     require("export and judge a network", "tensorflow", "ai_edge_litert")
     with hold(place.home, " ".join(argv)):
-        trained = read()
+        trained, ids = read(), ids_of(place, unknown=unknown)
         settings = trained.network.settings
-        inputs = {"network": content_hash(place.network), "makers": json_digest(versions("tensorflow"))}
-        stage = Stage(place.model, f"{place.name}_export", asdict(settings), inputs, argv)
+        inputs = {
+            "network": content_hash(place.network),
+            "ids": json_digest([ids.hash, ids.users_hash]),
+            "makers": json_digest(versions("tensorflow")),
+        }
+        named = {**asdict(settings), **asdict(fixed)}
+        stage = Stage(place.model, f"{place.name}_export", named, inputs, (*argv, *options_for(fixed)))
         found = stage.current(intact=True)
         if not found:
-            with stage.replacing(OVERHEAD + BYTES_PER_PARAMETER * settings.parameters, names=(path.name,)) as draft:
+            needed = OVERHEAD + BYTES_PER_PARAMETER * settings.parameters + len(ids.append_to(b""))
+            with stage.replacing(needed, names=(path.name,)) as draft:
                 with native_stderr_closed():
-                    content = made(trained)
+                    content = made(trained, ids)
                 with staged_file(path) as staged:
                     staged.write_bytes(content)
                     stage.claim(path.name)  # only now: a disk that is full leaves the earlier model usable
                 draft.files = {path.name: OutputFile.of(path)}
                 draft.counts = {"parameters": settings.parameters}
         output = (found or draft.record).files[path.name]
-        rungs = judge(trained)
+        rungs = judge(trained, ids)
     seconds = time.perf_counter() - began
     return FrozenExportReport(path, output.bytes, output.xxh3, settings.parameters, rungs, found is not None, seconds)
+
+
+def ids_of(place: NetworkSide, *, unknown: bool) -> Catalogue:
+    """The ids of the codes of a split, and how many train ratings each item has; `unknown` as in `export_network`."""
+    items = read_items(place.items, ("item_id", "support"), do=place.prep_command)
+    users = read_items(place.users, ["user_id"], do=place.prep_command).to_series()
+    return Catalogue.of(
+        items["item_id"].to_list(), items["support"].to_numpy(), users.to_list(), unknown=unknown, do=place.prep_command
+    )

@@ -136,9 +136,9 @@ class Gru4Rec(Trainable):
         """After one more item of one session: the items with the highest scores, best first, and the new state."""
         given = self._guard(feat, initstate)
         scores, state = self._scores(given)
-        best, items = tf.math.top_k(scores[0], self.settings.k)
-        items = tf.where(given.fine > 0, items, -tf.ones_like(items))
-        return {"items": items, "scores": best + given.poison, "state": given.state_after(state)}
+        best, items = tf.math.top_k(scores[0], self.settings.k)  # all scores are NaN if an input cannot be
+        items = tf.where(given.good, items, -tf.ones_like(items))
+        return {"items": items, "scores": best, "state": given.state_after(state)}
 
     def evaluate(self, feat: Tensor, target: Tensor, initstate: Tensor, top_k: Tensor) -> dict[str, Tensor]:
         """Loss, Recall@k and MRR@k over the lanes with a target; see `lite.runtime.Metrics`."""

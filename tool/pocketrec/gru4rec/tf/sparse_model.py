@@ -176,9 +176,8 @@ class SparseGru4Rec(Gru4Rec):
         self, feat: Tensor, initstate: Tensor, target: Tensor | None = None, negatives: Tensor | None = None
     ) -> Guarded:
         """What trains here are batches whose codes were checked, and states that it computed itself."""
-        none = tf.zeros(0, tf.int32)
-        given = feat, none if target is None else target, none if negatives is None else negatives
-        return Guarded(*given, initstate, initstate, tf.constant(1.0), tf.constant(0.0))
+        fine = tf.constant(True), tf.constant(1.0), tf.constant(0.0)
+        return Guarded(feat, target, negatives, initstate, initstate, *fine)
 
     def _apply(
         self,

@@ -84,7 +84,7 @@ class Trainable(tf.Module):  # type: ignore[misc]
         """
         before = self.step.read_value()
         step = before + (1 if fine is None else tf.cast(fine, tf.int32))
-        rule = make_rule(self.settings, step if fine is None else tf.maximum(step, 1), fine)
+        rule = make_rule(self.settings, step, fine)
         done = [*after, self.step.assign(step, read_value=False)]
         for name, gradient in gradients.items():
             with tf.control_dependencies(done):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from pocketrec.lite.catalogue import read_catalogue
 from pocketrec.lite.contract import signature_faults
-from pocketrec.lite.flatbuffer import read_model
+from pocketrec.lite.flatbuffer import ModelFile, read_model
 from pocketrec.lite.judge.case import Case
 from pocketrec.lite.judge.ladder import NotAsked, settle
 from pocketrec.lite.runtimes import MIN_RUNTIME, above, unknown
@@ -46,17 +47,25 @@ def check_operators(case: Case) -> str:
 
 def check_clients(case: Case) -> str:
     """Every runtime can call it: Java wants inputs, CompiledModel and LiteRT.js fixed shapes, some the first graph only."""
-    model, card = case.read(), case.card
+    model = case.read()
+    settle(client_faults(model, list(model.signatures), "recommend"))
+    return f"TensorFlow Lite {case.card.runtime} or later"
+
+
+def client_faults(model: ModelFile, fixed: Collection[str], first: str) -> list[str]:
+    """What keeps some runtimes from calling a model, a line for each fault.
+
+    Args:
+        model: the file.
+        fixed: the signatures whose shapes are to be fixed.
+        first: the signature whose graph is to be the first one.
+    """
     faults = [f"the signature {name!r} has no input" for name, found in model.signatures.items() if not found.inputs]
-    faults += [f"the output {name} has no fixed shape" for name in model.loose]
-    faults += (
-        [] if model.first == "recommend" else [f"the first graph is {model.first or 'none of a signature'}, not recommend"]
-    )
+    faults += [f"the output {name} has no fixed shape" for name in model.loose if name.split(":")[0] in fixed]
+    faults += [] if model.first == first else [f"the first graph is {model.first or 'none of a signature'}, not {first}"]
     claimed = model.metadata.get(MIN_RUNTIME, b"").decode("ascii", "replace")
     faults += [f"the file says that {claimed.strip(chr(0))} runs it, but {what}" for what in above(model.versions, claimed)]
-    faults += [f"it is not known which runtimes have {what}" for what in unknown(model.versions)]
-    settle(faults)
-    return f"TensorFlow Lite {card.runtime} or later"
+    return faults + [f"it is not known which runtimes have {what}" for what in unknown(model.versions)]
 
 
 def check_signatures(case: Case) -> str:

@@ -19,7 +19,7 @@ import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
-from pocketrec.lite.catalogue import ITEMS, SUPPORT, Catalogue
+from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import METADATA, Card
 from pocketrec.lite.frozen import ANY, FrozenCard, Signatures
 from pocketrec.lite.runtimes import MIN_RUNTIME, MIN_RUNTIME_BYTES, needed
@@ -49,27 +49,25 @@ def convert(module: tf.Module, signatures: Mapping[str, Any], card: Card, items:
     return finish(_converted(module, signatures), card, items)
 
 
-def finish_for_apps(model: Any) -> None:
-    """Make the graphs fit for every runtime: `recommend` is the first, and what comes of a variable has a fixed shape.
+def finish_for_apps(model: Any, first: str) -> None:
+    """Make the graphs fit for every runtime: `first` is the first one, and what comes of a variable has a fixed shape.
 
-    Runtimes that do not know signatures can call the first graph alone; the converter orders them by name. The output of
-    READ_VARIABLE has no shape that is known before it runs, which some runtimes cannot return; that of a RESHAPE has.
+    Inputs and outputs are in the order of their names, for apps that give them by place. Runtimes that do not know
+    signatures can call the first graph alone, and CompiledModel takes the first signature where none is named; the
+    converter orders both by name. The output of READ_VARIABLE has no shape that is known before it runs, which some
+    runtimes cannot return; that of a RESHAPE has.
     """
     names = [signature.signatureKey.decode() for signature in model.signatureDefs]
-    if "recommend" in names:
-        _put_first(model, model.signatureDefs[names.index("recommend")].subgraphIndex)
+    if first in names:
+        model.signatureDefs.insert(0, model.signatureDefs.pop(names.index(first)))
+        _put_first(model, model.signatureDefs[0].subgraphIndex)
     for signature in model.signatureDefs:
         if signature.signatureKey in (b"save", b"restore"):
             _fix_outputs(model, signature)
-
-
-def _drop_names(model: Any) -> None:
-    """Leave out the names of tensors inside of graphs, which nothing looks for: a fourth of a small model."""
-    for graph in model.subgraphs:
-        shown = {*graph.inputs, *graph.outputs}
-        for index, tensor in enumerate(graph.tensors):
-            if index not in shown:
-                tensor.name = b""
+        graph, sides = model.subgraphs[signature.subgraphIndex], (signature.inputs, signature.outputs)
+        graph.inputs, graph.outputs = (
+            [one.tensorIndex for one in sorted(side, key=lambda one: one.name)] for side in sides
+        )
 
 
 def _claim_runtime(model: Any) -> str:
@@ -119,8 +117,8 @@ def _fix_outputs(model: Any, signature: Any) -> None:
         output.tensorIndex = fixed[output.tensorIndex]
 
 
-def convert_frozen(module: Any, signatures: Signatures, card: FrozenCard[Any]) -> bytes:
-    """The .tflite of a tf.Module without variables, whose methods are the signatures, with its card.
+def convert_frozen(module: Any, signatures: Signatures, card: FrozenCard[Any, Any], ids: Catalogue) -> bytes:
+    """The .tflite of a tf.Module without variables, whose methods are the signatures, with its card and its ids.
 
     Raises:
         tf.lite.ConverterError: a function needs an operator that TensorFlow Lite does not have.
@@ -135,9 +133,8 @@ def convert_frozen(module: Any, signatures: Signatures, card: FrozenCard[Any]) -
         for name, (inputs, _) in signatures.items()
     }
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(_converted(module, functions)))
-    _drop_unused(model)
-    _add_metadata(model, METADATA, card.to_json().encode())
-    return _pack(model)
+    finish_for_apps(model, next(iter(signatures)))
+    return _with_card(model, card, ids, f"{card.kind}, {card.settings.n_items} items, {card.settings.n_users} users")
 
 
 def _converted(module: tf.Module, signatures: Mapping[str, Any]) -> bytes:
@@ -153,7 +150,7 @@ def _converted(module: tf.Module, signatures: Mapping[str, Any]) -> bytes:
 def finish(converted: bytes, card: Card, items: Catalogue) -> bytes:
     """The same model, smaller, with its card and its items."""
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(converted))
-    finish_for_apps(model)
+    finish_for_apps(model, "recommend")
     beginning, storage = _initial_graphs(model), card.settings.storage
     for graph in beginning:
         _fill_zeros(model, graph)
@@ -161,12 +158,16 @@ def finish(converted: bytes, card: Card, items: Catalogue) -> bytes:
         stored: dict[int, Stored] = {}
         for graph in model.subgraphs if storage == "int8" else beginning:
             _store_small(model, graph, storage, card.settings.n_items, stored)
-    _drop_unused(model)
-    _drop_names(model)
+    return _with_card(model, card, items, f"Session-based recommender, {card.settings.n_items} items")
+
+
+def _with_card(model: Any, card: Card | FrozenCard[Any, Any], ids: Catalogue, about: str) -> bytes:
+    """The bytes of a model whose graphs are finished; the card says which runtime they need."""
     card = replace(card, runtime=_claim_runtime(model))
     _add_metadata(model, METADATA, card.to_json().encode())
-    _add_metadata(model, "TFLITE_METADATA", _describe(card))
-    return items.append_to(_pack(model))
+    _add_metadata(model, "TFLITE_METADATA", _describe(card, ids, about))
+    _drop_unused(model)
+    return ids.append_to(_pack(model))
 
 
 def as_stored(weight: Array, storage: str, n_items: int) -> Array:
@@ -318,12 +319,31 @@ def _add_buffer(model: Any, content: bytes) -> int:
 
 
 def _drop_unused(model: Any) -> None:
-    """Empty the buffers that nothing points to any more; the numbering stays."""
-    used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
-    used |= {entry.buffer for entry in model.metadata or []}
-    for index, buffer in enumerate(model.buffers):
-        if index not in used:
-            buffer.data = None
+    """Leave out what says nothing: names inside of graphs, empty quantisations, empty and equal buffers.
+
+    The converter gives each tensor a buffer and a quantisation of its own. Nothing looks for the names of inner tensors.
+    Together that was a fourth of a small model.
+    """
+    places: dict[bytes | None, int] = {None: 0}  # buffer 0 stands for none; one of no bytes is the shape of a scalar
+    kept = [_made(schema.BufferT)]
+
+    def place(index: int) -> int:
+        content = None if (data := model.buffers[index].data) is None else bytes(data)
+        if content not in places:
+            places[content] = len(kept)
+            kept.append(model.buffers[index])
+        return places[content]
+
+    for graph in model.subgraphs:
+        shown = {*graph.inputs, *graph.outputs}
+        for index, tensor in enumerate(graph.tensors):
+            tensor.buffer = place(tensor.buffer)
+            tensor.name = tensor.name if index in shown else None
+            if tensor.quantization is not None and tensor.quantization.scale is None:
+                tensor.quantization = None
+    for entry in model.metadata or []:
+        entry.buffer = place(entry.buffer)
+    model.buffers = kept
 
 
 def _add_metadata(model: Any, name: str, content: bytes) -> None:
@@ -331,20 +351,20 @@ def _add_metadata(model: Any, name: str, content: bytes) -> None:
     model.metadata = [*(model.metadata or []), entry]
 
 
-def _describe(card: Card) -> bytes:
-    """LiteRT's own metadata (metadata_schema.fbs): ModelMetadata with a name, a description and two associated files."""
+def _describe(card: Card | FrozenCard[Any, Any], ids: Catalogue, about: str) -> bytes:
+    """LiteRT's own metadata (metadata_schema.fbs): ModelMetadata with a name, a description and the associated files."""
     builder = flatbuffers.Builder(256)
     files = []
-    for name, about in ((ITEMS, "item ids, line i: code i"), (SUPPORT, "clicks of each item in training")):
-        fields = [builder.CreateString(text) for text in (name, about)]
+    for name, (what, _) in ids.files.items():
+        fields = [builder.CreateString(text) for text in (name, what)]
         files.append(_table(builder, dict(enumerate(fields))))
     builder.StartVector(4, len(files), 4)
     for file in reversed(files):
         builder.PrependUOffsetTRelative(file)
     listed = builder.EndVector()
-    texts = ("gru4rec", f"Session-based recommender, {card.settings.n_items} items", card.version, "1.0.0")
-    name, about, version, parser = (builder.CreateString(text) for text in texts)
-    root = _table(builder, {0: name, 1: about, 2: version, 6: listed, 7: parser})
+    kind = card.kind if isinstance(card, FrozenCard) else "gru4rec"
+    fields = [builder.CreateString(text) for text in (kind, about, card.version, "1.0.0")]
+    root = _table(builder, dict(zip((0, 1, 2, 7), fields, strict=True)) | {6: listed})
     builder.Finish(root, file_identifier=b"M001")
     return bytes(builder.Output())
 
