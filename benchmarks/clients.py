@@ -3,8 +3,8 @@
     python benchmarks/clients.py --versions 1.2.0,1.4.0,2.0.2,2.1.5,2.3.0 --web-versions 2.5.2,2.5.3
 
 For each model, version and API (`Interpreter`, and `CompiledModel` where there is one) a client with numpy alone
-(tests/litert_client.py) recommends, learns 28 steps, saves twice, restores in a fresh instance and does a step in both.
-What it says is held against `OnDeviceModel` here. One row a run goes to results/clients.csv.
+(tests/litert_client.py) recommends, learns 28 steps and 4 more by `learn`, saves twice, restores in a fresh instance and
+does a step in both. What it says is held against `OnDeviceModel` here. One row a run goes to results/clients.csv.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import typer
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from browser import Browser, LiteRtJs
-from litert_client import SEEN, USER, use
+from litert_client import SEEN, USER, replay, use
 from pocketrec.dnn import export as dnn_export
 from pocketrec.dnn.network import DnnSettings
 from pocketrec.dnn.network import Network as DnnNetwork
@@ -133,15 +133,10 @@ def verdict(model: Any, found: dict[str, Any], saved: Path) -> str:
     if set(found["wrong"]) != {-1}:
         faults.append("a wrong code is not seen")
     if model.settings.trainable:
-        state, losses = model.fresh_state(1), []
-        for pair in found["clicks"]:
-            feat, target = np.array(pair, np.int32)[:, None]
-            loss, state = model.train_one(feat, target, state)
-            losses.append(loss)
-        own = model.save()
+        losses, own = replay(model, found), model.save()
         with np.load(saved) as tensors:
             wrong = [name for name in own if not np.allclose(tensors[name], own[name], atol=1e-4)]
-        faults += [] if np.allclose(found["losses"], losses, atol=1e-4) else ["train_one is wrong"]
+        faults += [] if np.allclose(found["losses"], losses, atol=1e-4) else ["train_one or learn is wrong"]
         faults += [f"save is wrong: {', '.join(wrong)}"] if wrong or not found["same"] else []
         faults += [] if found["next"][0] == found["next"][1] else ["the step after restore is another"]
         faults += [] if found["refused"] else ["a wrong code is learned"]

@@ -1,20 +1,22 @@
 """A client of LiteRT as an app is one, with numpy alone: `python litert_client.py interpreter|compiled MODEL PLAN.json`.
 
-It recommends, learns 28 steps, saves twice, restores in a fresh instance and does one more step in both. What came of it is
-printed as JSON, and what was saved goes to MODEL.npz. Of ncf and dnn, which do not learn, it asks the signatures of fixed
-lengths for the best items and what wrong codes give. In a process of its own: a runtime may crash, and writes to stderr.
+It recommends, learns 28 steps and 4 more by `learn`, saves twice, restores in a fresh instance and does one more step in
+both. What came of it is printed as JSON, and what was saved goes to MODEL.npz. Of ncf and dnn, which do not learn, it asks
+the signatures of fixed lengths for the best items and what wrong codes give. In a process of its own: a runtime may crash,
+and writes to stderr.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-STEPS = 28
+STEPS, LEARNED = 28, 4
 USER, SEEN = 1, (3, 5, 3)
 Plan = dict[str, Any]
 """What a model is: `settings`, and `signatures`: by name the inputs and the outputs, each by name its shape and dtype."""
@@ -110,6 +112,12 @@ def use(make: Any, path: Path, plan: Plan) -> dict[str, Any]:
         learned = client.call("train_one", feat=[feat], target=[target], initstate=state)
         state = learned["state"]
         found["losses"].append(float(learned["loss"]))
+    state, amounts = fresh, {"rate": [0.01], "share": [0.5], "pull": [0.25]}
+    for feat, target in found["clicks"][:LEARNED]:
+        learned = client.call("learn", feat=[feat], target=[target], initstate=state, **amounts)
+        state = learned["state"]
+        found["losses"].append(float(learned["loss"]))
+    found["amounts"] = {name: amount for name, (amount,) in amounts.items()}
     refused = client.call("train_one", feat=[-1], target=[0], initstate=fresh)
     saved, again = (client.call("save", zero=[0]) for _ in range(2))
     other = make(str(path), plan)
@@ -120,6 +128,20 @@ def use(make: Any, path: Path, plan: Plan) -> dict[str, Any]:
     found["same"] = all(np.asarray(saved[name]).tobytes() == np.asarray(again[name]).tobytes() for name in saved)
     np.savez(path.with_suffix(".npz"), **saved)
     return found
+
+
+def replay(model: Any, found: dict[str, Any]) -> list[float]:
+    """The losses of an `OnDeviceModel` that learns what a client has learned by `use`."""
+    losses = []
+    for clicks, learn in (
+        (found["clicks"], model.train_one),
+        (found["clicks"][:LEARNED], partial(model.learn_one, **found["amounts"])),
+    ):
+        state = model.fresh_state(1)
+        for feat, target in clicks:
+            loss, state = learn(np.array([feat], np.int32), np.array([target], np.int32), state)
+            losses.append(loss)
+    return losses
 
 
 if __name__ == "__main__":

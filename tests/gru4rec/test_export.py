@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,6 +83,13 @@ def test_slots_cost_nothing_in_the_file() -> None:
     """Three times the weights in memory, once in the file."""
     one_gate = np.zeros(40 * 8, np.float32).tobytes()
     assert one_gate not in exported("adam").read_bytes()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", np.float32), ("shared-adam-float16", np.float16)])
+def test_what_learn_pulls_to_costs_nothing_in_the_file(name: str, kind: type[np.floating[Any]]) -> None:
+    """It is what the weights begin with, which is there once."""
+    path = exported(name)
+    assert path.read_bytes().count(OnDeviceModel(path).save()["output"].astype(kind).tobytes()) == 1
 
 
 def test_constants_lie_at_multiples_of_16() -> None:

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from lite_support import fresh, models
-from litert_client import SEEN, STEPS, USER
+from litert_client import LEARNED, SEEN, STEPS, USER, replay
 from pocketrec.dnn.runtime import DnnModel
 from pocketrec.errors import ModelError
-from pocketrec.lite.contract import STEP
+from pocketrec.lite.contract import NO_LEARN, NO_ZERO, STEP
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.judge.file_checks import check_clients
 from pocketrec.lite.judge.ladder import Fault
@@ -38,6 +38,10 @@ MODELS = ["adam", "shared", "separate", "shared-adam-float16", "sgd", "answers"]
 HOSTILE = int(os.environ.get("POCKETREC_HOSTILE", "300"))
 """Calls of each model; see .github/CONTRIBUTING.md."""
 WRONG_STATES = (np.nan, np.inf, -np.inf, 1e30, 1001.0)
+WRONG_AMOUNTS = {
+    name: (np.nan, np.inf, -np.inf, -1e-30, most + 1) for name, most in (("rate", 1e3), ("share", 1e3), ("pull", 1))
+}
+LEARNING = ("train", "train_one", "train_sampled", "learn")
 
 
 def asked(api: str, path: Path, plan: Path) -> dict[str, Any]:
@@ -52,7 +56,7 @@ def asked(api: str, path: Path, plan: Path) -> dict[str, Any]:
 @pytest.mark.skipif(OLDEST > LITERT, reason=f"CompiledModel has variables from LiteRT {OLDEST} on")
 @pytest.mark.parametrize("name", MODELS)
 def test_compiled_model_does_the_same_and_keeps_it(tmp_path: Path, name: str) -> None:
-    """28 steps, saved twice, restored in a fresh instance; the step after that is the same to the last bit."""
+    """28 steps, 4 of `learn`, saved twice, restored in a fresh instance; the next step is the same to the last bit."""
     path = fresh(tmp_path, name).tflite(4)
     model = OnDeviceModel(path)
     plan = tmp_path / "plan.json"
@@ -63,12 +67,8 @@ def test_compiled_model_does_the_same_and_keeps_it(tmp_path: Path, name: str) ->
     assert set(found["wrong"]) == {-1}
     if not model.settings.trainable:
         return
-    state, losses = model.fresh_state(1), []
-    for feat, target in found["clicks"]:
-        loss, state = model.train_one(np.array([feat], np.int32), np.array([target], np.int32), state)
-        losses.append(loss)
-    assert found["losses"] == pytest.approx(losses, abs=1e-5)
-    assert (found["step"], found["same"], found["refused"]) == (STEPS, True, True)
+    assert found["losses"] == pytest.approx(replay(model, found), abs=1e-5)
+    assert (found["step"], found["same"], found["refused"]) == (STEPS + LEARNED, True, True)
     assert found["next"][0] == found["next"][1]
     own = model.save()
     with np.load(path.with_suffix(".npz")) as saved:
@@ -122,13 +122,14 @@ def raw(model: OnDeviceModel, signature: str, **given: Any) -> dict[str, Any]:
 
 def inputs_of(model: OnDeviceModel, signature: str) -> dict[str, Any]:
     settings = model.settings
-    lanes = 1 if signature in ("train_one", "recommend") else settings.batch_size
+    lanes = 1 if signature in ("train_one", "learn", "recommend") else settings.batch_size
     return {
         "feat": np.arange(lanes) % settings.n_items,
         "target": np.arange(lanes) - 1,
         "initstate": np.full((lanes, settings.hidden_size), 0.25),
         "negatives": np.arange(settings.negatives) % settings.n_items,
         "top_k": 3,
+        **{name: np.array([one], np.float32) for name, one in asdict(model.card.learning).items()},
     }
 
 
@@ -146,6 +147,8 @@ def hostile(model: OnDeviceModel, signature: str) -> list[dict[str, Any]]:
         state = fine["initstate"].copy()
         state[-1, -1] = value
         wrong.append({**fine, "initstate": state})
+    for name in (name for name in WRONG_AMOUNTS if name in names):
+        wrong += [{**fine, name: np.array([value], np.float32)} for value in WRONG_AMOUNTS[name]]
     return wrong
 
 
@@ -156,11 +159,11 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("name", MODELS)
 def test_what_cannot_be_changes_nothing_and_is_seen(name: str) -> None:
     model = OnDeviceModel(Dataset(models() / name).tflite(4))
-    for signature in ("train", "train_one", "train_sampled"):
+    for signature in LEARNING:
         if signature in model.card.signatures:
             raw(model, signature, **inputs_of(model, signature))  # slots are not zero then
     before = model.save()
-    for signature in ("train", "train_one", "train_sampled", "recommend", "infer", "eval"):
+    for signature in (*LEARNING, "recommend", "infer", "eval"):
         for given in hostile(model, signature) if signature in model.card.signatures else []:
             found = raw(model, signature, **given)
             seen = {"recommend": "scores", "infer": "output"}.get(signature, "loss")
@@ -178,7 +181,7 @@ def test_a_count_of_steps_that_cannot_be_stops_learning(name: str, step: int) ->
     model = OnDeviceModel(Dataset(models() / name).tflite(4))
     tensors = {**model.save(), STEP: np.array(step, np.int32)}
     raw(model, "restore", **tensors)
-    for signature in ("train", "train_one", "train_sampled"):
+    for signature in LEARNING:
         assert np.isnan(raw(model, signature, **inputs_of(model, signature))["loss"])
     assert same(tensors, model.save())
     with pytest.raises(ModelError, match="step"):
@@ -314,10 +317,16 @@ def test_the_judge_names_what_other_runtimes_cannot_do(tmp_path: Path) -> None:
     assert unknown([(0, 99), (250, 1), (0, 1)]) == ["ADD version 99", "builtin 250 version 1"]
 
 
-def test_files_of_the_earlier_card_still_run() -> None:
-    earlier = HERE.parent / "fixtures" / "pocketrec-0.1" / "dataset" / "model" / "gru4rec_bs4.tflite"
-    model = OnDeviceModel(earlier)
+@pytest.mark.parametrize(
+    ("earlier", "form"), [("pocketrec-0.1/dataset/model/gru4rec_bs4.tflite", NO_ZERO), ("card-4/gru4rec.tflite", NO_LEARN)]
+)
+def test_files_of_earlier_cards_still_run(earlier: str, form: int) -> None:
+    model = OnDeviceModel(HERE.parent / "fixtures" / earlier)
+    assert model.card.format == form
     saved = model.save()
     assert model.learn([model.items.ids[0], model.items.ids[1], model.items.ids[2]])
     model.restore(saved)
     assert same(saved, model.save())
+    one = np.array([1], np.int32)
+    with pytest.raises(ModelError, match=r"no signature 'learn': it is of an earlier pocketrec[\s\S]*pocketrec export"):
+        model.learn_one(one, one, model.fresh_state(1))

@@ -16,6 +16,7 @@ from pocketrec.errors import DatasetError, FolderError, ModelError, SpaceError
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import digest
 from pocketrec.lite.inputs import read_item_list
+from pocketrec.lite.options import LearnSettings, ModelSettings
 from pocketrec.lite.runtime import OnDeviceModel, read_bundle
 from pocketrec.storage.layout import Dataset
 
@@ -130,6 +131,8 @@ def test_only_rows_in_the_batch_change_in_train_sampled() -> None:
 def test_answers_only() -> None:
     model = load("answers")
     assert len(model.recommend([100])) == 20
+    with pytest.raises(ModelError, match="no signature 'learn': its weights are stored as int8"):
+        model.learn_one(np.zeros(1, np.int32), np.zeros(1, np.int32), model.fresh_state(1))
     for call in (model.learn, model.restore):
         with pytest.raises(ModelError, match="no signature"):
             call([100, 103] if call == model.learn else model.save())  # type: ignore[arg-type]
@@ -198,7 +201,15 @@ def test_ids_may_be_words(tmp_path: Path) -> None:
 def test_the_protocol_travels_in_the_card() -> None:
     card, _ = read_bundle(path_of())
     document = json.loads(card.to_json())
-    assert document["format"] == 4
+    assert document["format"] == 5
+    assert document["learning"] == {"rate": 0.1, "share": 0.25, "pull": 0.005}  # 4 lanes
     assert document["runtime"] == "2.6"
     assert document["protocol"] == {}  # these batches come from no split
     assert document["version"]
+
+
+def test_a_files_own_amounts_are_those_of_its_training() -> None:
+    """Adam's steps are as long as its rate, so it keeps the one of training."""
+    assert LearnSettings.of(ModelSettings(optimizer="adagrad", learning_rate=0.3), 32) == LearnSettings(0.1, 1 / 32, 0.005)
+    assert LearnSettings.of(ModelSettings(optimizer="adam", learning_rate=0.003), 1) == LearnSettings(0.003, 1, 0.005)
+    assert load("adagrad").card.learning == LearnSettings(0.1, 1 / 4, 0.005)

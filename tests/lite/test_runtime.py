@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from lite_support import ITEMS, models
-from pocketrec.errors import ModelError
+from pocketrec.errors import ModelError, SettingsError
 from pocketrec.lite.judge.reference import Reference
 from pocketrec.lite.runtime import OnDeviceModel
 from pocketrec.storage.layout import Dataset
+from pocketrec.storage.tensors import Tensors
 
 Codes = npt.NDArray[np.int32]
 
@@ -78,6 +81,86 @@ def test_training_equals_numpy(name: str, batch_size: int) -> None:
     np.testing.assert_allclose(mine, theirs, atol=1e-5)
     for tensor, value in reference.tensors.items():
         np.testing.assert_allclose(model.save()[tensor], value, atol=2e-5, rtol=2e-4, err_msg=tensor)
+
+
+def after(name: str, amounts: dict[str, float] | None = None, more: int = 0) -> tuple[Tensors, Tensors, float, Any]:
+    """The shipped tensors; those after three clicks and more of train_one, and one of learn; the last loss and state."""
+    model, feat, target, begun = load(name), codes(3), codes(7), np.full((1, 8), 0.25, np.float32)
+    shipped = model.save()
+    for _ in range(3 + more):
+        loss, state = model.train_one(feat, target, begun)
+    if amounts is not None:
+        loss, state = model.learn_one(feat, target, begun, **amounts)
+    return shipped, model.save(), loss, state
+
+
+WHOLE = {"sgd": 0.5, "adagrad": 0.05, "adam": 0.001, "shared": 0.05}
+"""Models without dropout, and the learning rate of each."""
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_learn_with_a_whole_gradient_and_no_pull_is_train_one(name: str) -> None:
+    _, one, loss, state = after(name, more=1)
+    _, other, same_loss, same_state = after(name, {"rate": WHOLE[name], "share": 1, "pull": 0})
+    assert loss == same_loss
+    np.testing.assert_array_equal(state, same_state)
+    for tensor, value in one.items():
+        np.testing.assert_allclose(other[tensor], value, rtol=1e-6, atol=1e-9, err_msg=tensor)
+
+
+@pytest.mark.parametrize("name", [*WHOLE, "separate"])
+def test_a_pull_of_1_leads_back_to_the_shipped_weights(name: str) -> None:
+    shipped, moved, *_ = after(name)
+    back = after(name, {"pull": 1})[1]
+    half = after(name, {"rate": 0, "pull": 0.5})[1]
+    for weight in load(name).settings.weights:
+        assert np.abs(moved[weight] - shipped[weight]).max() > 1e-4
+        np.testing.assert_allclose(back[weight], shipped[weight], atol=1e-6, err_msg=weight)
+        if name != "shared":  # momentum goes on without a rate
+            np.testing.assert_allclose(half[weight], (moved[weight] + shipped[weight]) / 2, atol=1e-6, err_msg=weight)
+
+
+@pytest.mark.parametrize("still", [{"rate": 0, "pull": 0}, {"share": 0, "pull": 0}])
+@pytest.mark.parametrize("name", ["sgd", "adagrad"])
+def test_without_a_rate_or_a_share_no_weight_changes(name: str, still: dict[str, float]) -> None:
+    """Of optimizers without a memory of where they were going."""
+    before = after(name)[1]
+    _, same, loss, _ = after(name, still)
+    assert loss > 0
+    assert same["step"] == before["step"] + 1
+    for weight in load(name).settings.weights:
+        np.testing.assert_array_equal(same[weight], before[weight], err_msg=weight)
+
+
+def test_half_a_share_is_half_a_step() -> None:
+    before = after("sgd")[1]
+    whole, half = (after("sgd", {"rate": 0.5, "share": share, "pull": 0})[1] for share in (1, 0.5))
+    for weight in load("sgd").settings.weights:
+        np.testing.assert_allclose(half[weight], (whole[weight] + before[weight]) / 2, atol=1e-7, err_msg=weight)
+
+
+def test_learn_leaves_nothing_out() -> None:
+    """The state of a model with dropout is that of infer, which train_one's is not."""
+    model, state = load("separate"), np.full((1, 8), 0.25, np.float32)
+    _, plain = model.infer(codes(3, 3, 3, 3), np.repeat(state, 4, axis=0))
+    _, learned = model.learn_one(codes(3), codes(7), state, pull=0)
+    np.testing.assert_allclose(learned[0], plain[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"rate": -1}, {"share": math.nan}, {"pull": 1.5}, {"rate": 1001}])
+def test_amounts_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(SettingsError, match=f"{next(iter(wrong))} is"):
+        load().learn_one(codes(1), codes(2), np.zeros((1, 8), np.float32), **wrong)
+
+
+def test_strangers_do_not_lead_far_away() -> None:
+    """3,000 clicks that no one means: with the file's own amounts, weights stay finite and near the shipped ones."""
+    model, rng, state = load("shared"), np.random.default_rng(9), np.zeros((1, 8), np.float32)
+    shipped = model.save()
+    for feat, target in rng.integers(0, ITEMS, (3000, 2, 1), dtype=np.int32):
+        _, state = model.learn_one(feat, target, state)
+    for name in model.settings.weights:
+        assert np.abs(model.save()[name] - shipped[name]).max() < 2, name
 
 
 def test_loss_is_the_mean_categorical_cross_entropy() -> None:

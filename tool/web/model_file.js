@@ -39,7 +39,7 @@ export class PocketrecError extends Error {
  * @property {number[]} support clicks of each item in training.
  */
 
-const FORMAT = 4; // of the card; that of earlier files has a `save` that no browser can run
+const FORMATS = [4, 5]; // of the card; that of earlier files has a `save` that no browser can run
 const END = 0x06054b50, ENTRY = 0x02014b50, LOCAL = 0x04034b50; // what the parts of a ZIP archive begin with
 
 /**
@@ -57,9 +57,9 @@ export function readModelFile(bytes) {
       todo: "pocketrec export",
     });
   }
-  if (card?.format !== FORMAT) {
+  if (!FORMATS.includes(card?.format)) {
     throw new PocketrecError(`The settings in the file have the format ${card?.format}.`, {
-      expected: `${FORMAT}, the one that a browser can run`,
+      expected: `${FORMATS.join(" or ")}, which a browser can run`,
       todo: "pocketrec export",
     });
   }

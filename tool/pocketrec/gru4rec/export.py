@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from pocketrec.errors import ModelError, require
 from pocketrec.gru4rec.checkpoints import read_weights
 from pocketrec.lite.catalogue import Catalogue
-from pocketrec.lite.contract import METADATA, Card, ModelSpec, digest
+from pocketrec.lite.contract import FORMAT, METADATA, Card, ModelSpec, digest
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.inputs import read_item_list
-from pocketrec.lite.options import ModelSettings
+from pocketrec.lite.options import LearnSettings, ModelSettings
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.progress import SILENT, Progress
 from pocketrec.settings import options_for
@@ -90,7 +90,14 @@ def export(
         stage = _stage(place, settings, source, protocol)
         path, found = place.tflite(settings.batch_size), stage.current(intact=True)
         if not found:
-            content = model_bytes(settings, items, protocol, progress, tensors=trained.tensors if trained else None)
+            content = model_bytes(
+                settings,
+                items,
+                protocol,
+                progress,
+                tensors=trained.tensors if trained else None,
+                lanes=trained.settings.batch_size if trained else None,
+            )
             with stage.replacing(names=[path.name]) as draft:
                 with staged_file(path) as staged:
                     staged.write_bytes(content)
@@ -108,7 +115,7 @@ def _stage(place: Dataset, settings: ModelSpec, source: Path | str | None, proto
         "items": content_hash(place.items),
         "checkpoint": "" if source is None else content_hash(Path(source)),
         "protocol": json_digest(protocol),
-        "makers": json_digest(versions("tensorflow")),
+        "makers": json_digest({**versions("tensorflow"), "card": FORMAT}),
     }
     origin = [] if source is None else ["--from", str(Path(source).absolute())]
     argv = ("export", *options_for(ModelSettings.part_of(settings)), *origin)
@@ -129,8 +136,12 @@ def model_bytes(
     progress: Progress = SILENT,
     *,
     tensors: Mapping[str, Any] | None = None,
+    lanes: int | None = None,
 ) -> bytes:
-    """The bytes of a .tflite; they depend on nothing but the arguments and the versions of TensorFlow and pocketrec."""
+    """The bytes of a .tflite; they depend on nothing but the arguments and the versions of TensorFlow and pocketrec.
+
+    `lanes` is how many there were in training, where they are not those of `settings`.
+    """
     require("export a model", "tensorflow")
     with progress.task("export", 3, "steps") as advance, native_stderr_closed():
         from pocketrec.gru4rec.tf.model import Gru4Rec
@@ -141,7 +152,7 @@ def model_bytes(
         if tensors:
             model.load(tensors)
         advance(1)
-        content = convert_model(model, items, protocol, tensors)
+        content = convert_model(model, items, protocol, tensors, lanes)
         advance(1)
     return content
 
@@ -151,8 +162,9 @@ def convert_model(
     items: Catalogue,
     protocol: Mapping[str, Any] | None = None,
     tensors: Mapping[str, Any] | None = None,
+    lanes: int | None = None,
 ) -> bytes:
-    """The bytes of a .tflite from a TensorFlow model.
+    """The bytes of a .tflite from a TensorFlow model; `lanes` as in `model_bytes`.
 
     The card has the hashes of the initial weights as they are stored, and of the slots and the step of a model that was
     loaded from `tensors`.
@@ -162,7 +174,8 @@ def convert_model(
     settings = model.settings
     begun = model.initial if tensors is None else {name: tensors[name] for name in settings.state}
     digests = {name: digest(as_stored(value, settings.storage, settings.n_items)) for name, value in begun.items()}
-    card = Card(settings, digests, items.hash, dict(protocol or {}), __version__)
+    learning = LearnSettings.of(settings, lanes or settings.batch_size)
+    card = Card(settings, digests, items.hash, dict(protocol or {}), __version__, learning=learning)
     return convert(model, model.signatures(), card, items)
 
 

@@ -18,16 +18,18 @@ from typing import Any, NamedTuple
 import xxhash
 
 from pocketrec.errors import ModelError, SettingsError
-from pocketrec.lite.options import Gru4RecSettings, ModelSettings
+from pocketrec.lite.options import Gru4RecSettings, LearnSettings, ModelSettings
 from pocketrec.schema import Float32
-from pocketrec.settings import Rule
+from pocketrec.settings import Rule, rules_of
 
 METADATA = "pocketrec"
 """Name of the metadata entry in the flatbuffer."""
 
-FORMAT, NO_ZERO = 4, 3
-"""Format of the card. It gets a higher number when the rules below no longer fit older files. Files of the format before
-are still run: their `save` has no input, which Java and Kotlin refuse."""
+FORMAT = 5
+"""Format of the card. It gets a higher number when the rules below no longer fit older files."""
+NO_ZERO, NO_LEARN = EARLIER = 3, 4
+"""Formats that are still run. Files up to the first have a `save` without input, which Java and Kotlin refuse; files up to
+the second have no `learn`."""
 
 ZERO = "zero"
 """The input of `save`, which changes nothing: some runtimes refuse a signature without inputs."""
@@ -91,7 +93,7 @@ class ModelSpec(ModelSettings):
 
     @property
     def trainable(self) -> bool:
-        """Whether the file has the signatures train, train_sampled, train_one and restore."""
+        """Whether the file has the signatures train, train_sampled, train_one, learn and restore."""
         return self.storage != "int8"
 
     @property
@@ -153,11 +155,14 @@ class ModelSpec(ModelSettings):
         if not self.trainable:
             return answers
         one_step = {"feat": code, "target": code, "initstate": one_state}
+        learned_one = {"loss": scalar, "state": one_state}
+        amounts = {name: TensorSpec((1,)) for name in rules_of(LearnSettings)}
         return {
             "train": Signature(step, learned),
             **answers,
             "train_sampled": Signature({**step, "negatives": TensorSpec((self.negatives,), "int32")}, learned),
-            "train_one": Signature(one_step, {"loss": scalar, "state": one_state}),
+            "train_one": Signature(one_step, learned_one),
+            "learn": Signature({**one_step, **amounts}, learned_one),
             "restore": Signature(self.state, {STEP: integer}),
         }
 
@@ -173,6 +178,7 @@ class Card:
         protocol: the settings of `split` and `batches` that the data was prepared with; empty where they are not known.
         version: the version of pocketrec that wrote the file.
         runtime: the first version of TensorFlow Lite that has all operators of the file; "" in files of format 3.
+        learning: what `learn` is called with where an app does not choose otherwise.
         format: of the card.
     """
 
@@ -182,13 +188,18 @@ class Card:
     protocol: Mapping[str, Any]
     version: str
     runtime: str = ""
+    learning: LearnSettings = field(default_factory=LearnSettings)
     format: int = FORMAT
 
     @property
     def signatures(self) -> dict[str, Signature]:
         """The signatures of the file by name."""
         found = self.settings.signatures
-        return found if self.format > NO_ZERO else {**found, "save": Signature({}, self.settings.state)}
+        if self.format <= NO_LEARN:
+            found.pop("learn", None)
+        if self.format <= NO_ZERO:
+            found["save"] = Signature({}, self.settings.state)
+        return found
 
     def to_json(self) -> str:
         """The card as JSON text; equal cards have equal text."""
@@ -203,14 +214,16 @@ class Card:
         """
         try:
             document: dict[str, Any] = json.loads(text)
-            if document["format"] not in (FORMAT, NO_ZERO):
+            if document["format"] not in (FORMAT, *EARLIER):
                 raise ValueError(f"format {document['format']}, not {FORMAT}")
             settings = ModelSpec(**document["settings"])
             digests = {name: str(written) for name, written in document["digests"].items() if name in settings.state}
             if missing := settings.weights.keys() - digests:
                 raise KeyError(min(missing))
             items, version, runtime = (str(document.get(key, "")) for key in ("items", "version", "runtime"))
-            return cls(settings, digests, items, dict(document["protocol"]), version, runtime, int(document["format"]))
+            protocol, form = dict(document["protocol"]), int(document["format"])
+            learning = LearnSettings(**document["learning"]) if form > NO_LEARN else LearnSettings()
+            return cls(settings, digests, items, protocol, version, runtime, learning, form)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, SettingsError) as error:
             raise ModelError(
                 f"The metadata entry {METADATA!r} cannot be read ({error.__class__.__name__}: {error}).",

@@ -114,6 +114,39 @@ class ModelSettings(Gru4RecSettings):
     )
 
 
+LARGEST_AMOUNT = 1000.0
+"""Most that a rate or a share can be: what is larger leads away from every weight."""
+
+
+@dataclass(frozen=True)
+class LearnSettings(Settings):
+    """How much a call of the signature `learn` changes. Each is an input of the call; a file's own are in its card.
+
+    One click is a share of what a batch was in training, so one odd click cannot undo what many people's clicks have made.
+    And after each step, weights go a little back to the shipped ones, so that many odd clicks cannot, either.
+    """
+
+    rate: float = setting(0.1, "Size of the optimizer's step, in place of learning_rate.", least=0, most=LARGEST_AMOUNT)
+    share: float = setting(
+        1 / DEFAULT_LANES,
+        "What the click's gradient is multiplied by: 1 / lanes of training.",
+        least=0,
+        most=LARGEST_AMOUNT,
+    )
+    pull: float = setting(
+        0.005, "Share of the way back to its shipped value that each weight goes after the step.", least=0, most=1
+    )
+
+    @classmethod
+    def of(cls, settings: Gru4RecSettings, lanes: int) -> LearnSettings:
+        """For a model that was trained in batches of `lanes`.
+
+        Adam's steps are as long as its rate, however small a gradient is; so it keeps the rate that it was trained with.
+        """
+        rate = min(settings.learning_rate, LARGEST_AMOUNT) if settings.optimizer == "adam" else cls.rate
+        return cls(rate, 1 / lanes)
+
+
 @dataclass(frozen=True)
 class FixedSettings(Settings):
     """Lengths that are fixed in the file of a model that answers and does not learn (`lite.frozen`)."""

@@ -10,7 +10,7 @@ model.save_to("weights.safetensors")
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +196,35 @@ class OnDeviceModel:
         """`train` for one session: the shapes are (1,), (1,) and (1, H)."""
         return self._learn("train_one", feat=feat, target=target, initstate=state)
 
+    def learn_one(
+        self,
+        feat: Int32,
+        target: Int32,
+        state: Float32,
+        *,
+        rate: float | None = None,
+        share: float | None = None,
+        pull: float | None = None,
+    ) -> tuple[float, Float32]:
+        """`train_one` as a user's own clicks need it: weighed as in a batch, and held near the shipped weights.
+
+        Args:
+            feat: as in `train_one`.
+            target: as in `train_one`.
+            state: as in `train_one`.
+            rate: size of the optimizer's step; that of the file (`card.learning`) if not given, and so for the others.
+            share: what the click's gradient is multiplied by.
+            pull: share of the way back to its shipped value that each weight goes after the step, 0 to 1.
+
+        Raises:
+            ModelError: the file is of an earlier pocketrec, or cannot learn.
+            SettingsError: one of the amounts cannot be.
+        """
+        given = {"rate": rate, "share": share, "pull": pull}
+        chosen = replace(self.card.learning, **{name: one for name, one in given.items() if one is not None})
+        amounts = {name: np.array([one], np.float32) for name, one in asdict(chosen).items()}
+        return self._learn("learn", feat=feat, target=target, initstate=state, **amounts)
+
     def train_sampled(self, feat: Int32, target: Int32, state: Float32, negatives: Int32) -> tuple[float, Float32]:
         """`train` with fewer items to score: the targets of the batch, and `negatives`, (S,), drawn by a `Sampler`."""
         return self._learn("train_sampled", feat=feat, target=target, initstate=state, negatives=negatives)
@@ -282,6 +311,12 @@ class OnDeviceModel:
 
     def _run(self, signature: str, **inputs: Any) -> Tensors:
         if signature not in self._signatures:
+            if self.settings.trainable:
+                raise ModelError(
+                    f"{self.path} has no signature {signature!r}: it is of an earlier pocketrec.",
+                    expected="a model of this version",
+                    do="pocketrec export, with --from the checkpoint that it was made from",
+                )
             raise ModelError(
                 f"{self.path} has no signature {signature!r}: its weights are stored as {self.settings.storage}.",
                 expected="a model that can learn",
@@ -370,13 +405,14 @@ def calls_of(card: Card) -> list[Call]:
         "initstate": state,
         "top_k": [settings.k],
         STEP: [3],
+        **{name: [one] for name, one in asdict(card.learning).items()},
         **{name: [0.01, -0.02, 0.005] for name in settings.weights},
     }
     once = {
         name: Call(name, {key: (spec, fills.get(key, [0])) for key, spec in signature.inputs.items()})
         for name, signature in card.signatures.items()
     }
-    order = ("recommend", "infer", "eval", "save", "train", "train_one", "train_sampled", "restore")
+    order = ("recommend", "infer", "eval", "save", "train", "train_one", "learn", "train_sampled", "restore")
     return 2 * [once[name] for name in order if name in once]  # what a call has spoiled is seen in a later one
 
 

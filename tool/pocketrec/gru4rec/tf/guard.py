@@ -1,25 +1,36 @@
 """Inputs that cannot be: a call with one changes nothing, and its caller sees that without an exception.
 
 A code of no item, a state that is not finite or no state of a GRU (it lies between -1 and 1), a count of steps below 0 or
-at its end: runtimes would read other memory, or make every weight NaN for good. So each call goes on with harmless values
-in their place, and a factor of 0 for all that it changes. It answers with the loss NaN, the items -1, scores NaN and the
-state that it was given. The factor costs some numbers a lane; no table is read or written for its sake.
+at its end, an amount that `LearnSettings` refuses: runtimes would read other memory, or make every weight NaN for good. So
+each call goes on with harmless values in their place, and a factor of 0 for all that it changes. It answers with the loss
+NaN, the items -1, scores NaN and the state that it was given. The factor costs some numbers a lane; no table is read or
+written for its sake.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from pocketrec.lite.contract import LAST_STEP
+from pocketrec.lite.options import LearnSettings
+from pocketrec.settings import rules_of
 from pocketrec.training.tf.codes import inside, inside_or_none, poison
 
 Tensor = Any
 
 LARGEST_STATE = 1000.0
 """A number in a state that is larger than this, or NaN, is none."""
+
+
+class Amounts(NamedTuple):
+    """`LearnSettings` in the graph, float32 (1,) each; all 0 where an input cannot be."""
+
+    rate: Tensor
+    share: Tensor
+    pull: Tensor
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,7 @@ class Guarded:
         good: whether all inputs can be; a scalar.
         fine: 1 if all inputs can be, else 0; a float32 scalar.
         poison: 0 if all inputs can be, else NaN; a float32 scalar.
+        amounts: of a call of `learn`.
     """
 
     feat: Tensor
@@ -45,6 +57,7 @@ class Guarded:
     good: Tensor
     fine: Tensor
     poison: Tensor
+    amounts: Amounts | None = None
 
     def state_after(self, state: Tensor) -> Tensor:
         """The new state, or the one that was given."""
@@ -53,7 +66,7 @@ class Guarded:
 
 def guard(
     n_items: int, feat: Tensor, state: Tensor, target: Tensor | None = None, negatives: Tensor | None = None,
-    step: Tensor | None = None,
+    step: Tensor | None = None, amounts: Amounts | None = None,
 ) -> Guarded:  # fmt: skip
     """Look at the inputs of a call; `step` is the count of steps, where the call is one that learns."""
     known = tf.abs(state) <= LARGEST_STATE  # not so for NaN
@@ -67,7 +80,15 @@ def guard(
         checks.append(negatives_known)
     if step is not None:
         checks.append(inside(tf.reshape(step, [1]), LAST_STEP + 1)[1])
+    if amounts is not None:
+        numbers = tf.concat(amounts, axis=0)  # (3,)
+        most = tf.constant([rule.most for rule in rules_of(LearnSettings).values()], tf.float32)
+        possible = tf.logical_and(numbers >= 0, numbers <= most)  # not so for NaN
+        checks.append(possible)
     # One reduction of all checks: an operator takes longer to begin than these few numbers take.
     good = tf.reduce_all(tf.concat(checks, axis=0))
     harmless = tf.where(known, state, tf.zeros_like(state))
-    return Guarded(feat, target, negatives, harmless, state, good, tf.cast(good, tf.float32), poison(good))
+    fine = tf.cast(good, tf.float32)
+    if amounts is not None:
+        amounts = Amounts(*tf.split(tf.where(possible, numbers, tf.zeros_like(numbers)) * fine, 3))
+    return Guarded(feat, target, negatives, harmless, state, good, fine, poison(good), amounts)

@@ -69,13 +69,16 @@ def log_sum(scores: Tensor, probabilities: Tensor) -> Tensor:
     return tf.reduce_max(scores, axis=1) - tf.math.log(tf.reduce_max(probabilities, axis=1))
 
 
-def full_softmax(state: Tensor, output: Tensor, lanes: Lanes) -> tuple[Tensor, Tensor, Tensor]:
+def full_softmax(
+    state: Tensor, output: Tensor, lanes: Lanes, weight: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Cross-entropy over all items.
 
     Args:
         state: input of the output layer, (B, H).
         output: rows of all items, (n_items, H + 1).
         lanes: the targets.
+        weight: what the gradients are multiplied by, which is not done to the loss; a scalar, or (1,).
 
     Returns:
         The loss; its gradient by the state, (B, H); its gradient by the output layer, (n_items, H + 1), without the part
@@ -93,17 +96,18 @@ def full_softmax(state: Tensor, output: Tensor, lanes: Lanes) -> tuple[Tensor, T
     weights = tf.nn.softmax(sums)
     own = tf.gather(output, lanes.item)
     loss = tf.reduce_sum((log_sum(sums, weights) - tf.reduce_sum(known * own, axis=1)) * lanes.share)
+    share = lanes.share if weight is None else lanes.share * weight
     parts = tf.split(weights, len(chunks), axis=1)
     mean = tf.add_n([part * rows for part, rows in zip(parts, expected, strict=True)])
-    d_state = ((mean - own) * lanes.share[:, None])[:, :-1]
-    weighed = known * lanes.share[:, None]
+    d_state = ((mean - own) * share[:, None])[:, :-1]
+    weighed = known * share[:, None]
     d_output = tf.concat([product(tf.transpose(p), weighed * w) for p, w in zip(shares, parts, strict=True)], axis=0)
     return loss, d_state, d_output
 
 
-def targets_part(state: Tensor, lanes: Lanes) -> Tensor:
-    """What the targets add to the gradient of their items' rows, (B, H + 1)."""
-    return -with_one(state) * lanes.share[:, None]
+def targets_part(state: Tensor, lanes: Lanes, weight: Tensor | None = None) -> Tensor:
+    """What the targets add to the gradient of their items' rows, (B, H + 1); `weight` as in `full_softmax`."""
+    return -with_one(state) * (lanes.share if weight is None else lanes.share * weight)[:, None]
 
 
 def _chunk_sizes(items: int) -> list[int]:

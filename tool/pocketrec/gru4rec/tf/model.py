@@ -8,7 +8,8 @@ table, or its row of the output layer (`--embedding none`, `separate`, `shared`)
     state = cell(x, y, initstate);   scores = dropout(state) @ output[:, :H].T + output[:, H]
 
 Only training has dropout, of the looked-up numbers and of the state that items are scored with; the state that is passed on
-is complete. The formulas are in `losses`, `cell`, `dropout` and `optimizers`.
+is complete. `learn` has none: dropout keeps many passes over one log from learning it by heart, and a person's few clicks
+are to be remembered. The formulas are in `losses`, `cell`, `dropout` and `optimizers`.
 
 The layout suits LiteRT: tables have one row for each item, so that rows can be gathered and scattered, and the kernel is
 one variable for each gate, since a variable is read and assigned as a whole and smaller ones need less memory at a time.
@@ -27,7 +28,7 @@ import tensorflow as tf
 from pocketrec.gru4rec.tf import losses
 from pocketrec.gru4rec.tf.cell import CellStep, cell_gradients, run_cell
 from pocketrec.gru4rec.tf.dropout import keep_shares
-from pocketrec.gru4rec.tf.guard import Guarded, guard
+from pocketrec.gru4rec.tf.guard import Amounts, Guarded, guard
 from pocketrec.gru4rec.tf.initial import initial_weights
 from pocketrec.gru4rec.tf.losses import Lanes, lanes_of, log_sum, product, scores_of, with_one
 from pocketrec.gru4rec.tf.optimizers import rests
@@ -82,12 +83,19 @@ class Gru4Rec(Trainable):
             "train": self.train,
             "train_sampled": self.train_sampled,
             "train_one": self.train,  # the same with one lane
+            "learn": self.learn,
             "infer": self.infer,
             "eval": self.evaluate,
             "recommend": self.recommend,
             "save": self.save,
         }
         wanted = self.settings.signatures
+        if "learn" in wanted:
+            # Variables that nothing assigns: the converter makes constants of them, without a copy in the graph's text,
+            # and `finish` finds them equal to what the weights begin with.
+            self.shipped = {
+                name: tf.Variable(value, trainable=False, name=f"shipped_{name}") for name, value in self.initial.items()
+            }
         concrete = {
             name: tf.function(function, autograph=False).get_concrete_function(**_specs(wanted[name][0]))
             for name, function in functions.items()
@@ -99,15 +107,24 @@ class Gru4Rec(Trainable):
 
     def train(self, feat: Tensor, target: Tensor, initstate: Tensor) -> dict[str, Tensor]:
         """One training step with all items as candidates: the loss before it, and the new state."""
-        output, given = self._table("output"), self._guard(feat, initstate, target)
-        step = self._forward(given.feat, given.state, output, self._kept(feat.shape[0]))
+        return self._full_step(self._guard(feat, initstate, target), self._kept(feat.shape[0]))
+
+    def learn(
+        self, feat: Tensor, target: Tensor, initstate: Tensor, rate: Tensor, share: Tensor, pull: Tensor
+    ) -> dict[str, Tensor]:
+        """`train` as one user's clicks need it: see `LearnSettings`."""
+        return self._full_step(self._guard(feat, initstate, target, amounts=Amounts(rate, share, pull)), {})
+
+    def _full_step(self, given: Guarded, dropout: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        output, weight = self._table("output"), given.amounts and given.amounts.share
+        step = self._forward(given.feat, given.state, output, dropout)
         lanes = lanes_of(given.target, given.fine)
-        loss, d_known, d_output = losses.full_softmax(step.known, output, lanes)
+        loss, d_known, d_output = losses.full_softmax(step.known, output, lanes, weight)
         gradients = self._inner_gradients(step, d_known)
-        rows = [Rows(lanes.item, losses.targets_part(step.known, lanes)), *input_rows(gradients)]
+        rows = [Rows(lanes.item, losses.targets_part(step.known, lanes, weight)), *input_rows(gradients)]
         gradients["output"] = lambda: d_output + self._scatter("output", rows)
         after = [loss, step.cell.state, d_known]
-        self._apply(gradients, {"output": output}, after, given.fine, sparse=rests(self.settings))
+        self._apply(gradients, {"output": output}, after, given, sparse=rests(self.settings))
         return {"loss": loss + given.poison, "state": given.state_after(step.cell.state)}
 
     def train_sampled(self, feat: Tensor, target: Tensor, initstate: Tensor, negatives: Tensor) -> dict[str, Tensor]:
@@ -123,7 +140,7 @@ class Gru4Rec(Trainable):
         gradients["output"] = lambda: Rows(
             tf.concat([part.items for part in parts], axis=0), tf.concat([part.parts for part in parts], axis=0)
         )
-        self._apply(gradients, {"output": output}, [loss, step.cell.state, d_known], given.fine, sparse=True)
+        self._apply(gradients, {"output": output}, [loss, step.cell.state, d_known], given, sparse=True)
         return {"loss": loss + given.poison, "state": given.state_after(step.cell.state)}
 
     def infer(self, feat: Tensor, initstate: Tensor) -> dict[str, Tensor]:
@@ -173,11 +190,16 @@ class Gru4Rec(Trainable):
         return self.weights[name].read_value()
 
     def _guard(
-        self, feat: Tensor, initstate: Tensor, target: Tensor | None = None, negatives: Tensor | None = None
+        self,
+        feat: Tensor,
+        initstate: Tensor,
+        target: Tensor | None = None,
+        negatives: Tensor | None = None,
+        amounts: Amounts | None = None,
     ) -> Guarded:
         """The inputs of a call; one with targets depends on the count of steps, too."""
         step = None if target is None else self.step.read_value()
-        return guard(self.settings.n_items, feat, initstate, target, negatives, step)
+        return guard(self.settings.n_items, feat, initstate, target, negatives, step, amounts)
 
     def _scores(self, given: Guarded) -> tuple[Tensor, Tensor]:
         """Scores of all items, (B, n_items), and the new state, (B, H)."""

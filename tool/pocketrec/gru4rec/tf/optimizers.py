@@ -15,16 +15,18 @@ Rule = Callable[[Tensor, Mapping[str, Tensor]], tuple[Tensor, Slots]]
 """(gradient, slots) -> (what to subtract from the weight, new slots)."""
 
 
-def make_rule(settings: ModelSpec, step: Tensor, fine: Tensor | None = None) -> Rule:
+def make_rule(settings: ModelSpec, step: Tensor, fine: Tensor | None = None, rate: Tensor | None = None) -> Rule:
     """The rule of the model's optimizer at step `step`, an int32 scalar that is 1 at the first step.
 
-    With a `fine` of 0, where all gradients are 0, it changes neither weights nor slots.
+    With a `fine` of 0, where all gradients are 0, it changes neither weights nor slots. `rate` is a learning rate in place
+    of the model's.
     """
+    learning_rate = settings.learning_rate if rate is None else rate
     if settings.optimizer == "adam":
-        return adam(settings.learning_rate, step, fine)
+        return adam(learning_rate, step, fine)
     if settings.optimizer == "adagrad":
-        return adagrad(settings.learning_rate, settings.momentum, fine)
-    return lambda gradient, _: (settings.learning_rate * gradient, {})  # sgd
+        return adagrad(learning_rate, settings.momentum, fine)
+    return lambda gradient, _: (learning_rate * gradient, {})  # sgd
 
 
 def rests(settings: ModelSpec) -> bool:
@@ -32,7 +34,7 @@ def rests(settings: ModelSpec) -> bool:
     return settings.optimizer == "sgd" or (settings.optimizer == "adagrad" and not settings.momentum)
 
 
-def adam(learning_rate: float, step: Tensor, fine: Tensor | None = None) -> Rule:
+def adam(learning_rate: float | Tensor, step: Tensor, fine: Tensor | None = None) -> Rule:
     """Keras' Adam, beta 0.9 and 0.999, epsilon 1e-7 outside the root (keras/src/optimizers/adam.py, `update_step`).
 
     m += 0.1 (g - m);  v += 0.001 (g^2 - v);  w -= lr sqrt(1 - 0.999^t) / (1 - 0.9^t) m / (sqrt(v) + 1e-7)
@@ -51,7 +53,7 @@ def adam(learning_rate: float, step: Tensor, fine: Tensor | None = None) -> Rule
     return rule
 
 
-def adagrad(learning_rate: float, momentum: float, fine: Tensor | None = None) -> Rule:
+def adagrad(learning_rate: float | Tensor, momentum: float, fine: Tensor | None = None) -> Rule:
     """The official GRU4Rec's Adagrad with classical momentum; acc and mom start at 0 (hidasib/GRU4Rec, `adagrad`).
 
     acc += g^2;  change = lr g / sqrt(acc + 1e-6);  mom = momentum mom + change;  w -= mom

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from pocketrec.gru4rec.candidates import NEVER, Candidates, Finder
 from pocketrec.gru4rec.tf.dropout import keep_shares_of, layers_of
-from pocketrec.gru4rec.tf.guard import Guarded
+from pocketrec.gru4rec.tf.guard import Amounts, Guarded
 from pocketrec.gru4rec.tf.losses import lanes_of, log_sum, with_one
 from pocketrec.gru4rec.tf.model import Gru4Rec, input_rows
 from pocketrec.gru4rec.tf.optimizers import Rule, make_rule
@@ -173,7 +173,12 @@ class SparseGru4Rec(Gru4Rec):
         return self.weights[name]
 
     def _guard(
-        self, feat: Tensor, initstate: Tensor, target: Tensor | None = None, negatives: Tensor | None = None
+        self,
+        feat: Tensor,
+        initstate: Tensor,
+        target: Tensor | None = None,
+        negatives: Tensor | None = None,
+        amounts: Amounts | None = None,  # noqa: ARG002
     ) -> Guarded:
         """What trains here are batches whose codes were checked, and states that it computed itself."""
         fine = tf.constant(True), tf.constant(1.0), tf.constant(0.0)
@@ -184,7 +189,7 @@ class SparseGru4Rec(Gru4Rec):
         gradients: Gradients,
         held: Mapping[str, Tensor],  # noqa: ARG002
         after: list[Tensor],  # noqa: ARG002
-        fine: Tensor | None = None,  # noqa: ARG002
+        given: Guarded | None = None,  # noqa: ARG002
         *,
         sparse: bool,
     ) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from pocketrec.gru4rec.tf.guard import Guarded
 from pocketrec.gru4rec.tf.optimizers import Rule, make_rule
 from pocketrec.lite.contract import STEP, ModelSpec
 
@@ -51,6 +52,7 @@ class Trainable(tf.Module):  # type: ignore[misc]
             for slot in settings.slots
         }
         self.step = tf.Variable(np.int32(0), name=STEP)
+        self.shipped: dict[str, Tensor] = {}  # weight name -> what `learn` pulls it to
 
     def load(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
         """Set the weights, slots and step from tensors by name."""
@@ -69,7 +71,7 @@ class Trainable(tf.Module):  # type: ignore[misc]
         gradients: Gradients,
         held: Mapping[str, Tensor],
         after: list[Tensor],
-        fine: Tensor | None = None,
+        given: Guarded | None = None,
         *,
         sparse: bool,
     ) -> None:
@@ -79,25 +81,26 @@ class Trainable(tf.Module):  # type: ignore[misc]
             gradients: the gradients.
             held: weights that were read already, by name.
             after: tensors that must be computed before any weight changes.
-            fine: 0 if nothing may change, and then all gradients are 0; else 1.
+            given: the inputs; with a `fine` of 0 nothing may change, and all gradients are 0.
             sparse: do not change rows without a gradient, even if the optimizer would.
         """
-        before = self.step.read_value()
+        before, fine, amounts = self.step.read_value(), given and given.fine, given and given.amounts
         step = before + (1 if fine is None else tf.cast(fine, tf.int32))
-        rule = make_rule(self.settings, step, fine)
+        rule = make_rule(self.settings, step, fine, amounts and amounts.rate)
+        pull = amounts and amounts.pull
         done = [*after, self.step.assign(step, read_value=False)]
         for name, gradient in gradients.items():
             with tf.control_dependencies(done):
                 found = gradient()
                 weight = held[name] if name in held else self.weights[name].read_value()
                 if isinstance(found, Rows) and sparse:
-                    done = self._update_rows(name, weight, found, rule)
+                    done = self._update_rows(name, weight, found, rule, pull)
                 else:
                     dense = self._scatter(name, [found]) if isinstance(found, Rows) else found
                     change, slots = rule(tf.identity(dense), self._slots_of(name))
-                    done = self._assign(name, weight - change, slots)
+                    done = self._assign(name, weight - change, slots, pull)
 
-    def _update_rows(self, name: str, weight: Tensor, rows: Rows, rule: Rule) -> list[Tensor]:
+    def _update_rows(self, name: str, weight: Tensor, rows: Rows, rule: Rule, pull: Tensor | None) -> list[Tensor]:
         """Apply the rule to some rows only.
 
         SCATTER_ND adds up the values of a row that is there n times, and LiteRT has no other way to write into a table. So
@@ -111,11 +114,13 @@ class Trainable(tf.Module):  # type: ignore[misc]
         moved = {
             slot: slots[slot] + self._scatter(name, [Rows(items, (after[slot] - before[slot]) * share)]) for slot in after
         }
-        return self._assign(name, weight - self._scatter(name, [Rows(items, change * share)]), moved)
+        return self._assign(name, weight - self._scatter(name, [Rows(items, change * share)]), moved, pull)
 
     def _slots_of(self, name: str) -> dict[str, Tensor]:
         return {slot: self.slots[f"{name}_{slot}"].read_value() for slot in self.settings.slots}
 
-    def _assign(self, name: str, value: Tensor, slots: Mapping[str, Tensor]) -> list[Tensor]:
+    def _assign(self, name: str, value: Tensor, slots: Mapping[str, Tensor], pull: Tensor | None) -> list[Tensor]:
+        if pull is not None:
+            value -= pull * (value - self.shipped[name].read_value())
         done = [self.slots[f"{name}_{slot}"].assign(one, read_value=False) for slot, one in slots.items()]
         return [*done, self.weights[name].assign(value, read_value=False)]

@@ -156,7 +156,9 @@ def finish(converted: bytes, card: Card, items: Catalogue) -> bytes:
         _fill_zeros(model, graph)
     if storage != "float32":
         stored: dict[int, Stored] = {}
-        for graph in model.subgraphs if storage == "int8" else beginning:
+        learning = [one.subgraphIndex for one in model.signatureDefs if one.signatureKey == b"learn"]  # has them, too
+        held = [*beginning, *(model.subgraphs[index] for index in learning)]
+        for graph in model.subgraphs if storage == "int8" else held:
             _store_small(model, graph, storage, card.settings.n_items, stored)
     return _with_card(model, card, items, f"Session-based recommender, {card.settings.n_items} items")
 
