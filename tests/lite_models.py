@@ -42,8 +42,11 @@ from pocketrec.storage.networks import NetworkFile
 from pocketrec.training.tf import convert
 from pocketrec.training.tf.convert import as_stored, finish
 
+SHIPPED = 200
+"""Bytes that every weight has more of, and no other constant of `learn`."""
 SMALL = ModelSpec(n_items=40, batch_size=4, hidden_size=8, embedding="shared", negatives=16)
 TRAINING = ("train", "train_sampled", "train_one")
+LEARNING = (*TRAINING, "learn")
 
 
 @contextlib.contextmanager
@@ -128,7 +131,7 @@ def kind_of(model: Any, operator: Any) -> int:
 
 def lazy(model: Any) -> None:
     """Train signatures that compute everything, count the step, and learn nothing."""
-    for _, graph in functions(model, *TRAINING):
+    for _, graph in functions(model, *LEARNING):
         graph.operators = [
             one
             for one in graph.operators
@@ -139,7 +142,7 @@ def lazy(model: Any) -> None:
 
 def diverging(model: Any) -> None:
     """Goes up the slope: a weight is assigned the sum where it was the difference."""
-    for _, graph in functions(model, *TRAINING):
+    for _, graph in functions(model, *LEARNING):
         assigned = {
             one.inputs[1] for one in graph.operators if kind_of(model, one) == schema.BuiltinOperator.ASSIGN_VARIABLE
         }
@@ -150,7 +153,7 @@ def diverging(model: Any) -> None:
 
 def uncorrected(model: Any) -> None:
     """Adam without its bias correction: the powers are those of a step far away."""
-    for _, graph in functions(model, *TRAINING):
+    for _, graph in functions(model, *LEARNING):
         far = convert._constant(model, graph, b"far", np.full((), 1_000_000, np.float32), schema.TensorType.FLOAT32)
         powers = [one for one in graph.operators if kind_of(model, one) == schema.BuiltinOperator.POW]
         assert powers
@@ -180,6 +183,20 @@ def forgetful(model: Any) -> None:
         step.tensorIndex = zero
 
 
+def _bytes_of(model: Any, tensor: Any) -> bytes:
+    data = model.buffers[tensor.buffer].data
+    return b"" if data is None else bytes(data)
+
+
+def belittling(model: Any) -> None:
+    """Pulls to zero, not to the shipped weights."""
+    for _, graph in functions(model, "learn"):
+        shipped = [one for one in graph.tensors if len(_bytes_of(model, one)) > SHIPPED]
+        assert shipped
+        for one in shipped:
+            one.buffer = convert._add_buffer(model, bytes(len(_bytes_of(model, one))))
+
+
 def diffident(model: Any) -> None:
     """Has another name for what one signature gives."""
     for signature, _ in functions(model, "infer"):
@@ -190,6 +207,7 @@ def diffident(model: Any) -> None:
 VARIANTS: tuple[type[Gru4Rec], ...] = (Averaging, Counting, Muddled)
 CHANGES: dict[Callable[[Any], None], str] = {
     lazy: "adam", diverging: "adam", uncorrected: "adam", repeating: "separate-sgd", forgetful: "adam", diffident: "adam",
+    belittling: "adam",
 }  # fmt: skip
 """What is done to the file of a sound model of MATRIX, for a wrong one without another conversion, which takes 2 s."""
 

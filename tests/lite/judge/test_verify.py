@@ -24,7 +24,7 @@ from pocketrec.lite.runtime import OnDeviceModel, read_bundle
 from pocketrec.storage.layout import Dataset
 
 NAMES = [check.name for check in LADDER]
-LEARNING = ("arithmetic", "sampled", "one", "learning", "restore")
+LEARNING = ("arithmetic", "sampled", "one", "learn", "learning", "restore")
 
 
 def judge(dataset: Dataset, model: Path | None = None, batch_size: int = 4) -> VerifyReport:
@@ -125,14 +125,15 @@ def test_a_wrong_batch_size_fails_at_signatures(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "rungs", "text"),
     [
-        ("lazy", ["arithmetic", "sampled", "one", "learning"], "in the first round and"),
-        ("diverging", ["arithmetic", "sampled", "one", "learning"], "step 0: output 0.00"),
+        ("lazy", ["arithmetic", "sampled", "one", "learn", "learning"], "in the first round and"),
+        ("diverging", ["arithmetic", "sampled", "one", "learn", "learning"], "step 0: output 0.00"),
         ("averaging", ["arithmetic", "sampled"], "step 1: output"),
-        ("uncorrected", ["arithmetic", "sampled", "one"], "step 0: output 0.00"),
+        ("uncorrected", ["arithmetic", "sampled", "one", "learn"], "step 0: output 0.00"),
         ("counting", ["arithmetic"], "step 2: loss"),
         ("repeating", ["arithmetic", "sampled", "one"], "step 1: loss"),
         ("muddled", ["sampled", "answers", "recommend"], "all scores tied: eval: recall@1 is 1.000000, not from 0.000000"),
-        ("forgetful", ["arithmetic", "sampled", "one", "restore"], "output is not the same after the next step"),
+        ("forgetful", ["arithmetic", "sampled", "one", "learn", "restore"], "output is not the same after the next step"),
+        ("belittling", ["learn"], "step 1: recurrent"),
         ("diffident", ["signatures"], "infer: output probabilities is not expected"),
     ],
 )

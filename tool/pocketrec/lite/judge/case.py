@@ -23,7 +23,7 @@ class Trial:
 
     Attributes:
         losses: the loss of each training step, in nats; empty for a model that cannot learn.
-        rounds: train_sampled and train_one -> mean loss of the same steps in the first round and in the last.
+        rounds: the other signatures that learn -> mean loss of the same steps in the first round and in the last.
         seconds: wall time of each training step.
         peak_bytes: peak memory of that process, Python and numpy included, when it had called only train (or infer).
     """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from pocketrec.lite.contract import STEP, ModelSpec, digest
 from pocketrec.lite.judge.case import Case
 from pocketrec.lite.judge.ladder import Fault, NotAsked, settle
 from pocketrec.lite.judge.reference import Reference
+from pocketrec.lite.options import LARGEST_AMOUNT, LearnSettings
 from pocketrec.lite.runtime import OnDeviceModel
 from pocketrec.lite.sampling import Sampler
 from pocketrec.schema import Float32, Int32
@@ -33,6 +34,10 @@ CLOSE = 1e-5
 """Scores that differ by less than this share of the largest score (or of 1) may be in either order."""
 SLOT = 2e-4
 """Allowed difference of a slot, as a share of the tensor's largest number. Measured: 2e-5."""
+
+AMOUNTS = ((1.0, 1.0, 0.0), (0.5, 0.25, 0.005), (1.0, 0.5, 0.25), (0.0, 1.0, 0.5), (2.0, 1 / 64, 0.0), (1.0, 1.0, 0.1))
+"""What `learn` is called with in each step: the rate as a multiple of the model's, the share, the pull. The first is
+`train_one` without dropout."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,11 @@ def learner(case: Case) -> OnDeviceModel:
     return model
 
 
-def _hard_steps(case: Case) -> list[tuple[Int32, Int32, Int32]]:
+Step = tuple[Int32, Int32, Int32]
+"""(feat, target, mask)."""
+
+
+def _hard_steps(case: Case) -> list[Step]:
     """(feat, target, mask) of real steps, changed to have an item twice in a step and again later, no target, a reset."""
     rows = case.batches.head(STEPS)
     feats, targets, masks = (np.resize(part, (STEPS, part.shape[1])) for part in (rows.feats, rows.targets, rows.masks))
@@ -105,33 +114,54 @@ def check_arithmetic(case: Case) -> str:
 
 def check_sampled(case: Case) -> str:
     """train_sampled: the same with drawn items, of which one is also a target and is there twice."""
-    model, steps = learner(case), []
+    model, steps, given = learner(case), _hard_steps(case), []
     if case.n_items == 1:
         raise NotAsked("there is one item, so no other can be drawn: all gradients are 0, but for rounding")
     sampler = Sampler(model.items.support, model.settings.sample_alpha, seed=1)
-    for feat, target, mask in _hard_steps(case):
+    for _, target, _ in steps:
         drawn = sampler.draw(model.settings.negatives)
         drawn[: 1 + len(drawn) // 2 : max(1, len(drawn) // 2)] = max(0, int(target[0]))
-        steps.append((feat, target, mask, drawn))
-    return _compare(model, steps, "train_sampled")
+        given.append({"negatives": drawn})
+    return _compare(model, steps, "train_sampled", given=given)
 
 
 def check_one(case: Case) -> str:
     """train_one: the same for one session, that of the first lane."""
-    return _compare(learner(case), [tuple(part[:1] for part in step) for step in _hard_steps(case)], "train_one", lanes=1)
+    return _compare(learner(case), _session(case), "train_one", lanes=1)
 
 
-def _compare(model: OnDeviceModel, steps: Iterable[Any], signature: str, lanes: int | None = None) -> str:
-    """Do the steps (feat, target, mask, and drawn items if the signature needs them) with the model and the reference."""
+def check_learn(case: Case) -> str:
+    """learn: the same with other rates, shares of the gradient, and pulls to the shipped weights."""
+    model = learner(case)
+    if "learn" not in case.card.signatures:
+        raise NotAsked("the file is of an earlier pocketrec, and has no signature 'learn'")
+    rate = model.settings.learning_rate
+    given = [asdict(LearnSettings(min(times * rate, LARGEST_AMOUNT), share, pull)) for times, share, pull in AMOUNTS]
+    return _compare(model, _session(case), "learn_one", lanes=1, given=given)
+
+
+def _session(case: Case) -> list[Step]:
+    """The hard steps of the first lane alone."""
+    return [(feat[:1], target[:1], mask[:1]) for feat, target, mask in _hard_steps(case)]
+
+
+def _compare(
+    model: OnDeviceModel,
+    steps: Sequence[Step],
+    signature: str,
+    lanes: int | None = None,
+    given: Sequence[Mapping[str, Any]] = ({},) * STEPS,
+) -> str:
+    """Do the steps with the model and the reference; `given` are further inputs of each by name."""
     reference = Reference(model.settings, model.save(), model.items.log_support)
     ours: Callable[..., Any] = getattr(model, signature)
     expect: Callable[..., Any] = getattr(reference, "train" if signature == "train_one" else signature)
     mine = theirs = model.fresh_state(lanes)
     worst: dict[str, Difference] = {}
-    for step, (feat, target, mask, *drawn) in enumerate(steps):
+    for step, ((feat, target, mask), more) in enumerate(zip(steps, given, strict=True)):
         keep = mask[:, None].astype(np.float32)
-        loss, mine = ours(feat, target, keep * mine, *drawn)
-        expected, theirs = expect(feat, target, keep * theirs, *drawn)
+        loss, mine = ours(feat, target, keep * mine, **more)
+        expected, theirs = expect(feat, target, keep * theirs, **more)
         found = step_differences((loss, mine, model.save()), (expected, theirs, reference.save()), model.settings)
         faults = [f"step {step}: {difference}" for difference in found if difference.too_large]
         if faults:

@@ -18,7 +18,7 @@ class Reference:
 
     Args:
         settings: the settings of the model.
-        tensors: what its `save` returned; they are copied.
+        tensors: what its `save` returned, which is copied; the weights in it are those that `learn_one` pulls to.
         log_support: `Catalogue.log_support` of its items, for the logQ correction.
     """
 
@@ -26,6 +26,7 @@ class Reference:
         self.settings, self.log_support = settings, log_support
         self.step = int(tensors[STEP])
         self.tensors: dict[str, Floats] = {name: np.array(value) for name, value in tensors.items() if name != STEP}
+        self.shipped = {name: tensors[name] for name in settings.weights}
 
     def save(self) -> Tensors:
         """Weights, slots and step by name, not copied."""
@@ -34,13 +35,29 @@ class Reference:
     def train(self, feat: Int32, target: Int32, state: Floats) -> tuple[float, Floats]:
         """One training step on all items: the loss before it, and the new state."""
         found = self._forward(feat, state, training=True)
+        loss, gradients = self._full_gradients(found, feat, target)
+        self._update(gradients, {}, self.settings.learning_rate)
+        return loss, found.state
+
+    def learn_one(
+        self, feat: Int32, target: Int32, state: Floats, *, rate: float, share: float, pull: float
+    ) -> tuple[float, Floats]:
+        """One step on all items with a share of its gradient, then all weights a share of their way back."""
+        found = self._forward(feat, state)
+        loss, gradients = self._full_gradients(found, feat, target)
+        self._update({name: share * gradient for name, gradient in gradients.items()}, {}, rate)
+        for name, shipped in self.shipped.items():
+            self.tensors[name] = (1 - pull) * self.tensors[name] + pull * shipped
+        return loss, found.state
+
+    def _full_gradients(self, found: Forward, feat: Int32, target: Int32) -> tuple[float, dict[str, Floats]]:
+        """The cross-entropy over all items, and its gradients by the weights."""
         loss, errors = formulas.cross_entropy(formulas.scores_of(found.known, self.tensors["output"]), target)
         gradients = formulas.inner_gradients(
             self.tensors, found, feat, errors @ self.tensors["output"][:, :-1], self.settings
         )
         gradients["output"] = gradients.get("output", 0) + formulas.output_gradient(found.known, errors)
-        self._update(gradients, {})
-        return loss, found.state
+        return loss, gradients
 
     def train_sampled(self, feat: Int32, target: Int32, state: Floats, negatives: Int32) -> tuple[float, Floats]:
         """One training step on the batch's targets and the drawn items; only rows of items in the step change."""
@@ -65,7 +82,7 @@ class Reference:
         np.add.at(gradients["output"], candidates, formulas.output_gradient(found.known, errors))
         touched = {name: np.unique(feat) for name in settings.tables}
         touched["output"] = np.unique(np.concatenate([candidates, *([feat] if settings.embedding == "shared" else [])]))
-        self._update(gradients, touched)
+        self._update(gradients, touched, settings.learning_rate)
         return loss, found.state
 
     def recommend(self, feat: Int32, state: Floats) -> tuple[Floats, Floats]:
@@ -81,20 +98,19 @@ class Reference:
         )
         return formulas.forward(self.tensors, feat, state, masks, self.settings)
 
-    def _update(self, gradients: Mapping[str, Floats], touched: Mapping[str, Int32]) -> None:
+    def _update(self, gradients: Mapping[str, Floats], touched: Mapping[str, Int32], rate: float) -> None:
         """Update all weights; of the tables in `touched` only the rows given there."""
         self.step += 1
         for name, gradient in gradients.items():
             rows = touched.get(name, slice(None))
             slots = {slot: self.tensors[f"{name}_{slot}"][rows] for slot in self.settings.slots}
             weight = self.tensors[name][rows]
-            self._move(weight, gradient[rows], **slots)
+            self._move(weight, gradient[rows], rate, **slots)
             self.tensors[name][rows] = weight
             for slot, value in slots.items():
                 self.tensors[f"{name}_{slot}"][rows] = value
 
-    def _move(self, weight: Floats, gradient: Floats, **slots: Floats) -> None:
-        rate = self.settings.learning_rate
+    def _move(self, weight: Floats, gradient: Floats, rate: float, **slots: Floats) -> None:
         if self.settings.optimizer == "adam":
             formulas.adam(weight, gradient, rate, self.step, **slots)
         elif self.settings.optimizer == "adagrad":

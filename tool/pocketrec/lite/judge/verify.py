@@ -15,6 +15,7 @@ The verdict is a ladder of rungs, each a check that passes, fails or is skipped:
 | arithmetic | train: loss, state, weights and slots equal numpy's, also with repeated items, resets and a missing target |
 | sampled | train_sampled: the same, with drawn items that are also targets |
 | one | train_one: the same for one session |
+| learn | learn: the same with other rates, shares of the gradient and pulls to the shipped weights |
 | learning | the loss of each signature that learns is finite and falls |
 | answers | infer and eval equal numpy's, also where scores are equal |
 | recommend | the best items, in order, and their scores equal numpy's |
@@ -59,6 +60,7 @@ LADDER: tuple[Check[Case], ...] = (
     Check("arithmetic", number_checks.check_arithmetic, needs=("load",)),
     Check("sampled", number_checks.check_sampled, needs=("load",)),
     Check("one", number_checks.check_one, needs=("load",)),
+    Check("learn", number_checks.check_learn, needs=("load",)),
     Check("learning", process_checks.check_learning, needs=("load",)),
     Check("answers", number_checks.check_answers, needs=("load",)),
     Check("recommend", number_checks.check_recommend, needs=("load",)),

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ import numpy as np
 from pocketrec.errors import PocketrecError
 from pocketrec.lite.contract import STEP, digest
 from pocketrec.lite.judge.memory import peak_memory
+from pocketrec.lite.options import LARGEST_AMOUNT
 from pocketrec.lite.runtime import OnDeviceModel
 from pocketrec.lite.sampling import Sampler
 from pocketrec.schema import Float32, Int32
 from pocketrec.storage.tensors import Tensors
 
 ROUNDS, CLICKS = 4, 5
-"""Rounds of train_sampled and train_one over the same steps; steps of the session that train_one learns from, at most."""
+"""Rounds of the other signatures that learn over the same steps; steps of the session of one lane, at most."""
 
 
 def run(model: OnDeviceModel, arrays: Tensors, steps: int) -> dict[str, Any]:
@@ -55,15 +57,23 @@ def run(model: OnDeviceModel, arrays: Tensors, steps: int) -> dict[str, Any]:
 
 
 def _rounds(model: OnDeviceModel, arrays: Tensors) -> dict[str, tuple[float, float]]:
-    """Mean losses, first round and last, of train_sampled with the same drawn items and of train_one on the first lane."""
+    """Mean losses, first round and last, of train_sampled with the same drawn items, of train_one and learn on one lane.
+
+    `learn` has no pull: weights that were trained above would be pulled back, and the loss could rise.
+    """
     steps = list(zip(arrays["feats"], arrays["targets"], arrays["masks"][..., None].astype(np.float32), strict=True))
     sampler = Sampler(model.items.support, model.settings.sample_alpha)
     sampled = [(*step, sampler.draw(model.settings.negatives)) for step in steps]
     session = [tuple(part[:1] for part in step) for step in steps if step[1][0] >= 0][:CLICKS]
-    return {
+    found = {
         "train_sampled": _means(model.train_sampled, sampled, model.fresh_state()),
         "train_one": _means(model.train_one, session, model.fresh_state(1)),
     }
+    if "learn" in model.card.signatures:
+        rate = min(model.settings.learning_rate, LARGEST_AMOUNT)
+        learn = partial(model.learn_one, rate=rate, share=1, pull=0)
+        found["learn"] = _means(learn, session, model.fresh_state(1))
+    return found
 
 
 def _means(learn: Callable[..., tuple[float, Float32]], steps: list[Any], zero: Float32) -> tuple[float, float]:
