@@ -31,6 +31,8 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "lite.csv"
 CHUNKS = (1024, 1 << 30)
 """Chunk sizes with which TensorFlow is measured: as on LiteRT, and all items at once."""
+ONE = ("recommend", "train_one", "learn")
+"""The signatures of one session."""
 KEY = ("signature", "embedding", "optimizer", "storage", "items", "batch_size", "threads")
 """The columns that identify a row; the others are measured."""
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -45,7 +47,7 @@ class Row:
     """One configuration.
 
     Attributes:
-        litert_ms: median time of a step in ms; recommend and train_one use 1 thread.
+        litert_ms: median time of a step in ms; those of one session (`ONE`) use 1 thread.
         tensorflow_ms: the same in TensorFlow; None if it was not measured.
         ratio: litert_ms / tensorflow_ms.
         peak_bytes: peak memory of the process that ran LiteRT, Python included.
@@ -90,7 +92,7 @@ def measure(settings: dict[str, Any], signatures: list[str], steps: int, repeats
         model = str(folder / "model.tflite")
         size = cell("export", folder, settings=settings, model=model)["bytes"]
         for signature in signatures:
-            threads = 1 if signature in ("recommend", "train_one") else 2
+            threads = 1 if signature in ONE else 2
             given = {"settings": settings, "model": model, "signature": signature, "steps": steps, "threads": threads}
             ours, theirs = [], []
             for _ in range(repeats):
@@ -134,7 +136,7 @@ def main(
     signatures: Annotated[
         str, typer.Option(help="Signatures, separated by commas; those that a file does not have are skipped.")
     ] = "train,train_sampled",
-    single: Annotated[bool, typer.Option(help="Also recommend and train_one, with the first batch size.")] = True,
+    single: Annotated[bool, typer.Option(help="Also the signatures of one session, with the first batch size.")] = True,
     steps: Annotated[int, typer.Option(help="Steps of each repeat.")] = 12,
     repeats: Annotated[int, typer.Option(help="Repeats of each cell.")] = 3,
     out: Annotated[Path, typer.Option(help="CSV file; rows of the same configuration are replaced.")] = RESULTS,
@@ -150,7 +152,7 @@ def main(
             **OPTIMIZERS[optimizer],
             "storage": storage,
         }
-        names = signatures.split(",") + (["recommend", "train_one"] if single and size == sizes[0] else [])
+        names = signatures.split(",") + ([*ONE] if single and size == sizes[0] else [])
         has = ModelSpec(**settings).signatures
         for row in measure(settings, [name for name in names if name in has], steps, repeats):
             put(out, [row], KEY)

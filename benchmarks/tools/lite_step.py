@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import ModelSpec
 from pocketrec.lite.judge.memory import peak_memory
+from pocketrec.lite.options import LearnSettings
 from pocketrec.lite.sampling import Sampler
 
 SKIPPED = 2
@@ -32,14 +34,17 @@ def items_of(settings: ModelSpec) -> Catalogue:
 
 def inputs_of(settings: ModelSpec, signature: str, steps: int) -> list[dict[str, Any]]:
     """The arguments of each step."""
-    rng, one = np.random.default_rng(7), signature in ("train_one", "recommend")
+    rng, one = np.random.default_rng(7), signature in ("train_one", "learn", "recommend")
     sampler = Sampler(items_of(settings).support, settings.sample_alpha)
+    amounts = asdict(LearnSettings.of(settings, settings.batch_size))
+    amounts = {name: np.array([amount], np.float32) for name, amount in amounts.items()}
     made = []
     for _ in range(steps):
         lanes = 1 if one else settings.batch_size
         feat, target = rng.integers(0, settings.n_items, (2, lanes), dtype=np.int32)
         step: dict[str, Any] = {"feat": feat, "initstate": np.zeros((lanes, settings.hidden_size), np.float32)}
         step |= {} if signature == "recommend" else {"target": target}
+        step |= amounts if signature == "learn" else {}
         step |= {"negatives": sampler.draw(settings.negatives)} if signature == "train_sampled" else {}
         made.append(step)
     return made
