@@ -26,7 +26,8 @@ class ModelReport:
         bytes: its size.
         kind: gru4rec, ncf or dnn.
         runtime: the first TensorFlow Lite that runs it; "" where the file does not say so.
-        settings: what the network is made of, and what was fixed at export, by name.
+        settings: what the network is made of, and what was fixed at export, by name; `learn_rate` and so on are what an app
+            calls `learn` with.
         items: hash of the ids of its items; "" where the file has none, and so for `users`.
         users: hash of the ids of its users.
         first_items: the ids of the items with codes 0, 1 and 2.
@@ -61,6 +62,8 @@ def inspect_model(model: Path | str) -> ModelReport:
         card: Any
         card, ids = read_bundle(path)
         settings, protocol, users, signatures = asdict(card.settings), card.protocol, "", card.signatures
+        if "learn" in signatures:
+            settings |= {f"learn_{name}": amount for name, amount in asdict(card.learning).items()}
     else:
         plain: Any = SimpleNamespace  # the settings are shown as they are
         card = FrozenCard.from_json(file.metadata[METADATA], kind, plain, plain)
