@@ -270,6 +270,10 @@ def test_several_files_are_one_log(tmp_path: Path) -> None:
     assert (code, "is there more than once" in err) == (1, True)
     code, _, err = call("ingest", tmp_path / "no*.csv", *columns)
     assert (code, "no file matches" in err) == (1, True)
+    (tmp_path / "clicks_3.csv").touch()
+    (tmp_path / "clicks_4.csv").write_text("s,i,t\n")
+    code, out, err = call("ingest", tmp_path / "clicks_*.csv", *columns)
+    assert (code, "5 files are one log" in err, "3 clicks, 3 sessions" in out) == (0, True, True), err
     (tmp_path / "clicks_1.csv").write_text("s,x,t\n1,7,1400000000\n")
     code, _, err = call("ingest", tmp_path / "clicks_*.csv", *columns)
     assert (code, "clicks_1.csv has no column" in err) == (1, True)

@@ -104,7 +104,7 @@ class Clicks:
 
 @dataclass(frozen=True)
 class Sample:
-    """Some clicks from all over a log: frames, and about how many rows the whole log has in such frames."""
+    """Some clicks from all over a log: frames, none if there are none; about how many rows the whole log has in such."""
 
     frames: list[pl.DataFrame]
     rows: int

@@ -64,8 +64,8 @@ class TableLog:
         self.remarks, self.seen = tuple[str, ...](), dict[str, set[str]]()
         self.expected = ", ".join(f"{own} the {name}" for name, own in columns.items())
 
-    def sample(self, share: float) -> Sample | None:
-        """Some clicks from all over the file, `share` of a whole sample; None if there are none. Errors as of `clicks`."""
+    def sample(self, share: float) -> Sample:
+        """Some clicks from all over the file, `share` of a whole sample. Errors as of `clicks`."""
         with self._damage_named():
             table = _Table(self)
             step = max(ROWS_PER_SLICE, table.count // max(1, round(SLICES * share)))
@@ -73,7 +73,7 @@ class TableLog:
             clicks, rows = sum(len(one.frame) for one in found), sum(one.rows for one in found)
             every = max(1, table.count // max(1, round(SESSIONS * share)))
             frames = [*(one.frame for one in found), table.sessions(every)]
-            return Sample(frames, round(clicks / rows * table.count)) if clicks else None
+            return Sample(frames, round(clicks / rows * table.count)) if clicks else Sample([], 0)
 
     def clicks(self, progress: Progress) -> Generator[Clicks, None, None]:
         """The rows in their order.
