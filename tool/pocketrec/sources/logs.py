@@ -171,7 +171,9 @@ class SeveralLogs:
                 return None
             found.append(one)
         rows = sum(one.rows for one in found) * len(self.logs) // len(some)
-        return Sample([frame for one in found for frame in one.frames], rows)
+        return Sample(
+            [frame for one in found for frame in one.frames], rows, [ids for one in found for ids in one.sessions]
+        )
 
     def clicks(self, progress: Progress) -> Generator[Clicks, None, None]:
         """The clicks of all files."""
