@@ -277,6 +277,10 @@ def main(folder: Path) -> None:
             (folder / f"{variant.__name__.lower()}.tflite").write_bytes(convert_model(model, items))
         for change, name in CHANGES.items():
             (folder / f"{change.__name__}.tflite").write_bytes(changed(Dataset(folder / name).tflite(4), change, items))
+        for count in (2, 7):
+            few = Catalogue(items.ids[:count], items.support[:count])
+            made = convert_model(Gru4Rec(replace(SMALL, n_items=count, storage="float16")), few)
+            (folder / f"of{count}.tflite").write_bytes(made)
         (folder / "frozen.tflite").write_bytes(frozen())
         (folder / "rating.tflite").write_bytes(rating())
         (folder / "flexing.tflite").write_bytes(flexing(items))

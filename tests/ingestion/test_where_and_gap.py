@@ -194,6 +194,18 @@ def test_ids_that_a_sample_does_not_have(tmp_path: Path, monkeypatch: pytest.Mon
     ]  # fmt: skip
 
 
+def test_ids_of_rows_that_are_left_out_say_nothing(tmp_path: Path) -> None:
+    """Sessions that are kept are numbers, those of other rows are text: no text ids came in, sampled or not."""
+    rows = {"s": ["7", "x", "9", "y"], "i": [1, 2, 3, 4], "t": [BEGIN, BEGIN, BEGIN, BEGIN], "kind": ["v", "b", "v", "b"]}
+    pl.DataFrame(rows).write_parquet(tmp_path / "log.parquet")
+    pl.DataFrame(rows).write_csv(tmp_path / "log.csv")
+    for name in ("log.parquet", "log.csv"):
+        reading = ReadSettings(columns={"session": "s", "item": "i", "time": "t"}, where=("kind=v",))
+        report = ingest(tmp_path / name, tmp_path / f"d-{name}", reading)
+        assert (report.rows, report.left_out, report.text_ids) == (2, 2, ())
+        assert read(tmp_path / f"d-{name}")["session"].to_list() == [7, 9]
+
+
 def test_cut_sessions_are_what_the_later_stages_see(tmp_path: Path) -> None:
     """The txt has the number of the session, not the user; two of a user are two."""
     lines = [f"u{user},{item},{BEGIN + day * 86_400_000 + step * 1000}" for user in range(6) for day in range(4)
@@ -270,6 +282,10 @@ def test_several_files_are_one_log(tmp_path: Path) -> None:
     assert (code, "is there more than once" in err) == (1, True)
     code, _, err = call("ingest", tmp_path / "no*.csv", *columns)
     assert (code, "no file matches" in err) == (1, True)
+    (tmp_path / "clicks_3.csv").touch()
+    (tmp_path / "clicks_4.csv").write_text("s,i,t\n")
+    code, out, err = call("ingest", tmp_path / "clicks_*.csv", *columns)
+    assert (code, "5 files are one log" in err, "3 clicks, 3 sessions" in out) == (0, True, True), err
     (tmp_path / "clicks_1.csv").write_text("s,x,t\n1,7,1400000000\n")
     code, _, err = call("ingest", tmp_path / "clicks_*.csv", *columns)
     assert (code, "clicks_1.csv has no column" in err) == (1, True)

@@ -188,6 +188,19 @@ def test_a_count_of_steps_that_cannot_be_stops_learning(name: str, step: int) ->
         model.restore(tensors)
 
 
+@pytest.mark.parametrize("count", [2, 7])
+def test_models_of_few_items_see_wrong_codes(count: int) -> None:
+    """The converter took the bounds of their codes, -1 and 1, or 0 and 6, for an activation, and failed."""
+    model = OnDeviceModel(models() / f"of{count}.tflite")
+    before = model.save()
+    for signature in ("train_one", "recommend"):
+        for given in hostile(model, signature):
+            found = raw(model, signature, **given)
+            assert np.isnan(found["scores" if signature == "recommend" else "loss"]).all()
+    assert same(before, model.save())
+    assert np.isfinite(model.learn(model.items.ids)).all()
+
+
 def misshapen(model: OnDeviceModel, signature: str, chance: np.random.Generator) -> dict[str, Any]:
     """Inputs of which one has another shape or type than the signature says, or is missing."""
     specs = model.card.signatures[signature].inputs
@@ -202,7 +215,7 @@ def misshapen(model: OnDeviceModel, signature: str, chance: np.random.Generator)
 
 @pytest.mark.parametrize("name", MODELS)
 def test_legal_answers_are_those_of_a_model_that_saw_nothing_hostile(name: str) -> None:
-    """A third of the calls are hostile: codes, states, counts of steps to restore, shapes and types.
+    """A third of the calls are hostile: codes, states, shapes and types.
 
     `POCKETREC_HOSTILE` says how many calls of each model; after each hundred all weights are compared.
     """

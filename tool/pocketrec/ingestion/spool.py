@@ -42,7 +42,9 @@ class Direct:
 
     def sessions(self) -> pl.Series:
         """Session ids from all over the log; text or Int64."""
-        return pl.concat([with_ids(frame, self.text)[SESSION] for frame in self._sample.frames])
+        dtype = pl.String() if SESSION in self.text else pl.Int64()
+        found = [*(frame[SESSION] for frame in self._sample.frames), *self._sample.sessions]
+        return pl.concat([ids.alias(SESSION).cast(dtype, strict=False).drop_nulls() for ids in found])
 
     def runs(self, rows_a_run: int) -> Iterator[pl.LazyFrame]:
         """The log in one or several frames, one after the other, each of at least so many rows but the last.

@@ -91,7 +91,8 @@ def write_parts(
                 for log, size in sizes.items() if size}  # fmt: skip
     needed = sum(map(ingest_bytes, unpacked.values()))
     make = partial(_make_parts, staged=staged, kind=kind, reading=reading, progress=progress)
-    if sample := source.sample(1):
+    sample = source.sample(1)
+    if sample and sample.frames:
         with room(home, "ingest", needed, force=force), contextlib.suppress(OtherIdsError):
             return make(source, sample)
     with room(home, "ingest", 2 * needed, force=force):  # besides the parts it keeps the same rows in the order of the log

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Protocol
 
@@ -104,10 +104,17 @@ class Clicks:
 
 @dataclass(frozen=True)
 class Sample:
-    """Some clicks from all over a log: frames, and about how many rows the whole log has in such frames."""
+    """Some clicks from all over a log.
+
+    Attributes:
+        frames: of clicks, none if there are none.
+        rows: about how many the whole log has in such frames.
+        sessions: session ids from more places, also of rows that are not clicks.
+    """
 
     frames: list[pl.DataFrame]
     rows: int
+    sessions: list[pl.Series] = field(default_factory=list)
 
 
 def count_lines(text: bytes) -> int:

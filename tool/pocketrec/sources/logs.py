@@ -20,8 +20,8 @@ from pocketrec.sources.options import UTF8, Kind, ReadSettings
 from pocketrec.sources.parquet import TableLog, is_parquet
 from pocketrec.sources.streams import CLICKS, STDIN, Wanted, open_log, packing_of, reads_anywhere
 
-SAMPLES, SAMPLE_BYTES = 512, 8192
-"""Pieces of a log that are a sample, and the bytes of each."""
+SAMPLES, SAMPLE_BYTES, MOST_SAMPLED = 512, 8192, 64
+"""Pieces of a log that are a sample, and the bytes of each; files that are sampled, of a log of more."""
 Begin = Callable[[bytes], tuple[Form, bool]]
 """From the first lines of a log its form, and whether the first line is a header."""
 
@@ -52,7 +52,7 @@ class LineLog:
         self.seen = dict[str, set[str]]()
 
     def sample(self, share: float) -> Sample | None:
-        """Some clicks from all over the log, `share` of a whole sample; None where there are none, or one cannot read so.
+        """Some clicks from all over the log, `share` of a whole sample; None of a log that cannot be read from any place.
 
         Raises:
             LogError: the log cannot be read.
@@ -67,7 +67,7 @@ class LineLog:
             text = text[text.find(b"\n") + 1 or len(text) :]
         found = read_lines(form, text, 1).frame if text else pl.DataFrame()
         if not len(found):
-            return None
+            return Sample([], 0)
         return Sample([found], round(len(found) / len(text) * self.log.stat().st_size))
 
     def clicks(self, progress: Progress) -> Generator[Clicks, None, None]:
@@ -162,14 +162,18 @@ class SeveralLogs:
         return {column: {value for log in self.logs for value in log.seen.get(column, ())} for column in columns}
 
     def sample(self, share: float) -> Sample | None:
-        """Of all files; None where one of them has none."""
-        sizes = [0 if log.log == STDIN else log.log.stat().st_size for log in self.logs]
+        """Of all files, or of some of many; None where one of them cannot be read so."""
+        some = self.logs[:: -(-len(self.logs) // MOST_SAMPLED)]
+        sizes = [log.log.stat().st_size for log in some]
         found = []
-        for log, size in zip(self.logs, sizes, strict=True):
+        for log, size in zip(some, sizes, strict=True):
             if (one := log.sample(share * size / max(1, sum(sizes)))) is None:
                 return None
             found.append(one)
-        return Sample([frame for one in found for frame in one.frames], sum(one.rows for one in found))
+        rows = sum(one.rows for one in found) * len(self.logs) // len(some)
+        return Sample(
+            [frame for one in found for frame in one.frames], rows, [ids for one in found for ids in one.sessions]
+        )
 
     def clicks(self, progress: Progress) -> Generator[Clicks, None, None]:
         """The clicks of all files."""
@@ -189,7 +193,8 @@ def choose_reader(logs: Sequence[Path], reading: ReadSettings, kind: Kind) -> tu
         reader for the careful way, which takes any log of that kind, also one that the fast way stumbled over.
     """
     if len(logs) > 1:
-        return False, SeveralLogs([_reader(log, reading, kind, f"{log.name}: ") for log in logs])
+        some = [log for log in logs if log.stat().st_size] or logs[:1]  # clusters write parts without a line, nor a header
+        return False, SeveralLogs([_reader(log, reading, kind, f"{log.name}: ") for log in some])
     (log,) = logs
     plain = log != STDIN and kind == "clicks" and reading.columns is None and not packing_of(log)
     plain = plain and not reading.time_format and reading.encoding == UTF8 and not reading.member
@@ -207,6 +212,8 @@ def _reader(log: Path, reading: ReadSettings, kind: Kind, prefix: str) -> LineLo
 
 def form_of(head: bytes, name: str, reading: ReadSettings, kind: Kind) -> tuple[Form, bool]:
     """The form of a log by its first lines, and whether the first is a header."""
+    if not head and reading.columns is not None:
+        raise LogError(f"{name} is empty.", expected="a click log", do="check the download or the path")
     if begins_json(head):
         if reading.columns is None:
             raise LogError(

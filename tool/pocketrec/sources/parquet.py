@@ -17,7 +17,7 @@ import polars as pl
 from pocketrec.errors import LogError
 from pocketrec.parallel import ahead
 from pocketrec.progress import Progress
-from pocketrec.schema import ITEM, RATING, SESSION, TIME
+from pocketrec.schema import RATING, SESSION, TIME
 from pocketrec.sources.lines import NOT_READ, BadLine, Clicks, Sample, reject_row
 from pocketrec.sources.nested import flat, leaves_of_schema, paths_of_schema
 from pocketrec.sources.options import Columns, ReadSettings
@@ -64,16 +64,16 @@ class TableLog:
         self.remarks, self.seen = tuple[str, ...](), dict[str, set[str]]()
         self.expected = ", ".join(f"{own} the {name}" for name, own in columns.items())
 
-    def sample(self, share: float) -> Sample | None:
-        """Some clicks from all over the file, `share` of a whole sample; None if there are none. Errors as of `clicks`."""
+    def sample(self, share: float) -> Sample:
+        """Some clicks from all over the file, `share` of a whole sample. Errors as of `clicks`."""
         with self._damage_named():
             table = _Table(self)
             step = max(ROWS_PER_SLICE, table.count // max(1, round(SLICES * share)))
             found = [table.read(place, ROWS_PER_SLICE) for place in range(0, table.count, step)]
             clicks, rows = sum(len(one.frame) for one in found), sum(one.rows for one in found)
             every = max(1, table.count // max(1, round(SESSIONS * share)))
-            frames = [*(one.frame for one in found), table.sessions(every)]
-            return Sample(frames, round(clicks / rows * table.count)) if clicks else None
+            frames = [one.frame for one in found]
+            return Sample(frames, round(clicks / rows * table.count), [table.sessions(every)]) if clicks else Sample([], 0)
 
     def clicks(self, progress: Progress) -> Generator[Clicks, None, None]:
         """The rows in their order.
@@ -134,13 +134,12 @@ class _Table:
         kept = found.filter(~bad) if lines else found
         return Clicks(kept, left_out, len(lines), rejects, lines[0] if lines else None)
 
-    def sessions(self, every: int) -> pl.DataFrame:
-        """The session of every so many rows, from all over the file; without items."""
+    def sessions(self, every: int) -> pl.Series:
+        """The session of every so many rows, from all over the file."""
         own = self.rows.own[SESSION]
         tops = list(dict.fromkeys(self._paths.keys[one][0] for one in own))
         raw = pl.scan_parquet(self._path, glob=False).select(tops).gather_every(every).collect(engine="streaming")
-        ids = self.rows.ids(flat(raw, self._paths, own, self._paths.the_list("", own)), SESSION).drop_nulls()
-        return pl.DataFrame([ids.alias(SESSION)]).with_columns(pl.lit(None, pl.Int64).alias(ITEM))
+        return self.rows.ids(flat(raw, self._paths, own, self._paths.the_list("", own)), SESSION)
 
 
 def _check(name: str, schema: pl.Schema, rows: Rows) -> None:
