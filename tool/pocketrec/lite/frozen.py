@@ -202,7 +202,8 @@ class FrozenModel(ABC, Generic[SettingsT, FixedT]):
         if not trusted:
             memory = LEAST_MEMORY + MEMORY_PER_BYTE * file.size
             try_calls(self.path, self._calls(), threads, do=self.do, memory=memory)
-        self._runner = Runner(self.path, threads, do=self.do, check=self.do)
+        takes = {name: inputs for name, (inputs, _) in self.signatures().items()}
+        self._runner = Runner(self.path, threads, takes, do=self.do, check=self.do)
 
     @abstractmethod
     def signatures(self) -> Signatures:

@@ -80,8 +80,9 @@ class OnDeviceModel:
         if not trusted:
             memory = memory_of(self.settings)
             try_calls(self.path, calls_of(self.card), threads, do="pocketrec export", memory=memory)
-        self._runner = Runner(self.path, threads, do="pocketrec export", check=f"pocketrec verify --model {self.path}")
         self._signatures = self.card.signatures
+        takes, check = {name: one.inputs for name, one in self._signatures.items()}, f"pocketrec verify --model {self.path}"
+        self._runner = Runner(self.path, threads, takes, do="pocketrec export", check=check)
 
     def recommend(
         self,
