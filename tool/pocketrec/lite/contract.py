@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import xxhash
 
 from pocketrec.errors import ModelError, SettingsError
@@ -45,6 +46,9 @@ MAX_NUMBERS = 2**31 - 1
 SALTS = {"input": 0x1B873593, "hidden": 0x2545F491}
 """Go into the hash that makes dropout masks, so that the two layers of a step have different masks."""
 
+ANY = -1
+"""A length in a shape that a caller chooses."""
+
 Shape = tuple[int, ...]
 
 
@@ -55,6 +59,16 @@ class TensorSpec:
     shape: Shape
     dtype: str = "float32"
 
+    @classmethod
+    def of(cls, value: Any) -> TensorSpec:
+        """Those of a number or an array."""
+        return cls(np.shape(value), str(np.asarray(value).dtype))
+
+    def takes(self, other: TensorSpec) -> bool:
+        """Whether `other` is of this shape and dtype; a length of `ANY` is any."""
+        same = len(other.shape) == len(self.shape) and other.dtype == self.dtype
+        return same and all(length in (ANY, size) for size, length in zip(other.shape, self.shape, strict=True))
+
     def __str__(self) -> str:
         return f"{self.dtype}{list(self.shape)}"
 
@@ -64,6 +78,10 @@ class Signature(NamedTuple):
 
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+
+
+Signatures = Mapping[str, tuple[Mapping[str, TensorSpec], Mapping[str, TensorSpec]]]
+"""Signature name -> (inputs, outputs) by name."""
 
 
 @dataclass(frozen=True)

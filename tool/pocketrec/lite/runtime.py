@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 
 from pocketrec.errors import ModelError
-from pocketrec.lite.catalogue import Catalogue, read_catalogue
-from pocketrec.lite.contract import LAST_STEP, METADATA, STEP, Card, ModelSpec, TensorSpec, signature_faults
-from pocketrec.lite.first_run import LEAST_MEMORY, Call, try_calls
-from pocketrec.lite.flatbuffer import ModelFile, read_model
+from pocketrec.lite.bundle import calls_of, memory_of, read_bundle
+from pocketrec.lite.contract import LAST_STEP, STEP, TensorSpec
+from pocketrec.lite.first_run import try_calls
 from pocketrec.lite.interpreter import Runner
 from pocketrec.schema import Bool, Float32, Int32
 from pocketrec.storage.space import room
@@ -81,8 +80,8 @@ class OnDeviceModel:
             memory = memory_of(self.settings)
             try_calls(self.path, calls_of(self.card), threads, do="pocketrec export", memory=memory)
         self._signatures = self.card.signatures
-        takes, check = {name: one.inputs for name, one in self._signatures.items()}, f"pocketrec verify --model {self.path}"
-        self._runner = Runner(self.path, threads, takes, do="pocketrec export", check=check)
+        check = f"pocketrec verify --model {self.path}"
+        self._runner = Runner(self.path, threads, self._signatures, do="pocketrec export", check=check)
 
     def recommend(
         self,
@@ -137,7 +136,11 @@ class OnDeviceModel:
         """Go one item further in one session: the best next items and their scores, (k,), and the new state, (1, H)."""
         found = self._run("recommend", feat=np.array([code], np.int32), initstate=state)
         if not 0 <= found["items"].min() <= found["items"].max() < self.settings.n_items:
-            self._is_wrong("a recommended item", found["items"].tolist(), f"0 to {self.settings.n_items - 1}")
+            raise ModelError(
+                f"{self.path}: a recommended item is {found['items'].tolist()}.",
+                expected=f"0 to {self.settings.n_items - 1}; the file is damaged, or was changed",
+                do=f"pocketrec verify --model {self.path}",
+            )
         return found["items"], found["scores"], found["state"]
 
     def codes_of(self, session: Sequence[object]) -> Int32:
@@ -257,7 +260,7 @@ class OnDeviceModel:
             ModelError: a tensor is missing, has the wrong shape or dtype, or numbers that are not finite.
         """
         for name, spec in self.settings.state.items():
-            found = TensorSpec(tensors[name].shape, str(tensors[name].dtype)) if name in tensors else "missing"
+            found = TensorSpec.of(tensors[name]) if name in tensors else "missing"
             if found != spec:
                 raise ModelError(
                     f"The tensor {name!r} to restore is {found}.", expected=str(spec), do="use what save() returned"
@@ -324,20 +327,7 @@ class OnDeviceModel:
                 do="pocketrec export --weights float32 (or float16)",
             )
         self._check_codes(inputs)
-        found = self._runner.run(signature, inputs)
-        for name, spec in self._signatures[signature].outputs.items():
-            if found[name].shape != spec.shape or found[name].dtype != spec.dtype:
-                self._is_wrong(
-                    f"{name} of the signature {signature!r}", TensorSpec(found[name].shape, str(found[name].dtype)), spec
-                )
-        return found
-
-    def _is_wrong(self, what: str, found: object, expected: object) -> None:
-        raise ModelError(
-            f"{self.path}: {what} is {found}.",
-            expected=f"{expected}; the file is damaged, or was changed",
-            do=f"pocketrec verify --model {self.path}",
-        )
+        return self._runner.run(signature, inputs)
 
     def _check_codes(self, inputs: Mapping[str, Any]) -> None:
         """Refuse item codes outside the tables: LiteRT would read memory that is not theirs."""
@@ -362,71 +352,3 @@ class LiteScorer:
         """Scores of all items after one more item in each lane, (lanes, n_items); see `gru4rec.scoring.Scorer`."""
         found, self._state = self._model.infer(feat, mask[:, None].astype(np.float32) * self._state)
         return found
-
-
-def read_bundle(path: Path) -> tuple[Card, Catalogue]:
-    """The card and the items of a model file; LiteRT is not needed.
-
-    Raises:
-        ModelError: the file is damaged, was not made by pocketrec, or its card belongs to other items.
-    """
-    model = read_model(path)
-    card, items = read_card(model, path), read_catalogue(path)
-    if items.hash != card.items or len(items.ids) != card.settings.n_items:
-        raise ModelError(
-            f"The items in {path} are not those it was exported for.",
-            expected=f"{card.settings.n_items:,} with the hash {card.items}, not {len(items.ids):,} with {items.hash}",
-            do="pocketrec export",
-        )
-    if faults := signature_faults(card.signatures, model.signatures):
-        raise ModelError(
-            f"{path} does not have the signatures of its settings: {faults[0]}.",
-            expected=f"{', '.join(card.signatures)}, with the shapes that the settings in the file require",
-            do="pocketrec export",
-        )
-    return card, items
-
-
-def memory_of(settings: ModelSpec) -> int:
-    """Bytes that the calls of a whole model stay below, by far: numbers for weights, slots, gradients and their copies, and
-    for the scores of a step. A model `none` with Adam, of 12,000 items and 512 lanes, took 1.1 of these 2.0 GB.
-    """
-    scores = settings.batch_size * (settings.n_items + settings.negatives)
-    return LEAST_MEMORY + 4 * (48 * settings.parameters + 32 * scores)
-
-
-def calls_of(card: Card) -> list[Call]:
-    """Calls of all signatures of a model, with the first item, the last one and some between, in several lanes."""
-    settings = card.settings
-    last, state = settings.n_items - 1, [0.5, -0.25, 0.0]
-    fills: dict[str, Sequence[float]] = {
-        "feat": [last, 0, last // 2],
-        "target": [0, last, -1, last // 3],
-        "negatives": [last, 0, last // 2, 0],
-        "initstate": state,
-        "top_k": [settings.k],
-        STEP: [3],
-        **{name: [one] for name, one in asdict(card.learning).items()},
-        **{name: [0.01, -0.02, 0.005] for name in settings.weights},
-    }
-    once = {
-        name: Call(name, {key: (spec, fills.get(key, [0])) for key, spec in signature.inputs.items()})
-        for name, signature in card.signatures.items()
-    }
-    order = ("recommend", "infer", "eval", "save", "train", "train_one", "learn", "train_sampled", "restore")
-    return 2 * [once[name] for name in order if name in once]  # what a call has spoiled is seen in a later one
-
-
-def read_card(model: ModelFile, path: Path) -> Card:
-    """The card of a model file.
-
-    Raises:
-        ModelError: there is none, or it cannot be read.
-    """
-    if METADATA not in model.metadata:
-        raise ModelError(
-            f"{path} has no metadata entry {METADATA!r}.",
-            expected="a model of pocketrec, which has its settings in the file",
-            do="pocketrec export",
-        )
-    return Card.from_json(model.metadata[METADATA])

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pocketrec.lite.bundle import read_card
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import Card
 from pocketrec.lite.flatbuffer import ModelFile
 from pocketrec.lite.inputs import Batches
 from pocketrec.lite.judge.ladder import Fault
 from pocketrec.lite.options import VerifySettings
-from pocketrec.lite.runtime import OnDeviceModel, read_card
+from pocketrec.lite.runtime import OnDeviceModel
 from pocketrec.progress import Progress
 from pocketrec.storage.layout import Dataset
 
