@@ -26,7 +26,7 @@ from pocketrec.lite.contract import NO_LEARN, NO_ZERO, STEP
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.judge.file_checks import check_clients
 from pocketrec.lite.judge.ladder import Fault
-from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.lite.runtimes import needed, unknown
 from pocketrec.ncf.runtime import NcfModel
 from pocketrec.storage.layout import Dataset

@@ -17,8 +17,8 @@ from pocketrec.lite.bundle import read_bundle
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import digest
 from pocketrec.lite.inputs import read_item_list
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.lite.options import LearnSettings, ModelSettings
-from pocketrec.lite.runtime import OnDeviceModel
 from pocketrec.storage.layout import Dataset
 
 

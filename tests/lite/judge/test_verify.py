@@ -20,8 +20,8 @@ from lite_support import MATRIX, STEPS, error_without, fresh, make_dataset, mode
 from pocketrec.errors import DatasetError, ModelError, SettingsError
 from pocketrec.lite.bundle import read_bundle
 from pocketrec.lite.judge.verify import LADDER, VerifyReport, verify
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.lite.options import VerifySettings
-from pocketrec.lite.runtime import OnDeviceModel
 from pocketrec.storage.layout import Dataset
 
 NAMES = [check.name for check in LADDER]

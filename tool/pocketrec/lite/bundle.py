@@ -56,13 +56,28 @@ def calls_of(card: Card) -> list[Call]:
         "top_k": [settings.k],
         STEP: [3],
         **{name: [one] for name, one in asdict(card.learning).items()},
+        "cache_states": state,
+        "cache_items": [last, -1, 0],
+        "cache_share": [0.5],
+        "hide": [0, -1, last],
         **{name: [0.01, -0.02, 0.005] for name in settings.weights},
     }
     once = {
         name: Call(name, {key: (spec, fills.get(key, [0])) for key, spec in signature.inputs.items()})
         for name, signature in card.signatures.items()
     }
-    order = ("recommend", "infer", "eval", "save", "train", "train_one", "learn", "train_sampled", "restore")
+    order = (
+        "recommend",
+        "recommend_user",
+        "infer",
+        "eval",
+        "save",
+        "train",
+        "train_one",
+        "learn",
+        "train_sampled",
+        "restore",
+    )
     return 2 * [once[name] for name in order if name in once]  # what a call has spoiled is seen in a later one
 
 

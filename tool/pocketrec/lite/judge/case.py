@@ -13,7 +13,7 @@ from pocketrec.lite.flatbuffer import ModelFile
 from pocketrec.lite.inputs import Batches
 from pocketrec.lite.judge.ladder import Fault
 from pocketrec.lite.options import VerifySettings
-from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.lite.runtime import LiteModel
 from pocketrec.progress import Progress
 from pocketrec.storage.layout import Dataset
 
@@ -77,6 +77,6 @@ class Case:
         """The settings that the model file says it was made with."""
         return read_card(self.read(), self.path)
 
-    def device(self) -> OnDeviceModel:
+    def device(self) -> LiteModel:
         """The model, newly loaded, so that a rung does not see what another one did to it or hold its memory."""
-        return OnDeviceModel(self.path, self.settings.threads, trusted=True)  # the rung `load` has tried it
+        return LiteModel(self.path, self.settings.threads, trusted=True)  # the rung `load` has tried it
