@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pocketrec.lite.inspect_model import inspect_model as inspect_model
     from pocketrec.lite.judge.verify import verify as verify
     from pocketrec.lite.on_device import OnDeviceModel as OnDeviceModel
+    from pocketrec.lite.options import ExportSettings as ExportSettings
     from pocketrec.lite.options import ModelSettings as ModelSettings
     from pocketrec.lite.options import ServeSettings as ServeSettings
     from pocketrec.lite.options import VerifySettings as VerifySettings
@@ -67,6 +68,7 @@ _HOMES = {
     "SplitSettings": "sessions.options",
     "BatchSettings": "sessions.options",
     "ModelSettings": "lite.options",
+    "ExportSettings": "lite.options",
     "VerifySettings": "lite.options",
     "ServeSettings": "lite.options",
     "TrainSettings": "gru4rec.options",

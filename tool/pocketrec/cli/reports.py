@@ -154,6 +154,12 @@ def _(result: ExportReport) -> Iterable[str]:
     settings = result.settings
     what = f"{settings.n_items:,} items, H={settings.hidden_size}, B={settings.batch_size}, {settings.optimizer}"
     yield done(result.reused, f"Model: {result.path}, {size(result.bytes)} ({what})")
+    use, repeats, column = result.habits.use, result.habits.repeats, result.habits.column
+    shown = "may be recommended again" if use.seen == "show" else "are left out"
+    why = f", {100 * repeats:.1f} % of the log's next clicks are on one" if repeats is not None else ""
+    begins = "begin anew" if use.between == "reset" else "go on where the last one ended"
+    people = f", since the log's sessions are people (column {column})" if column and use.between == "carry" else ""
+    yield f"For one user: items of the session {shown}{why}; sessions {begins}{people}"
 
 
 def _drawn(names: Sequence[str], rows: Iterable[Sequence[str]], styles: Sequence[str] = (), styled: int = 0) -> Drawn:
