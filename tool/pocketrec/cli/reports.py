@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import singledispatch
@@ -263,6 +264,24 @@ def _(result: EvaluateReport) -> Iterable[str]:
     yield f"{'':<{width}}" + "".join(f"{title:>11}" for title in titles)
     for one in result.models:
         yield f"{one.name:<{width}}" + "".join(f"{share:>11.4f}" for share in (*one.recall.values(), *one.mrr.values()))
+    yield from _beaten(result)
+
+
+def _beaten(result: EvaluateReport) -> Iterable[str]:
+    """What is better than the model although it was not trained."""
+    model = next((one for one in result.models if one.name == result.model), None)
+    rivals = [one for one in result.models if one is not model]
+    if model is None or not rivals:
+        return
+    n = max(model.recall)
+    for what in ("mrr", "recall"):
+        best = max(rivals, key=lambda one: getattr(one, what)[n])
+        theirs, ours = getattr(best, what)[n], getattr(model, what)[n]
+        if theirs > ours:
+            chance = math.sqrt(max(ours * (1 - ours), 0) / result.events)
+            doubt = ", which may be chance" if theirs - ours < 2 * chance else ""
+            title = {"mrr": "MRR", "recall": "Recall"}[what]
+            yield f"{best.name} beats {model.name} by {title}@{n}, {theirs:.4f} to {ours:.4f}{doubt}; it needs no training."
 
 
 @remarks.register
@@ -271,6 +290,17 @@ def _(result: EvaluateReport) -> Iterable[str]:
         yield f"  {result.unknown:,} clicks of {result.on} are left out, their items were not trained on"
     if result.on == "train_valid" and result.protocol.get("train_on") == "train_full":
         yield "  train_valid is part of train_full: these are figures of what was trained on"
+    if result.chosen_on:
+        again = ", which is measured here: they are a little too good" if result.on == "train_valid" else ""
+        tries = f"{result.tries} tries each for sessions like this one; --tune 30 tries more" if result.tries < 30 else ""
+        yield f"  settings of baselines were chosen on {result.chosen_on:,} next clicks of train_valid{again}"
+        yield f"  {tries or f'{result.tries} tries each for sessions like this one'}"
+    for one in result.models:
+        if len(one.settings) > 1:
+            yield f"  {one.name}: {', '.join(f'{name}={value}' for name, value in one.settings.items())}"
+    if result.sessions_known < result.sessions_trained:
+        what = f"the newest {result.sessions_known:,} of {result.sessions_trained:,} sessions"
+        yield f"  the baselines know {what} of the train set, so that memory has a limit"
 
 
 @results.register
