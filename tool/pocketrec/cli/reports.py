@@ -17,7 +17,8 @@ from pocketrec.gru4rec.demo import DemoReport
 from pocketrec.gru4rec.evaluate import EvaluateReport
 from pocketrec.gru4rec.export import ExportReport
 from pocketrec.gru4rec.run import RunReport
-from pocketrec.gru4rec.train import TrainReport
+from pocketrec.gru4rec.train import FEW_TRANSITIONS, TrainReport
+from pocketrec.gru4rec.tune import TuneReport
 from pocketrec.ingestion.ingest import IngestReport
 from pocketrec.lite.inspect_model import ModelReport
 from pocketrec.lite.judge.ladder import Rung
@@ -251,6 +252,30 @@ def _(result: TrainReport) -> Iterable[str]:
         yield f"  {why}"
     if not result.validation:
         yield "  train_valid is trained on, so nothing was held out to judge by: the last epoch is kept"
+    if result.transitions < FEW_TRANSITIONS:
+        yield f"  {result.transitions:,} events are few: methods without training are likely better; evaluate compares them"
+
+
+@results.register
+def _(result: TuneReport) -> Iterable[str]:
+    best = result.trials[0]
+    names = list(best.settings)
+    rows = []
+    for one in result.trials:
+        values = [f"{one.settings[name]:g}" for name in names]
+        rows.append((str(one.number), *values, f"{one.epoch} of {len(one.validation)}", f"{one.best:.4f}"))
+    yield _drawn(("trial", *names, "best epoch", "MRR@20 on train_valid"), rows)
+    on_test = f"Recall@20 {result.accuracy.recall[20]:.4f}, MRR@20 {result.accuracy.mrr[20]:.4f}"
+    yield f"The best on test, measured once: {on_test}{'' if result.own else ', own items left out'}"
+    yield f"Its weights: {best.checkpoint}"
+    yield f"The same again: pocketrec train --dataset {result.dataset} {' '.join(result.options)}".rstrip()
+
+
+@remarks.register
+def _(result: TuneReport) -> Iterable[str]:
+    yield f"  table: {result.table}; picture: {result.picture or 'none without matplotlib'}"
+    if not result.own:
+        yield "  the items of a session are better left out: recommend --exclude-seen"
 
 
 @results.register

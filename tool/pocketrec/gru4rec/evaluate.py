@@ -108,7 +108,7 @@ def evaluate(
             return rank(scorer, where, on, Ranking(settings.cutoffs, settings.ties), advance).accuracy(scorer.name)
 
     if model is not None:
-        models.append(measure(_open(Path(model), items, where)))
+        models.append(measure(open_scorer(Path(model), items, where)))
     name = models[0].name if models else None
     tried: dict[str, int] = {}
     if settings.baselines:
@@ -187,7 +187,8 @@ def _size(record: Record, where: Dataset, name: str) -> tuple[int, int]:
     return clicks, sessions
 
 
-def _open(model: Path, items: Catalogue, where: Dataset) -> Scorer:
+def open_scorer(model: Path, items: Catalogue, where: Dataset) -> Scorer:
+    """A checkpoint in TensorFlow, or a .tflite on LiteRT; a ModelError if it is made for other items than the dataset's."""
     if model.suffix == ".safetensors":
         require("run a checkpoint", "tensorflow")
         checkpoint = read_weights(model, items.hash, where.root)

@@ -32,6 +32,19 @@ class TrainSettings(Gru4RecSettings):
 
 
 @dataclass(frozen=True)
+class TuneSettings(Settings):
+    """How much `tune` tries."""
+
+    trials: int = setting(
+        8,
+        "Settings that are tried: all for a quarter of the epochs, the better half for half of them, the better quarter to "
+        "the end.",
+        least=1,
+    )
+    tune_seed: int = setting(0, "Seed of the settings that are drawn; --seed is that of the trainings.", least=0)
+
+
+@dataclass(frozen=True)
 class RankSettings(Settings):
     """What to measure, and how."""
 
