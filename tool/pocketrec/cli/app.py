@@ -20,7 +20,7 @@ from pocketrec.cli import dnn, ncf, signals
 from pocketrec.cli.options import Again, Clicks, DatasetOption, Output, fail_unless, with_options
 from pocketrec.cli.terminal import say, visible
 from pocketrec.errors import PocketrecError
-from pocketrec.gru4rec.options import DemoSettings, RankSettings, TrainSettings
+from pocketrec.gru4rec.options import DemoSettings, RankSettings, TrainSettings, TuneSettings
 from pocketrec.lite.options import ExportSettings, ModelSettings, ServeSettings, VerifySettings
 from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sources.options import ReadSettings, SynthSettings
@@ -214,6 +214,15 @@ def train(
         dataset, training, source=source, fresh=fresh, tensorboard=tensorboard, progress=output.progress
     )
     output.show(result)
+
+
+@app.command()
+@with_options
+def tune(
+    dataset: DatasetOption = Path("dataset"), *, settings: TuneSettings, training: TrainSettings, output: Output
+) -> None:
+    """Find settings of train that fit the log, on train_valid; what was stopped goes on where it was."""
+    output.show(pocketrec.tune(dataset, settings, training, progress=output.progress))
 
 
 @app.command()
