@@ -21,7 +21,7 @@ def test_inspect_shows_a_model() -> None:
     assert (code, err) == (0, "")
     for text in ("40: 100, 103, 106", "embedding=shared", "momentum=0.3", "recommend", "negatives int32[16]"):
         assert text in out
-    assert "learn_pull=0.005, learn_rate=0.1, learn_share=0.25" in out
+    assert "learn_pull=0.01, learn_rate=0.2, learn_share=0.25" in out
     code, out, _ = call("inspect", path_of(), "--json")
     document = json.loads(out)
     assert document["settings"]["loss"] == "bpr-max"

@@ -200,7 +200,7 @@ def test_the_protocol_travels_in_the_card() -> None:
     document = json.loads(card.to_json())
     assert document["format"] == 6
     assert document["use"] == {"passes": 3, "cache_share": 0.05, "between": "reset", "seen": "show"}
-    assert document["learning"] == {"rate": 0.1, "share": 0.25, "pull": 0.005}  # 4 lanes
+    assert document["learning"] == {"rate": 0.2, "share": 0.25, "pull": 0.01}  # 4 lanes
     assert document["runtime"] == "2.6"
     assert document["protocol"] == {}  # these batches come from no split
     assert document["version"]
@@ -208,6 +208,6 @@ def test_the_protocol_travels_in_the_card() -> None:
 
 def test_a_files_own_amounts_are_those_of_its_training() -> None:
     """Adam's steps are as long as its rate, so it keeps the one of training."""
-    assert LearnSettings.of(ModelSettings(optimizer="adagrad", learning_rate=0.3), 32) == LearnSettings(0.1, 1 / 32, 0.005)
-    assert LearnSettings.of(ModelSettings(optimizer="adam", learning_rate=0.003), 1) == LearnSettings(0.003, 1, 0.005)
-    assert load("adagrad").card.learning == LearnSettings(0.1, 1 / 4, 0.005)
+    assert LearnSettings.of(ModelSettings(optimizer="adagrad", learning_rate=0.3), 32) == LearnSettings(0.2, 1 / 32, 0.01)
+    assert LearnSettings.of(ModelSettings(optimizer="adam", learning_rate=0.003), 1) == LearnSettings(0.003, 1, 0.01)
+    assert load("adagrad").card.learning == LearnSettings(0.2, 1 / 4, 0.01)

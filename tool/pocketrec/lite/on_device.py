@@ -31,8 +31,11 @@ from pocketrec.storage.tensors import Tensors
 
 Keep = Literal["better", "always"]
 JOURNAL, LEARNED = "journal.jsonl", "learned.safetensors"
-HELD_OUT = 4
-"""One in this many transitions of a journal, the newest, is held out to see whether learning helps."""
+HELD_OUT, LEAST_HELD = 4, 8
+"""The newest transitions of a journal are held out to see whether learning helps: one in so many, but at least so many, or
+half of all. A quarter of a short journal says too little: of 11 transitions, 3."""
+LEAST_JUDGED = 4
+"""With fewer transitions nothing is learned, since nobody could say whether it helps."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,9 @@ class Learned:
         kept: whether the weights have learned; otherwise they are those that were shipped.
         cached: whether the state cache has its share in recommendations.
         transitions: pairs of an item and the next one in the journal.
-        before: mean loss of the transitions that were held out, as shipped, in nats; None if none were held out.
-        after: the same with what was learned of the others and is kept.
+        before: mean loss of the transitions that were held out with the weights as shipped, in nats; with the state cache
+            if that is kept. None if none were held out.
+        after: the same with the weights that are kept, as far as they were learned of the others.
     """
 
     kept: bool
@@ -150,9 +154,9 @@ class OnDeviceModel(LiteModel):
         What was learned before, by this or by other calls, is replaced. A file of int8 has the state cache alone.
 
         Args:
-            keep: better, of the learned weights and of the state cache only what predicts the newest quarter of the
-                journal's transitions better, after the others; then the quarter is learned, too. always: both, without
-                looking.
+            keep: better, the state cache if it predicts the transitions of the journal better, each by those before it;
+                and the learned weights if they predict the newest quarter of the transitions no worse, after the others
+                were learned; then the quarter is learned, too (see `HELD_OUT`). always: both, without looking.
 
         Raises:
             ModelError: the file is of an earlier pocketrec, or comes to numbers that are not finite; the model stays as it
@@ -245,22 +249,24 @@ class OnDeviceModel(LiteModel):
             self._run("learn")  # says why
         sequences = self._sequences()
         count = sum(max(len(codes) - 1, 0) for codes in sequences)
-        held, losses = count // HELD_OUT, {}
-        self._runner = self._as_shipped()
+        self._runner, losses = self._as_shipped(), {}
         if keep == "always":
             kept, cached = learns and count > 0, caches and count > 0
-        elif held:
-            found = {(False, one): loss for one, loss in self._held_out(sequences, count - held).items()}
+        elif count < LEAST_JUDGED:
+            kept = cached = False
+        else:
+            shipped = self._losses(sequences)
+            cached = caches and bool(shipped[True].mean() <= shipped[False].mean())
+            held = min(max(count // HELD_OUT, LEAST_HELD), count // 2)
+            before = after = shipped[cached][-held:].mean()
+            kept = False
             if learns:
                 self._learn_all(sequences, count - held)
-                found |= {(True, one): loss for one, loss in self._held_out(sequences, count - held).items()}
+                found = self._losses(sequences, count - held)[cached].mean()
+                kept = bool(found <= before)  # not so for NaN
+                after = found if kept else before
                 self._runner = self._as_shipped()
-            before = found[False, False]
-            better = {one: loss for one, loss in found.items() if loss <= before and (caches or not one[1])}  # no NaN
-            kept, cached = min(better, key=lambda one: better[one])
-            losses = {"before": before, "after": better[kept, cached]}
-        else:
-            kept = cached = False
+            losses = {"before": float(before), "after": float(after)}
         if kept:
             self._learn_all(sequences, count)
         return Learned(kept, cached, count, **losses)
@@ -276,8 +282,8 @@ class OnDeviceModel(LiteModel):
                     _, state = self.learn_one(feat, target, state, **amounts)
                 left -= max(len(some) - 1, 0)
 
-    def _held_out(self, sequences: Sequence[Int32], begin: int) -> dict[bool, float]:
-        """The mean loss of the transitions from number `begin` on: with a state cache of those before them, and without."""
+    def _losses(self, sequences: Sequence[Int32], begin: int = 0) -> tuple[Float32, Float32]:
+        """The losses of transitions from number `begin` on, in nats: without a state cache, and with one of all before."""
         walked, lanes = [self._walk(codes, self.fresh_state(1)) for codes in sequences], self.settings.batch_size
         before, after = (np.concatenate([one[some] for one in walked]) for some in (slice(0, -2), slice(1, -1)))
         feats, targets = (np.concatenate([one[some] for one in sequences]) for some in (slice(0, -1), slice(1, None)))
@@ -287,11 +293,13 @@ class OnDeviceModel(LiteModel):
             rest = (0, lanes - len(feat))
             shares, _ = self.infer(np.pad(feat, rest), np.pad(state, (rest, (0, 0))))
             own[first - begin :][:lanes] = shares[np.arange(len(feat)), targets[first : first + lanes]]
-        weights = _cache_weights(after[:begin], after[begin:])
-        given = (weights * (targets[:begin] == targets[begin:, None])).sum(axis=1)
-        mixed = (1 - self.use.cache_share) * own + self.use.cache_share * given
+        numbers = np.arange(len(feats))
+        weights = _likeness(after, after[begin:]) * (numbers < numbers[begin:, None])
+        total = weights.sum(axis=1)
+        given = (weights * (targets == targets[begin:, None])).sum(axis=1) / np.maximum(total, np.finfo(np.float32).tiny)
+        share = self.use.cache_share * (total > 0)
         with np.errstate(divide="ignore"):
-            return {cached: float(-np.log(some).mean()) for cached, some in ((False, own), (True, mixed))}
+            return -np.log(own), -np.log((1 - share) * own + share * given)
 
     def _walk(self, codes: Int32, state: Float32) -> Float32:
         """The state that is given, and that after each item: (n + 1, H)."""
@@ -356,14 +364,13 @@ class OnDeviceModel(LiteModel):
         if not self._share:
             return shares
         there = self._cache["cache_items"] >= 0
-        weights = _cache_weights(self._cache["cache_states"][there], state)[0]
-        cached = np.bincount(self._cache["cache_items"][there], weights, minlength=len(shares)).astype(np.float32)
-        return (1 - self._share) * shares + self._share * cached
+        weights = _likeness(self._cache["cache_states"][there], state)[0]
+        cached = np.bincount(self._cache["cache_items"][there], weights / weights.sum(), minlength=len(shares))
+        return (1 - self._share) * shares + self._share * cached.astype(np.float32)
 
 
-def _cache_weights(states: Float32, queries: Float32) -> Float32:
-    """How much each of the states of a cache, (n, H), counts for each of some states, (m, H): (m, n), rows of sum 1."""
+def _likeness(states: Float32, queries: Float32) -> Float32:
+    """How much each of the states of a cache, (n, H), counts for each of some states, (m, H): (m, n), not yet divided."""
     lengths = np.linalg.norm(states, axis=1) * np.linalg.norm(queries, axis=1, keepdims=True)
-    weights = np.exp(SHARPNESS * (queries @ states.T / np.maximum(lengths, 1e-15) - 1))
-    found: Float32 = weights / weights.sum(axis=1, keepdims=True)
+    found: Float32 = np.exp(SHARPNESS * (queries @ states.T / np.maximum(lengths, 1e-15) - 1))
     return found

@@ -133,7 +133,7 @@ class LearnSettings(Settings):
     And after each step, weights go a little back to the shipped ones, so that many odd clicks cannot, either.
     """
 
-    rate: float = setting(0.1, "Size of the optimizer's step, in place of learning_rate.", least=0, most=LARGEST_AMOUNT)
+    rate: float = setting(0.2, "Size of the optimizer's step, in place of learning_rate.", least=0, most=LARGEST_AMOUNT)
     share: float = setting(
         1 / DEFAULT_LANES,
         "What the click's gradient is multiplied by: 1 / lanes of training.",
@@ -141,7 +141,7 @@ class LearnSettings(Settings):
         most=LARGEST_AMOUNT,
     )
     pull: float = setting(
-        0.005, "Share of the way back to its shipped value that each weight goes after the step.", least=0, most=1
+        0.01, "Share of the way back to its shipped value that each weight goes after the step.", least=0, most=1
     )
 
     @classmethod
