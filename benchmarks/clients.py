@@ -36,7 +36,7 @@ from pocketrec.dnn.runtime import DnnModel
 from pocketrec.gru4rec.export import model_bytes
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import ModelSpec
-from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.ncf import export as ncf_export
 from pocketrec.ncf.network import Network, NetworkSettings
 from pocketrec.ncf.runtime import NcfModel

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pocketrec.lite.inputs import open_batches, read_item_list
-from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.lite.sampling import Sampler
 from pocketrec.progress import SILENT, Progress
 from pocketrec.storage.layout import Dataset

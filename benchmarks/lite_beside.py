@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from lite import cell
-from pocketrec.lite.runtime import read_bundle
+from pocketrec.lite.bundle import read_bundle
 
 
 def main(

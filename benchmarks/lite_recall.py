@@ -28,7 +28,8 @@ from pocketrec.gru4rec.ranking import Ranking
 from pocketrec.gru4rec.scoring import Scorer, rank
 from pocketrec.lite.contract import ModelSpec
 from pocketrec.lite.inputs import read_item_list
-from pocketrec.lite.runtime import LiteScorer, OnDeviceModel
+from pocketrec.lite.on_device import OnDeviceModel
+from pocketrec.lite.runtime import LiteScorer
 from pocketrec.storage.layout import Dataset
 from rows import put
 

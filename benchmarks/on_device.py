@@ -34,7 +34,7 @@ import numpy as np
 import typer
 
 from pocketrec.lite.inputs import read_item_list
-from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.schema import Int32
 from pocketrec.sessions.sequences import read_sequences
 from pocketrec.storage.files import staged_file

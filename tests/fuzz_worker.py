@@ -22,7 +22,7 @@ from pocketrec.dnn.runtime import DnnModel
 from pocketrec.errors import PocketrecError
 from pocketrec.gru4rec.checkpoints import read_checkpoint
 from pocketrec.lite.inspect_model import inspect_model
-from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.ncf.runtime import NcfModel
 from pocketrec.storage.inspect import inspect
 from pocketrec.storage.layout import Dataset

@@ -27,7 +27,7 @@ from fuzz_worker import IDENTITY, Trainer
 from lite_support import models
 from pocketrec.gru4rec.checkpoints import STATE, Checkpoint, Position, write_checkpoint
 from pocketrec.lite.contract import ModelSpec
-from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.manifest import MANIFEST
 from pocketrec.storage.tensors import write_tensors

@@ -12,7 +12,7 @@ import pytest
 
 from lite_support import models
 from pocketrec.gru4rec.ranking import ranks_of
-from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.storage.layout import Dataset
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

@@ -18,8 +18,8 @@ from pocketrec.errors import DatasetError, ModelError, SettingsError
 from pocketrec.gru4rec.export import export
 from pocketrec.lite.contract import Card, ModelSpec, digest
 from pocketrec.lite.flatbuffer import read_model
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.lite.options import ModelSettings
-from pocketrec.lite.runtime import OnDeviceModel
 from pocketrec.storage.files import content_hash
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.manifest import Record, read_records, write_record

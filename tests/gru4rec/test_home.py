@@ -23,8 +23,9 @@ from pocketrec.gru4rec.train import train
 from pocketrec.lite.inputs import open_batches, read_item_list
 from pocketrec.lite.judge.number_checks import step_differences
 from pocketrec.lite.judge.verify import verify
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.lite.options import ModelSettings, VerifySettings
-from pocketrec.lite.runtime import LiteScorer, OnDeviceModel
+from pocketrec.lite.runtime import LiteScorer
 from pocketrec.lite.sampling import Sampler
 from pocketrec.sessions.batches import batches
 from pocketrec.sessions.options import BatchSettings, SplitSettings

@@ -7,7 +7,7 @@ import pytest
 
 from lite_support import MATRIX, models
 from pocketrec.lite.inputs import open_batches, read_item_list
-from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.lite.sampling import Sampler
 from pocketrec.storage.layout import Dataset
 

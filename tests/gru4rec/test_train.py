@@ -23,7 +23,7 @@ from pocketrec.gru4rec.evaluate import evaluate
 from pocketrec.gru4rec.options import RankSettings, TrainSettings
 from pocketrec.lite.contract import STEP, ModelSpec
 from pocketrec.lite.judge.formulas import forward, no_masks, scores_of
-from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.lite.sampling import Sampler
 from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sessions.prep import prep

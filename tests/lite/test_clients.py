@@ -21,11 +21,12 @@ from lite_support import fresh, models
 from litert_client import LEARNED, SEEN, STEPS, USER, replay
 from pocketrec.dnn.runtime import DnnModel
 from pocketrec.errors import ModelError
+from pocketrec.lite.bundle import read_card
 from pocketrec.lite.contract import NO_LEARN, NO_ZERO, STEP
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.judge.file_checks import check_clients
 from pocketrec.lite.judge.ladder import Fault
-from pocketrec.lite.runtime import OnDeviceModel, read_card
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.lite.runtimes import needed, unknown
 from pocketrec.ncf.runtime import NcfModel
 from pocketrec.storage.layout import Dataset

@@ -21,8 +21,8 @@ from pocketrec.errors import ModelError
 from pocketrec.lite import first_run, runtime
 from pocketrec.lite.catalogue import read_catalogue
 from pocketrec.lite.flatbuffer import read_model
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.lite.processes import run_python
-from pocketrec.lite.runtime import OnDeviceModel
 from pocketrec.storage.layout import Dataset
 
 SESSION = ("100", "103", "130")

@@ -8,7 +8,6 @@ import shutil
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,8 @@ from pocketrec.dnn.runtime import DnnModel
 from pocketrec.errors import ModelError
 from pocketrec.lite import first_run
 from pocketrec.lite.catalogue import Catalogue
-from pocketrec.lite.frozen import ANY, NONE, FrozenCard, Signatures, is_fixed
+from pocketrec.lite.contract import ANY, Signatures
+from pocketrec.lite.frozen import NONE, FrozenCard, is_fixed
 from pocketrec.ncf.network import NetworkSettings
 from pocketrec.ncf.options import NcfExportSettings
 from pocketrec.ncf.runtime import NcfModel
@@ -131,8 +131,8 @@ def test_threads_get_right_answers() -> None:
 def test_an_answer_of_another_shape_is_refused(answer: object) -> None:
     """Found by the fuzzer: LiteRT ran a changed file, whose output was one number."""
     model = NcfModel(models() / "frozen.tflite")
-    model._runner = SimpleNamespace(run=lambda *_: {"scores": answer})  # type: ignore[assignment]
-    with pytest.raises(ModelError, match="scores of the signature 'score' is float"):
+    model._runner._runners["score"] = lambda **_: {"scores": answer}
+    with pytest.raises(ModelError, match="of the signature 'score'"):
         model.score(6, np.array([0, 8], np.int32))
 
 

@@ -13,11 +13,12 @@ import pytest
 from learning import learn_batches
 from lite_support import ITEMS, STEPS, fresh, models
 from pocketrec.errors import DatasetError, FolderError, ModelError, SpaceError
+from pocketrec.lite.bundle import read_bundle
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import digest
 from pocketrec.lite.inputs import read_item_list
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.lite.options import LearnSettings, ModelSettings
-from pocketrec.lite.runtime import OnDeviceModel, read_bundle
 from pocketrec.storage.layout import Dataset
 
 

@@ -13,7 +13,7 @@ import pytest
 from lite_support import ITEMS, models
 from pocketrec.errors import ModelError, SettingsError
 from pocketrec.lite.judge.reference import Reference
-from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.tensors import Tensors
 

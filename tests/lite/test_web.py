@@ -16,7 +16,7 @@ from clients import plan_of, verdict
 from lite_support import fresh, models
 from litert_client import use
 from pocketrec.dnn.runtime import DnnModel
-from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.ncf.runtime import NcfModel
 from pocketrec.storage.layout import Dataset
 

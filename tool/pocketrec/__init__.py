@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from pocketrec.ingestion.ingest import ingest as ingest
     from pocketrec.lite.inspect_model import inspect_model as inspect_model
     from pocketrec.lite.judge.verify import verify as verify
+    from pocketrec.lite.on_device import OnDeviceModel as OnDeviceModel
     from pocketrec.lite.options import ModelSettings as ModelSettings
     from pocketrec.lite.options import ServeSettings as ServeSettings
     from pocketrec.lite.options import VerifySettings as VerifySettings
     from pocketrec.lite.recommend import recommend as recommend
-    from pocketrec.lite.runtime import OnDeviceModel as OnDeviceModel
     from pocketrec.lite.serve import serve as serve
     from pocketrec.sessions.batches import batches as batches
     from pocketrec.sessions.options import BatchSettings as BatchSettings
@@ -58,7 +58,7 @@ _HOMES = {
     "demo": "gru4rec.demo",
     "recommend": "lite.recommend",
     "serve": "lite.serve",
-    "OnDeviceModel": "lite.runtime",
+    "OnDeviceModel": "lite.on_device",
     "inspect": "storage.inspect",
     "inspect_model": "lite.inspect_model",
     "verify_data": "storage.verify_data",

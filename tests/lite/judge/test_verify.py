@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from lite_support import MATRIX, STEPS, error_without, fresh, make_dataset, models, shrink_slots
 from pocketrec.errors import DatasetError, ModelError, SettingsError
+from pocketrec.lite.bundle import read_bundle
 from pocketrec.lite.judge.verify import LADDER, VerifyReport, verify
+from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.lite.options import VerifySettings
-from pocketrec.lite.runtime import OnDeviceModel, read_bundle
 from pocketrec.storage.layout import Dataset
 
 NAMES = [check.name for check in LADDER]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pocketrec.dnn.network import DnnSettings
 from pocketrec.dnn.options import DnnExportSettings
-from pocketrec.lite.contract import TensorSpec
-from pocketrec.lite.frozen import ANY, FrozenModel, Signatures
+from pocketrec.lite.contract import ANY, Signatures, TensorSpec
+from pocketrec.lite.frozen import FrozenModel
 from pocketrec.schema import Float32, Int32
 
 KIND = "dnn"

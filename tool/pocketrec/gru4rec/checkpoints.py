@@ -16,7 +16,7 @@ from typing import Any
 import numpy.typing as npt
 
 from pocketrec.errors import ModelError, SettingsError
-from pocketrec.lite.contract import STEP, ModelSpec, TensorSpec
+from pocketrec.lite.contract import CACHE_TENSORS, STEP, ModelSpec, TensorSpec
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.manifest import claim_for_good
 from pocketrec.storage.tensors import OtherFormatError, is_tensor_file, read_tensors, write_tensors
@@ -113,7 +113,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     what = "a checkpoint of train, or what save_to wrote on a device"
     do = "name another file, or train anew: pocketrec train --fresh"
     file = read_tensors(path, "training", "learned", what=what, do=do)
-    about, tensors = file.about, file.tensors
+    about = file.about
+    tensors = {name: tensor for name, tensor in file.tensors.items() if name not in CACHE_TENSORS}
     try:
         settings = ModelSpec(**about["settings"])
         needed = dict(settings.state)

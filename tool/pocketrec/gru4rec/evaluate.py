@@ -112,9 +112,9 @@ def _open(model: Path, items: Catalogue, where: Dataset) -> Scorer:
             network = SparseGru4Rec(checkpoint.settings, support=items.support)
             network.load(checkpoint.tensors)
             return ModelScorer(network, f"{model.name}, {checkpoint.what}")
-    from pocketrec.lite.runtime import LiteScorer, OnDeviceModel
+    from pocketrec.lite.runtime import LiteModel, LiteScorer
 
-    opened = OnDeviceModel(model)
+    opened = LiteModel(model)
     opened.check_items(items.hash, f"the dataset {where.root}")
     return LiteScorer(opened)
 

@@ -15,21 +15,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import xxhash
 
 from pocketrec.errors import ModelError, SettingsError
-from pocketrec.lite.options import Gru4RecSettings, LearnSettings, ModelSettings
+from pocketrec.lite.options import Gru4RecSettings, LearnSettings, ModelSettings, UserSettings
 from pocketrec.schema import Float32
 from pocketrec.settings import Rule, rules_of
 
 METADATA = "pocketrec"
 """Name of the metadata entry in the flatbuffer."""
 
-FORMAT = 5
+FORMAT = 6
 """Format of the card. It gets a higher number when the rules below no longer fit older files."""
-NO_ZERO, NO_LEARN = EARLIER = 3, 4
+NO_ZERO, NO_LEARN, NO_USER = EARLIER = 3, 4, 5
 """Formats that are still run. Files up to the first have a `save` without input, which Java and Kotlin refuse; files up to
-the second have no `learn`."""
+the second have no `learn`; files up to the third have no `recommend_user`."""
 
 ZERO = "zero"
 """The input of `save`, which changes nothing: some runtimes refuse a signature without inputs."""
@@ -39,11 +40,21 @@ STEP = "step"
 LAST_STEP = 2**31 - 2
 """The largest count of steps after which there can be another."""
 
+CACHE_TENSORS = ("cache_states", "cache_items", "cache_state")
+"""What a file that was learned on a device has beside weights: the state cache, and the state after the last session."""
+SHARPNESS = 10.0
+"""Of the state cache: a state whose cosine with the present one is c has the weight exp(SHARPNESS (c - 1))."""
+HIDDEN = -1e30
+"""What is added to the score of a hidden item: one that is recommended with less than half of this is none."""
+
 MAX_NUMBERS = 2**31 - 1
 """In one tensor: LiteRT counts them with 32 bits. So settings in a file, which are only text, cannot ask for any memory."""
 
 SALTS = {"input": 0x1B873593, "hidden": 0x2545F491}
 """Go into the hash that makes dropout masks, so that the two layers of a step have different masks."""
+
+ANY = -1
+"""A length in a shape that a caller chooses."""
 
 Shape = tuple[int, ...]
 
@@ -55,6 +66,16 @@ class TensorSpec:
     shape: Shape
     dtype: str = "float32"
 
+    @classmethod
+    def of(cls, value: Any) -> TensorSpec:
+        """Those of a number or an array."""
+        return cls(np.shape(value), str(np.asarray(value).dtype))
+
+    def takes(self, other: TensorSpec) -> bool:
+        """Whether `other` is of this shape and dtype; a length of `ANY` is any."""
+        same = len(other.shape) == len(self.shape) and other.dtype == self.dtype
+        return same and all(length in (ANY, size) for size, length in zip(other.shape, self.shape, strict=True))
+
     def __str__(self) -> str:
         return f"{self.dtype}{list(self.shape)}"
 
@@ -64,6 +85,10 @@ class Signature(NamedTuple):
 
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+
+
+Signatures = Mapping[str, tuple[Mapping[str, TensorSpec], Mapping[str, TensorSpec]]]
+"""Signature name -> (inputs, outputs) by name."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +162,20 @@ class ModelSpec(ModelSettings):
         return {**weights, **slots, STEP: TensorSpec((), "int32")}
 
     @property
+    def cache(self) -> dict[str, TensorSpec]:
+        """The inputs of `recommend_user` beside those of `recommend`: a state cache, its share, and items to hide.
+
+        Row i of the cache is a state of the user's and the item that came next, -1 for an empty row; `hide` is filled up
+        with -1.
+        """
+        return {
+            "cache_states": TensorSpec((self.journal, self.hidden_size)),
+            "cache_items": TensorSpec((self.journal,), "int32"),
+            "cache_share": TensorSpec((1,)),
+            "hide": TensorSpec((self.journal,), "int32"),
+        }
+
+    @property
     def signatures(self) -> dict[str, Signature]:
         """The signatures by name."""
         scalar, integer = TensorSpec(()), TensorSpec((), "int32")
@@ -150,6 +189,7 @@ class ModelSpec(ModelSettings):
             "infer": Signature({"feat": codes, "initstate": state}, {"output": scores, "state": state}),
             "eval": Signature({**step, "top_k": integer}, {"loss": scalar, "recall": scalar, "mrr": scalar}),
             "recommend": Signature({"feat": code, "initstate": one_state}, best),
+            "recommend_user": Signature({"feat": code, "initstate": one_state, **self.cache}, best),
             "save": Signature({ZERO: code}, self.state),
         }
         if not self.trainable:
@@ -179,6 +219,7 @@ class Card:
         version: the version of pocketrec that wrote the file.
         runtime: the first version of TensorFlow Lite that has all operators of the file; "" in files of format 3.
         learning: what `learn` is called with where an app does not choose otherwise.
+        use: how the model is used for its user where an app does not choose otherwise.
         format: of the card.
     """
 
@@ -189,17 +230,28 @@ class Card:
     version: str
     runtime: str = ""
     learning: LearnSettings = field(default_factory=LearnSettings)
+    use: UserSettings = field(default_factory=UserSettings)
     format: int = FORMAT
 
     @property
     def signatures(self) -> dict[str, Signature]:
         """The signatures of the file by name."""
         found = self.settings.signatures
+        if self.format <= NO_USER:
+            del found["recommend_user"]
         if self.format <= NO_LEARN:
             found.pop("learn", None)
         if self.format <= NO_ZERO:
             found["save"] = Signature({}, self.settings.state)
         return found
+
+    @property
+    def base(self) -> str:
+        """XXH3-128 of what identifies the model as it was shipped: its weights, settings and items. What was learned by
+        another model is of no use to it.
+        """
+        about = [sorted(self.digests.items()), asdict(self.settings), self.items]
+        return xxhash.xxh3_128(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:
         """The card as JSON text; equal cards have equal text."""
@@ -223,7 +275,8 @@ class Card:
             items, version, runtime = (str(document.get(key, "")) for key in ("items", "version", "runtime"))
             protocol, form = dict(document["protocol"]), int(document["format"])
             learning = LearnSettings(**document["learning"]) if form > NO_LEARN else LearnSettings()
-            return cls(settings, digests, items, protocol, version, runtime, learning, form)
+            use = UserSettings(**document["use"]) if form > NO_USER else UserSettings()
+            return cls(settings, digests, items, protocol, version, runtime, learning, use, form)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, SettingsError) as error:
             raise ModelError(
                 f"The metadata entry {METADATA!r} cannot be read ({error.__class__.__name__}: {error}).",

@@ -18,7 +18,7 @@ import numpy as np
 
 from pocketrec.errors import DatasetError, ModelError, SettingsError
 from pocketrec.lite.catalogue import Catalogue, read_catalogue
-from pocketrec.lite.contract import METADATA, Signature, TensorSpec
+from pocketrec.lite.contract import ANY, METADATA, Signature, Signatures, TensorSpec
 from pocketrec.lite.first_run import LEAST_MEMORY, Call, try_calls
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.interpreter import Runner
@@ -32,12 +32,8 @@ FORMAT, WITHOUT_IDS = 2, 1
 """Of the card. Files of the format before have no ids and no signatures of fixed lengths; they are still run. A card of
 that format does not name it."""
 
-ANY = -1
-"""A length in a shape that the app chooses."""
 NONE = -1
 """Stands for no item, in lists of a fixed length."""
-Signatures = Mapping[str, tuple[Mapping[str, TensorSpec], Mapping[str, TensorSpec]]]
-"""Signature name -> (inputs, outputs) by name. The first one is the first graph of the file."""
 FixedT = TypeVar("FixedT", bound=FixedSettings)
 
 
@@ -202,12 +198,11 @@ class FrozenModel(ABC, Generic[SettingsT, FixedT]):
         if not trusted:
             memory = LEAST_MEMORY + MEMORY_PER_BYTE * file.size
             try_calls(self.path, self._calls(), threads, do=self.do, memory=memory)
-        takes = {name: inputs for name, (inputs, _) in self.signatures().items()}
-        self._runner = Runner(self.path, threads, takes, do=self.do, check=self.do)
+        self._runner = Runner(self.path, threads, self.signatures(), do=self.do, check=self.do)
 
     @abstractmethod
     def signatures(self) -> Signatures:
-        """Those of a model of the card's settings."""
+        """Those of a model of the card's settings. The first one is the first graph of the file."""
 
     def _calls(self) -> list[Call]:
         """Calls of all signatures: for the last user, and for the first and the last item."""
@@ -224,23 +219,17 @@ class FrozenModel(ABC, Generic[SettingsT, FixedT]):
         """The outputs of a signature by name.
 
         Raises:
-            ModelError: LiteRT does not run it, or an output has another shape than the signature says.
+            ModelError: LiteRT does not run it, or an output is not what the signature gives.
         """
         found = self._runner.run(signature, inputs)
-        specs = self.signatures()[signature][1]
-        lengths = {len(found[name]) for name, spec in specs.items() if ANY in spec.shape and np.ndim(found[name])}
-        lengths |= {len(inputs["items"])} if "items" in inputs else set()
-        for name, spec in specs.items():
-            shape, dtype = np.shape(found[name]), str(np.asarray(found[name]).dtype)
-            fits = len(shape) == len(spec.shape) and all(
-                one in (ANY, size) for one, size in zip(spec.shape, shape, strict=True)
+        lengths = {name: len(found[name]) for name, spec in self.signatures()[signature][1].items() if ANY in spec.shape}
+        lengths |= {"items": len(inputs["items"])} if "items" in inputs else {}
+        if len(set(lengths.values())) > 1:
+            raise ModelError(
+                f"{self.path}: the lengths of the signature {signature!r} are {lengths}.",
+                expected="as many numbers as there are items; the file is damaged, or was changed",
+                do=self.do,
             )
-            if not fits or dtype != spec.dtype or len(lengths) > 1:
-                raise ModelError(
-                    f"{self.path}: {name} of the signature {signature!r} is {TensorSpec(shape, dtype)}.",
-                    expected=f"{spec.dtype} numbers, as many as there are items",
-                    do=self.do,
-                )
         return found
 
     def user_input(self, user: int) -> Int32:

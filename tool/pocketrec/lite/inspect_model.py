@@ -9,10 +9,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from pocketrec.lite.bundle import read_bundle
 from pocketrec.lite.contract import METADATA
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.frozen import FrozenCard, read_ids
-from pocketrec.lite.runtime import read_bundle
 
 GRU4REC = "gru4rec"
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pocketrec.errors import ModelError, require
-from pocketrec.lite.contract import TensorSpec
+from pocketrec.lite.contract import Signatures, TensorSpec
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.storage.tensors import Tensors
 
@@ -44,7 +44,7 @@ class Runner:
     Args:
         path: the .tflite.
         threads: how many threads the interpreter uses.
-        inputs: those of each signature, by name; a length of -1 is any.
+        signatures: inputs and outputs of each signature, by name.
         do: the command that makes such a file, for messages.
         check: the command that tells what is wrong with a file that does not run.
 
@@ -52,10 +52,8 @@ class Runner:
         MissingExtraError, ModelError: as in `open_interpreter`.
     """
 
-    def __init__(
-        self, path: Path, threads: int, inputs: Mapping[str, Mapping[str, TensorSpec]], *, do: str, check: str
-    ) -> None:
-        self._path, self._inputs, self._check = path, inputs, check
+    def __init__(self, path: Path, threads: int, signatures: Signatures, *, do: str, check: str) -> None:
+        self._path, self._signatures, self._check = path, signatures, check
         self._interpreter = open_interpreter(path, threads, do=do)
         self._runners: dict[str, Any] = {}
         self._shapes: dict[str, list[tuple[int, ...]]] = {}
@@ -65,13 +63,14 @@ class Runner:
         """The outputs of a signature by name, copies.
 
         Raises:
-            ModelError: LiteRT does not run it, or an input is not what the signature takes: some versions of LiteRT end the
-                process in a later call then.
+            ModelError: LiteRT does not run it; or an input is not what the signature takes: some versions of LiteRT end the
+                process in a later call then; or an output is not what the signature gives.
         """
+        takes, gives = self._signatures[signature]
         shapes = [np.shape(value) for value in inputs.values()]
         try:
-            for name, spec in self._inputs[signature].items():
-                if name not in inputs or not _fits(found := _spec_of(inputs[name]), spec):
+            for name, spec in takes.items():
+                if name not in inputs or not spec.takes(found := TensorSpec.of(inputs[name])):
                     raise ValueError(f"{name} is {found if name in inputs else 'missing'}, not {spec}")
             with self._lock:
                 # Memory is allocated in the first call for such shapes, and LiteRT's delegate then writes to stderr.
@@ -80,19 +79,17 @@ class Runner:
                         self._runners[signature] = self._interpreter.get_signature_runner(signature)
                     outputs: Tensors = self._runners[signature](**inputs)
                 self._shapes[signature] = shapes
-                return outputs
         except (RuntimeError, ValueError) as error:
             raise ModelError(
                 f"{self._path}: the signature {signature!r} failed: {error}",
                 expected="a model and inputs that fit each other",
                 do=self._check,
             ) from error
-
-
-def _spec_of(value: Any) -> TensorSpec:
-    return TensorSpec(np.shape(value), str(np.asarray(value).dtype))
-
-
-def _fits(found: TensorSpec, wanted: TensorSpec) -> bool:
-    same = len(found.shape) == len(wanted.shape) and found.dtype == wanted.dtype
-    return same and all(length in (-1, size) for size, length in zip(found.shape, wanted.shape, strict=True))
+        for name, spec in gives.items():
+            if not spec.takes(found := TensorSpec.of(outputs[name])):
+                raise ModelError(
+                    f"{self._path}: {name} of the signature {signature!r} is {found}.",
+                    expected=f"{spec}; the file is damaged, or was changed",
+                    do=self._check,
+                )
+        return outputs

@@ -112,6 +112,13 @@ class ModelSettings(Gru4RecSettings):
         "learn.",
         option="--weights",
     )
+    journal: int = setting(
+        256,
+        "Clicks of its user that a model keeps on the device, J: to learn from, and in its state cache; and how many items "
+        "recommend_user can hide. Fixed in the file.",
+        least=8,
+        most=1 << 16,
+    )
 
 
 LARGEST_AMOUNT = 1000.0
@@ -145,6 +152,36 @@ class LearnSettings(Settings):
         """
         rate = min(settings.learning_rate, LARGEST_AMOUNT) if settings.optimizer == "adam" else cls.rate
         return cls(rate, 1 / lanes)
+
+
+MOST_SHARE = 0.9
+"""The largest share of a state cache: the scores of what it does not hold are those of the network less a logarithm."""
+
+Between = Literal["reset", "carry"]
+Seen = Literal["show", "hide"]
+
+
+@dataclass(frozen=True)
+class UserSettings(Settings):
+    """How a model is used for its user; in the file, from which each runtime takes its defaults."""
+
+    passes: int = setting(3, "Passes over a user's journal in which learn learns it.", least=1, most=100)
+    cache_share: float = setting(
+        0.05,
+        "Weight of the state cache in a recommendation: of the items that this user went on to from states like the "
+        "present one. 0: none.",
+        least=0,
+        most=MOST_SHARE,
+    )
+    between: Between = setting(
+        "reset",
+        "State between two sessions of a user: reset, where each session of the log begins anew; carry, where a session of "
+        "the log is all that one person has done.",
+    )
+    seen: Seen = setting(
+        "show",
+        "Items that are in the session already: show, they may be recommended again; hide, they are left out.",
+    )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pocketrec.lite.runtime import OnDeviceModel, Recommendation
+from pocketrec.lite.on_device import OnDeviceModel, Recommendation
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Runs a GRU4Rec .tflite with LiteRT and numpy only: the calls that an app makes, in Python.
+"""Runs a GRU4Rec .tflite with LiteRT and numpy only: its signatures. What an app calls is `lite.on_device`.
 
-model = OnDeviceModel("gru4rec_bs512.tflite")
+model = LiteModel("gru4rec_bs512.tflite")
 state = model.fresh_state()
 for feat, target, mask in zip(feats, targets, masks):
     loss, state = model.train(feat, target, mask[:, None] * state)
@@ -9,7 +9,7 @@ model.save_to("weights.safetensors")
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 
 from pocketrec.errors import ModelError
-from pocketrec.lite.catalogue import Catalogue, read_catalogue
-from pocketrec.lite.contract import LAST_STEP, METADATA, STEP, Card, ModelSpec, TensorSpec, signature_faults
-from pocketrec.lite.first_run import LEAST_MEMORY, Call, try_calls
-from pocketrec.lite.flatbuffer import ModelFile, read_model
+from pocketrec.lite.bundle import calls_of, memory_of, read_bundle
+from pocketrec.lite.contract import LAST_STEP, STEP, TensorSpec
+from pocketrec.lite.first_run import try_calls
 from pocketrec.lite.interpreter import Runner
-from pocketrec.schema import Bool, Float32, Int32
+from pocketrec.schema import Float32, Int32
 from pocketrec.storage.space import room
-from pocketrec.storage.tensors import Tensors, read_tensors, write_tensors
+from pocketrec.storage.tensors import TensorFile, Tensors, read_tensors, write_tensors
 
 
 @dataclass(frozen=True)
@@ -43,16 +42,8 @@ class Metrics:
     mrr: float
 
 
-@dataclass(frozen=True)
-class Recommendation:
-    """A recommended item: its id as text, and its score (a logit: higher is better)."""
-
-    item: str
-    score: float
-
-
-class OnDeviceModel:
-    """A loaded model file. What it learns is in memory only: `save_to` writes it to a file, `restore_from` reads it again.
+class LiteModel:
+    """A loaded model file, and its signatures as methods. What it learns is in memory only, until `save_to` writes it.
 
     A lane is one of B sessions that are computed side by side; a state is the GRU's memory of a session, H numbers.
 
@@ -81,63 +72,26 @@ class OnDeviceModel:
             memory = memory_of(self.settings)
             try_calls(self.path, calls_of(self.card), threads, do="pocketrec export", memory=memory)
         self._signatures = self.card.signatures
-        takes, check = {name: one.inputs for name, one in self._signatures.items()}, f"pocketrec verify --model {self.path}"
-        self._runner = Runner(self.path, threads, takes, do="pocketrec export", check=check)
+        self._threads = threads
+        self._runner = self._as_shipped()
 
-    def recommend(
-        self,
-        session: Sequence[object],
-        top: int | None = None,
-        *,
-        exclude: Collection[object] = (),
-        allow: Collection[object] | None = None,
-    ) -> list[Recommendation]:
-        """Recommend next items for a session, best first.
-
-        Args:
-            session: the item ids so far, in order; ids that the model does not know are skipped.
-            top: how many items; at most the number fixed at export, which is also the default.
-            exclude: ids of items that are left out, such as those of the session, or what is sold out.
-            allow: ids of the only items that there may be; None for all. There may be fewer than `top` then.
-
-        Raises:
-            ModelError: the model knows none of the items, or cannot return so many.
-        """
-        if top is not None and not 1 <= top <= self.settings.k:
-            raise ModelError(f"{top} items are asked for.", expected=f"1 to {self.settings.k}, fixed when it was exported")
-        codes, state = self.codes_of(session), self.fresh_state(1)
-        for code in codes:
-            before = state
-            items, scores, state = self.recommend_next(code, before)
-        wanted = self._wanted(exclude, allow)
-        kept = wanted[items]
-        if kept.sum() < min(top or self.settings.k, int(wanted.sum())):  # the candidates of the graph are too few
-            items, scores = self._all_scores(codes[-1], before, items[0], scores[0])
-            kept = wanted[items]
-        best = list(zip(items[kept], scores[kept], strict=True))[: top or self.settings.k]
-        return [Recommendation(self.items.ids[item], float(score)) for item, score in best]
-
-    def _wanted(self, exclude: Collection[object], allow: Collection[object] | None) -> Bool:
-        """Which items may be recommended, (n_items,)."""
-        wanted = np.full(self.settings.n_items, allow is None)
-        for ids, value in ((allow or (), True), (exclude, False)):
-            wanted[[self.items.codes[text] for text in map(str, ids) if text in self.items.codes]] = value
-        return wanted
-
-    def _all_scores(self, code: int, state: Float32, best: int, score: float) -> tuple[Int32, Float32]:
-        """All items, best first, and their scores, by `infer`; that of one item says what the probabilities lack."""
-        feat, states = np.full(self.settings.batch_size, code, np.int32), np.repeat(state, self.settings.batch_size, axis=0)
-        shares = self.infer(feat, states)[0][0]
-        with np.errstate(divide="ignore"):
-            scores = np.log(shares) - np.log(shares[best]) + np.float32(score)
-        order = np.argsort(-shares, kind="stable").astype(np.int32)
-        return order, scores[order]
+    def _as_shipped(self) -> Runner:
+        """The file opened anew, without anything that was learned."""
+        check = f"pocketrec verify --model {self.path}"
+        return Runner(self.path, self._threads, self._signatures, do="pocketrec export", check=check)
 
     def recommend_next(self, code: int, state: Float32) -> tuple[Int32, Float32, Float32]:
         """Go one item further in one session: the best next items and their scores, (k,), and the new state, (1, H)."""
-        found = self._run("recommend", feat=np.array([code], np.int32), initstate=state)
+        return self._best_of("recommend", feat=np.array([code], np.int32), initstate=state)
+
+    def _best_of(self, signature: str, **inputs: Any) -> tuple[Int32, Float32, Float32]:
+        found = self._run(signature, **inputs)
         if not 0 <= found["items"].min() <= found["items"].max() < self.settings.n_items:
-            self._is_wrong("a recommended item", found["items"].tolist(), f"0 to {self.settings.n_items - 1}")
+            raise ModelError(
+                f"{self.path}: a recommended item is {found['items'].tolist()}.",
+                expected=f"0 to {self.settings.n_items - 1}; the file is damaged, or was changed",
+                do=f"pocketrec verify --model {self.path}",
+            )
         return found["items"], found["scores"], found["state"]
 
     def codes_of(self, session: Sequence[object]) -> Int32:
@@ -154,14 +108,6 @@ class OnDeviceModel:
                 do=f"pocketrec inspect {self.path}",
             )
         return np.array(codes, np.int32)
-
-    def learn(self, session: Sequence[object]) -> list[float]:
-        """Learn from one session, one step of `train_one` for each click but the last; the loss of each step, in nats."""
-        codes, state, losses = self.codes_of(session), self.fresh_state(1), []
-        for feat, target in zip(codes[:-1, None], codes[1:, None], strict=True):
-            loss, state = self.train_one(feat, target, state)
-            losses.append(loss)
-        return losses
 
     def check_items(self, item_hash: str, what: object) -> None:
         """Check that `what` is made for the items of this model.
@@ -257,7 +203,7 @@ class OnDeviceModel:
             ModelError: a tensor is missing, has the wrong shape or dtype, or numbers that are not finite.
         """
         for name, spec in self.settings.state.items():
-            found = TensorSpec(tensors[name].shape, str(tensors[name].dtype)) if name in tensors else "missing"
+            found = TensorSpec.of(tensors[name]) if name in tensors else "missing"
             if found != spec:
                 raise ModelError(
                     f"The tensor {name!r} to restore is {found}.", expected=str(spec), do="use what save() returned"
@@ -273,11 +219,14 @@ class OnDeviceModel:
             SpaceError: the disk is full.
             ModelError: the model has numbers that are not finite; an earlier file stays.
         """
+        self._save_to(Path(path))
+
+    def _save_to(self, path: Path, about: Mapping[str, Any] = {}, more: Mapping[str, Any] = {}) -> None:
         tensors = self.save()
         self._check_finite(tensors, "")
-        about = {"items": self.card.items, "settings": asdict(self.settings)}
-        with room(Path(path).parent, "save_to"):
-            write_tensors(Path(path), "learned", about, tensors)
+        about = {**about, "items": self.card.items, "settings": asdict(self.settings)}
+        with room(path.parent, "save_to"):
+            write_tensors(path, "learned", about, {**tensors, **more})
 
     def restore_from(self, path: Path | str) -> None:
         """Restore from a file that `save_to` wrote.
@@ -285,17 +234,24 @@ class OnDeviceModel:
         Raises:
             ModelError: the file is missing or damaged, or belongs to a model with other items or settings.
         """
-        file = read_tensors(
-            Path(path), "learned", what="a file that save_to wrote", do="save_to, on a model that has learned"
-        )
-        for name, own in (("items", self.card.items), ("settings", asdict(self.settings))):
-            if file.about.get(name) != own:
-                raise ModelError(
-                    f"{path} belongs to another model than {self.path}: its {name} are {file.about.get(name)}.",
-                    expected=f"the {name} of the model: {own}",
-                    do="the model file that it was saved with",
-                )
+        file = self._read_learned(Path(path))
+        if not self._fits(file.about):
+            names = ("items", "settings")
+            raise ModelError(
+                f"{path} belongs to another model than {self.path}: {[file.about.get(name) for name in names]}.",
+                expected=f"the items and settings of the model: {[self.card.items, asdict(self.settings)]}",
+                do="the model file that it was saved with",
+            )
         self.restore(file.tensors)
+
+    @staticmethod
+    def _read_learned(path: Path) -> TensorFile:
+        return read_tensors(path, "learned", what="a file that save_to wrote", do="save_to, on a model that has learned")
+
+    def _fits(self, about: Mapping[str, Any]) -> bool:
+        """Whether a file that `save_to` wrote belongs to a model of these items and settings; earlier ones had fewer."""
+        own, found = asdict(self.settings), about.get("settings")
+        return about.get("items") == self.card.items and isinstance(found, dict) and {**own, **found} == own
 
     def _check_finite(self, tensors: Tensors, what: str) -> None:
         wrong = next((name for name in self.settings.state if not np.isfinite(tensors[name]).all()), "")
@@ -324,20 +280,7 @@ class OnDeviceModel:
                 do="pocketrec export --weights float32 (or float16)",
             )
         self._check_codes(inputs)
-        found = self._runner.run(signature, inputs)
-        for name, spec in self._signatures[signature].outputs.items():
-            if found[name].shape != spec.shape or found[name].dtype != spec.dtype:
-                self._is_wrong(
-                    f"{name} of the signature {signature!r}", TensorSpec(found[name].shape, str(found[name].dtype)), spec
-                )
-        return found
-
-    def _is_wrong(self, what: str, found: object, expected: object) -> None:
-        raise ModelError(
-            f"{self.path}: {what} is {found}.",
-            expected=f"{expected}; the file is damaged, or was changed",
-            do=f"pocketrec verify --model {self.path}",
-        )
+        return self._runner.run(signature, inputs)
 
     def _check_codes(self, inputs: Mapping[str, Any]) -> None:
         """Refuse item codes outside the tables: LiteRT would read memory that is not theirs."""
@@ -354,7 +297,7 @@ class OnDeviceModel:
 class LiteScorer:
     """Scores next items by a model's `infer`, for `evaluate`: a score is a probability. It begins with fresh states."""
 
-    def __init__(self, model: OnDeviceModel) -> None:
+    def __init__(self, model: LiteModel) -> None:
         self.name, self.lanes = f"{model.path.name} (LiteRT)", model.settings.batch_size
         self._model, self._state = model, model.fresh_state()
 
@@ -362,71 +305,3 @@ class LiteScorer:
         """Scores of all items after one more item in each lane, (lanes, n_items); see `gru4rec.scoring.Scorer`."""
         found, self._state = self._model.infer(feat, mask[:, None].astype(np.float32) * self._state)
         return found
-
-
-def read_bundle(path: Path) -> tuple[Card, Catalogue]:
-    """The card and the items of a model file; LiteRT is not needed.
-
-    Raises:
-        ModelError: the file is damaged, was not made by pocketrec, or its card belongs to other items.
-    """
-    model = read_model(path)
-    card, items = read_card(model, path), read_catalogue(path)
-    if items.hash != card.items or len(items.ids) != card.settings.n_items:
-        raise ModelError(
-            f"The items in {path} are not those it was exported for.",
-            expected=f"{card.settings.n_items:,} with the hash {card.items}, not {len(items.ids):,} with {items.hash}",
-            do="pocketrec export",
-        )
-    if faults := signature_faults(card.signatures, model.signatures):
-        raise ModelError(
-            f"{path} does not have the signatures of its settings: {faults[0]}.",
-            expected=f"{', '.join(card.signatures)}, with the shapes that the settings in the file require",
-            do="pocketrec export",
-        )
-    return card, items
-
-
-def memory_of(settings: ModelSpec) -> int:
-    """Bytes that the calls of a whole model stay below, by far: numbers for weights, slots, gradients and their copies, and
-    for the scores of a step. A model `none` with Adam, of 12,000 items and 512 lanes, took 1.1 of these 2.0 GB.
-    """
-    scores = settings.batch_size * (settings.n_items + settings.negatives)
-    return LEAST_MEMORY + 4 * (48 * settings.parameters + 32 * scores)
-
-
-def calls_of(card: Card) -> list[Call]:
-    """Calls of all signatures of a model, with the first item, the last one and some between, in several lanes."""
-    settings = card.settings
-    last, state = settings.n_items - 1, [0.5, -0.25, 0.0]
-    fills: dict[str, Sequence[float]] = {
-        "feat": [last, 0, last // 2],
-        "target": [0, last, -1, last // 3],
-        "negatives": [last, 0, last // 2, 0],
-        "initstate": state,
-        "top_k": [settings.k],
-        STEP: [3],
-        **{name: [one] for name, one in asdict(card.learning).items()},
-        **{name: [0.01, -0.02, 0.005] for name in settings.weights},
-    }
-    once = {
-        name: Call(name, {key: (spec, fills.get(key, [0])) for key, spec in signature.inputs.items()})
-        for name, signature in card.signatures.items()
-    }
-    order = ("recommend", "infer", "eval", "save", "train", "train_one", "learn", "train_sampled", "restore")
-    return 2 * [once[name] for name in order if name in once]  # what a call has spoiled is seen in a later one
-
-
-def read_card(model: ModelFile, path: Path) -> Card:
-    """The card of a model file.
-
-    Raises:
-        ModelError: there is none, or it cannot be read.
-    """
-    if METADATA not in model.metadata:
-        raise ModelError(
-            f"{path} has no metadata entry {METADATA!r}.",
-            expected="a model of pocketrec, which has its settings in the file",
-            do="pocketrec export",
-        )
-    return Card.from_json(model.metadata[METADATA])

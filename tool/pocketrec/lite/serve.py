@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pocketrec
 from pocketrec.errors import ModelError, PocketrecError, SettingsError
+from pocketrec.lite.bundle import read_bundle
 from pocketrec.lite.contract import METADATA, NO_ZERO
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.options import ServeSettings
-from pocketrec.lite.runtime import read_bundle
 from pocketrec.storage.space import size
 
 LARGEST = 500_000_000

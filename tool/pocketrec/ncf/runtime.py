@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pocketrec.lite.contract import TensorSpec
-from pocketrec.lite.frozen import ANY, FrozenModel, Signatures
+from pocketrec.lite.contract import ANY, Signatures, TensorSpec
+from pocketrec.lite.frozen import FrozenModel
 from pocketrec.ncf.network import NetworkSettings
 from pocketrec.ncf.options import NcfExportSettings
 from pocketrec.schema import Float32, Int32

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from pocketrec.lite.contract import LAST_STEP
-from pocketrec.lite.options import LearnSettings
+from pocketrec.lite.options import MOST_SHARE, LearnSettings
 from pocketrec.settings import rules_of
 from pocketrec.training.tf.codes import inside, inside_or_none, poison
 
@@ -33,6 +33,15 @@ class Amounts(NamedTuple):
     pull: Tensor
 
 
+class Cache(NamedTuple):
+    """A state cache, its share, and items to hide: the inputs of that name of `recommend_user` (see `ModelSpec.cache`)."""
+
+    states: Tensor
+    items: Tensor
+    share: Tensor
+    hide: Tensor
+
+
 @dataclass(frozen=True)
 class Guarded:
     """The inputs of a call, harmless where they cannot be.
@@ -47,6 +56,7 @@ class Guarded:
         fine: 1 if all inputs can be, else 0; a float32 scalar.
         poison: 0 if all inputs can be, else NaN; a float32 scalar.
         amounts: of a call of `learn`.
+        cache: of a call of `recommend_user`.
     """
 
     feat: Tensor
@@ -58,6 +68,7 @@ class Guarded:
     fine: Tensor
     poison: Tensor
     amounts: Amounts | None = None
+    cache: Cache | None = None
 
     def state_after(self, state: Tensor) -> Tensor:
         """The new state, or the one that was given."""
@@ -66,7 +77,7 @@ class Guarded:
 
 def guard(
     n_items: int, feat: Tensor, state: Tensor, target: Tensor | None = None, negatives: Tensor | None = None,
-    step: Tensor | None = None, amounts: Amounts | None = None,
+    step: Tensor | None = None, amounts: Amounts | None = None, cache: Cache | None = None,
 ) -> Guarded:  # fmt: skip
     """Look at the inputs of a call; `step` is the count of steps, where the call is one that learns."""
     known = tf.abs(state) <= LARGEST_STATE  # not so for NaN
@@ -85,10 +96,15 @@ def guard(
         most = tf.constant([rule.most for rule in rules_of(LearnSettings).values()], tf.float32)
         possible = tf.logical_and(numbers >= 0, numbers <= most)  # not so for NaN
         checks.append(possible)
+    if cache is not None:
+        kept, share = tf.abs(cache.states) <= LARGEST_STATE, tf.abs(cache.share - MOST_SHARE / 2) <= MOST_SHARE / 2
+        (items, items_known), (hide, hide_known) = (inside_or_none(one, n_items) for one in (cache.items, cache.hide))
+        checks += [tf.reshape(kept, [-1]), share, items_known, hide_known]
+        cache = Cache(tf.where(kept, cache.states, 0.0), items, tf.where(share, cache.share, 0.0), hide)
     # One reduction of all checks: an operator takes longer to begin than these few numbers take.
     good = tf.reduce_all(tf.concat(checks, axis=0))
     harmless = tf.where(known, state, tf.zeros_like(state))
     fine = tf.cast(good, tf.float32)
     if amounts is not None:
         amounts = Amounts(*tf.split(tf.where(possible, numbers, tf.zeros_like(numbers)) * fine, 3))
-    return Guarded(feat, target, negatives, harmless, state, good, fine, poison(good), amounts)
+    return Guarded(feat, target, negatives, harmless, state, good, fine, poison(good), amounts, cache)

@@ -28,10 +28,11 @@ import tensorflow as tf
 from pocketrec.gru4rec.tf import losses
 from pocketrec.gru4rec.tf.cell import CellStep, cell_gradients, run_cell
 from pocketrec.gru4rec.tf.dropout import keep_shares
-from pocketrec.gru4rec.tf.guard import Amounts, Guarded, guard
+from pocketrec.gru4rec.tf.guard import Amounts, Cache, Guarded, guard
 from pocketrec.gru4rec.tf.initial import initial_weights
 from pocketrec.gru4rec.tf.losses import Lanes, lanes_of, log_sum, product, scores_of, with_one
 from pocketrec.gru4rec.tf.optimizers import rests
+from pocketrec.gru4rec.tf.state_cache import mixed_scores
 from pocketrec.gru4rec.tf.updates import Gradients, Rows, Trainable
 from pocketrec.lite.contract import STEP, ModelSpec
 from pocketrec.schema import Float32, Int64
@@ -87,6 +88,7 @@ class Gru4Rec(Trainable):
             "infer": self.infer,
             "eval": self.evaluate,
             "recommend": self.recommend,
+            "recommend_user": self.recommend_user,
             "save": self.save,
         }
         wanted = self.settings.signatures
@@ -153,7 +155,19 @@ class Gru4Rec(Trainable):
         """After one more item of one session: the items with the highest scores, best first, and the new state."""
         given = self._guard(feat, initstate)
         scores, state = self._scores(given)
-        best, items = tf.math.top_k(scores[0], self.settings.k)  # all scores are NaN if an input cannot be
+        return self._best(scores[0], state, given)
+
+    def recommend_user(
+        self, feat: Tensor, initstate: Tensor, cache_states: Tensor, cache_items: Tensor, cache_share: Tensor, hide: Tensor
+    ) -> dict[str, Tensor]:
+        """`recommend` for the user of the device: with a state cache, and without the items of `hide`."""
+        given = guard(self.settings.n_items, feat, initstate, cache=Cache(cache_states, cache_items, cache_share, hide))
+        assert given.cache
+        scores, state = self._scores(given)
+        return self._best(mixed_scores(scores, state, given.cache), state, given)
+
+    def _best(self, scores: Tensor, state: Tensor, given: Guarded) -> dict[str, Tensor]:
+        best, items = tf.math.top_k(scores, self.settings.k)  # all scores are NaN if an input cannot be
         items = tf.where(given.good, items, -tf.ones_like(items))
         return {"items": items, "scores": best, "state": given.state_after(state)}
 

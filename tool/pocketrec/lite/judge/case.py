@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pocketrec.lite.bundle import read_card
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import Card
 from pocketrec.lite.flatbuffer import ModelFile
 from pocketrec.lite.inputs import Batches
 from pocketrec.lite.judge.ladder import Fault
 from pocketrec.lite.options import VerifySettings
-from pocketrec.lite.runtime import OnDeviceModel, read_card
+from pocketrec.lite.runtime import LiteModel
 from pocketrec.progress import Progress
 from pocketrec.storage.layout import Dataset
 
@@ -76,6 +77,6 @@ class Case:
         """The settings that the model file says it was made with."""
         return read_card(self.read(), self.path)
 
-    def device(self) -> OnDeviceModel:
+    def device(self) -> LiteModel:
         """The model, newly loaded, so that a rung does not see what another one did to it or hold its memory."""
-        return OnDeviceModel(self.path, self.settings.threads, trusted=True)  # the rung `load` has tried it
+        return LiteModel(self.path, self.settings.threads, trusted=True)  # the rung `load` has tried it

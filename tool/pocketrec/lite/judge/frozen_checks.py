@@ -22,8 +22,9 @@ from typing import Any, Generic
 import numpy as np
 
 from pocketrec.lite.catalogue import Catalogue, read_catalogue
+from pocketrec.lite.contract import ANY, Signatures
 from pocketrec.lite.flatbuffer import ModelFile, read_model
-from pocketrec.lite.frozen import ANY, NONE, FrozenModel, Signatures, frozen_faults, is_fixed
+from pocketrec.lite.frozen import NONE, FrozenModel, frozen_faults, is_fixed
 from pocketrec.lite.judge.file_checks import client_faults
 from pocketrec.lite.judge.ladder import Check, Fault, settle
 from pocketrec.lite.options import FixedSettings

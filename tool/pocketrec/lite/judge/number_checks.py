@@ -14,7 +14,7 @@ from pocketrec.lite.judge.case import Case
 from pocketrec.lite.judge.ladder import Fault, NotAsked, settle
 from pocketrec.lite.judge.reference import Reference
 from pocketrec.lite.options import LARGEST_AMOUNT, LearnSettings
-from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.lite.runtime import LiteModel
 from pocketrec.lite.sampling import Sampler
 from pocketrec.schema import Float32, Int32
 
@@ -84,7 +84,7 @@ def check_weights(case: Case) -> str:
     return f"{written}, {len(slots)} other tensors at 0" if slots else written.replace("weights", "tensors")
 
 
-def learner(case: Case) -> OnDeviceModel:
+def learner(case: Case) -> LiteModel:
     """The model, newly loaded; raises `NotAsked` if it cannot learn."""
     model = case.device()
     if not model.settings.trainable:
@@ -146,7 +146,7 @@ def _session(case: Case) -> list[Step]:
 
 
 def _compare(
-    model: OnDeviceModel,
+    model: LiteModel,
     steps: Sequence[Step],
     signature: str,
     lanes: int | None = None,
@@ -238,7 +238,7 @@ def check_recommend(case: Case) -> str:
 
 
 def _eval_faults(
-    model: OnDeviceModel, reference: Reference, feat: Int32, target: Int32, state: Float32, top_k: int, slack: float
+    model: LiteModel, reference: Reference, feat: Int32, target: Int32, state: Float32, top_k: int, slack: float
 ) -> list[str]:
     """Scores that are nearly equal may be in either order, so a metric must be between the two that are possible."""
     found = model.evaluate(feat, target, state, top_k)

@@ -20,7 +20,7 @@ from pocketrec.errors import PocketrecError
 from pocketrec.lite.contract import STEP, digest
 from pocketrec.lite.judge.memory import peak_memory
 from pocketrec.lite.options import LARGEST_AMOUNT
-from pocketrec.lite.runtime import OnDeviceModel
+from pocketrec.lite.runtime import LiteModel
 from pocketrec.lite.sampling import Sampler
 from pocketrec.schema import Float32, Int32
 from pocketrec.storage.tensors import Tensors
@@ -29,7 +29,7 @@ ROUNDS, CLICKS = 4, 5
 """Rounds of the other signatures that learn over the same steps; steps of the session of one lane, at most."""
 
 
-def run(model: OnDeviceModel, arrays: Tensors, steps: int) -> dict[str, Any]:
+def run(model: LiteModel, arrays: Tensors, steps: int) -> dict[str, Any]:
     """Train on the rows, round after round (or only infer), then call all other signatures; returns a `Trial` as a dict."""
     learns, losses, seconds = model.settings.trainable, [], []
     feats, targets, masks = (arrays[name] for name in ("feats", "targets", "masks"))
@@ -56,7 +56,7 @@ def run(model: OnDeviceModel, arrays: Tensors, steps: int) -> dict[str, Any]:
     return {"losses": losses, "rounds": rounds, "seconds": seconds, "peak_bytes": peak}
 
 
-def _rounds(model: OnDeviceModel, arrays: Tensors) -> dict[str, tuple[float, float]]:
+def _rounds(model: LiteModel, arrays: Tensors) -> dict[str, tuple[float, float]]:
     """Mean losses, first round and last, of train_sampled with the same drawn items, of train_one and learn on one lane.
 
     `learn` has no pull: weights that were trained above would be pulled back, and the loss could rise.
@@ -87,14 +87,14 @@ def _means(learn: Callable[..., tuple[float, Float32]], steps: list[Any], zero: 
     return means[0], means[-1]
 
 
-def resume(model: OnDeviceModel, arrays: Tensors) -> dict[str, Any]:
+def resume(model: LiteModel, arrays: Tensors) -> dict[str, Any]:
     """Restore tensors, save them again, and do the next training step."""
     feat, target, state = (arrays.pop(name) for name in ("feat", "target", "state"))
     model.restore(arrays)
     return {"restored": fingerprints(model.save()), "next": next_step(model, feat, target, state)}
 
 
-def next_step(model: OnDeviceModel, feat: Int32, target: Int32, state: Float32) -> dict[str, str]:
+def next_step(model: LiteModel, feat: Int32, target: Int32, state: Float32) -> dict[str, str]:
     """Do a training step: the fingerprints of its loss, of the new state and of all tensors after it."""
     loss, after = model.train(feat, target, state)
     return {"loss": loss.hex(), **fingerprints({"state": after, **model.save()})}
@@ -111,7 +111,7 @@ def main(task: str, arguments: Path) -> None:
     with np.load(given["arrays"], allow_pickle=False) as stored:
         arrays = dict(stored)
     try:
-        model = OnDeviceModel(given["model"], given["threads"], trusted=True)
+        model = LiteModel(given["model"], given["threads"], trusted=True)
         found = resume(model, arrays) if task == "resume" else run(model, arrays, given["steps"])
     except PocketrecError as error:
         sys.exit(" ".join(error.wrong.split()))

@@ -20,8 +20,8 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from pocketrec.lite.catalogue import Catalogue
-from pocketrec.lite.contract import METADATA, Card
-from pocketrec.lite.frozen import ANY, FrozenCard, Signatures
+from pocketrec.lite.contract import ANY, METADATA, Card, Signatures
+from pocketrec.lite.frozen import FrozenCard
 from pocketrec.lite.runtimes import MIN_RUNTIME, MIN_RUNTIME_BYTES, needed
 
 Array = npt.NDArray[Any]

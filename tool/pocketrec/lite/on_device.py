@@ -1,0 +1,347 @@
+"""A model and its user: what an app calls, in Python.
+
+model = OnDeviceModel("gru4rec_bs512.tflite", user="user")
+model.recommend(["214536502", "214536500"], top=5)     # the session so far
+model.observe(["214536502", "214536500", "214536506"])  # a session that has ended: kept in the user's journal
+model.learn()                                          # now and then, for example at night while the phone is charged
+
+What belongs to the user is in the folder `user`: journal.jsonl, the newest sessions, and learned.safetensors, what was
+learned of them. `learn` always begins with the weights of the file, so what a model knows of its user depends on nothing
+but the file and the journal: learning twice is learning once, what has left the journal is forgotten, and a model for a new
+catalogue, opened on the same folder, learns the same journal.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from pocketrec.errors import ModelError
+from pocketrec.lite.contract import CACHE_TENSORS, HIDDEN, SHARPNESS
+from pocketrec.lite.journal import Journal
+from pocketrec.lite.options import LearnSettings
+from pocketrec.lite.runtime import LiteModel
+from pocketrec.schema import Bool, Float32, Int32
+from pocketrec.storage.tensors import Tensors
+
+Keep = Literal["better", "always"]
+JOURNAL, LEARNED = "journal.jsonl", "learned.safetensors"
+HELD_OUT = 4
+"""One in this many transitions of a journal, the newest, is held out to see whether learning helps."""
+_STILL = LearnSettings(0, 0, 0)
+"""A step of `learn` that changes no weight, and says the loss."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A recommended item: its id as text, and its score (a logit: higher is better)."""
+
+    item: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What came of `OnDeviceModel.learn`.
+
+    Attributes:
+        kept: whether the model has learned; otherwise it is as it was shipped.
+        transitions: pairs of an item and the next one in the journal.
+        before: mean loss of those that were held out with the weights as shipped, in nats; None if none were held out.
+        after: the same after learning the others.
+    """
+
+    kept: bool
+    transitions: int
+    before: float | None = None
+    after: float | None = None
+
+
+class OnDeviceModel(LiteModel):
+    """A loaded model file and its user. Any number of threads may call it; each call waits for those before it.
+
+    Args:
+        path: as in `LiteModel`.
+        threads: as in `LiteModel`.
+        user: folder of the user's journal and of what was learned; made when there is something to write. None: in memory.
+        trusted: as in `LiteModel`.
+
+    Attributes:
+        use: how the model is used for its user; that of the file, and may be replaced.
+        journal: the newest sessions of the user.
+
+    Raises:
+        MissingExtraError: LiteRT is not installed.
+        ModelError: the file or one of the user's is damaged, or LiteRT cannot run it. What was learned by another model
+            file is not used; `learn` learns the journal again.
+    """
+
+    def __init__(
+        self, path: Path | str, threads: int = 2, *, user: Path | str | None = None, trusted: bool = False
+    ) -> None:
+        super().__init__(path, threads, trusted=trusted)
+        self.use = self.card.use
+        self._user, self._lock = None if user is None else Path(user), threading.RLock()
+        self.journal = Journal(self._user and self._user / JOURNAL, self.settings.journal)
+        self._resume()
+
+    def recommend(
+        self,
+        session: Sequence[object],
+        top: int | None = None,
+        *,
+        exclude: Collection[object] = (),
+        allow: Collection[object] | None = None,
+        exclude_seen: bool | None = None,
+    ) -> list[Recommendation]:
+        """Recommend next items for a session, best first.
+
+        Args:
+            session: the item ids so far, in order; ids that the model does not know are skipped.
+            top: how many items; at most the number fixed at export, which is also the default.
+            exclude: ids of items that are left out, such as what is sold out.
+            allow: ids of the only items that there may be; None for all. There may be fewer than `top` then.
+            exclude_seen: whether the items of the session are left out; where sessions go on from each other
+                (`use.between`), those of the journal, too. As the file says if not given.
+
+        Raises:
+            ModelError: the model knows none of the items, or cannot return so many.
+        """
+        if top is not None and not 1 <= top <= self.settings.k:
+            raise ModelError(f"{top} items are asked for.", expected=f"1 to {self.settings.k}, fixed when it was exported")
+        count = top or self.settings.k
+        with self._lock:
+            codes, state = self.codes_of(session), self._begin
+            if self.use.seen == "hide" if exclude_seen is None else exclude_seen:
+                exclude = [*exclude, *session, *(chain(*self.journal.sessions) if self._carries else ())]
+            wanted = self._wanted(exclude, allow)
+            state = self._walk(codes[:-1], state)[-1:]
+            items, scores = self._best(int(codes[-1]), state, np.flatnonzero(~wanted).astype(np.int32))
+            if (wanted[items] & (scores > HIDDEN / 2)).sum() < min(count, int(wanted.sum())):  # the graph gives too few
+                items, scores = self._all_scores(int(codes[-1]), state)
+            kept = wanted[items] & (scores > HIDDEN / 2)
+        best = list(zip(items[kept], scores[kept], strict=True))[:count]
+        return [Recommendation(self.items.ids[item], float(score)) for item, score in best]
+
+    def observe(self, session: Sequence[object]) -> None:
+        """Keep a session of the user that has ended, in the journal and in the state cache.
+
+        The items need not be known to the model: one for another catalogue may know them.
+
+        Raises:
+            ModelError: there are no items.
+            FolderError, SpaceError: the journal cannot be written; it stays as it was.
+        """
+        if not session:
+            raise ModelError("The session has no items.", expected="the ids of the items that were clicked, in order")
+        with self._lock:
+            self._remember(self._known(self.journal.add(session)))
+
+    def learn(self, *, keep: Keep = "better") -> Learned:
+        """Learn the journal, from the weights of the file, in `use.passes` passes of the signature `learn`.
+
+        What was learned before, by this or by other calls, is replaced.
+
+        Args:
+            keep: better, only if the newest quarter of the journal's transitions is not predicted worse after the others
+                were learned; then the quarter is learned, too. always: without that.
+
+        Raises:
+            ModelError: the file cannot learn, or comes to numbers that are not finite; the model stays as it was.
+            FolderError, SpaceError: what was learned cannot be written; the model stays as it was.
+        """
+        with self._lock:
+            try:
+                found = self._learn_journal(keep)
+                self._refresh()
+                self._write(found)
+            except BaseException:
+                self._resume()
+                raise
+            return found
+
+    def forget(self) -> None:
+        """Delete all that belongs to the user, and go back to the model as it was shipped."""
+        with self._lock:
+            self.journal.forget()
+            if self._user is not None:
+                (self._user / LEARNED).unlink(missing_ok=True)
+            self._runner = self._as_shipped()
+            self._refresh()
+
+    def rebase(self, path: Path | str, *, keep: Keep = "better", trusted: bool = False) -> OnDeviceModel:
+        """The user's model for another file, such as one for a new catalogue: it learns the journal again.
+
+        This model should not be used any more: both have the same folder.
+        """
+        with self._lock:
+            model = OnDeviceModel(path, self._threads, user=self._user, trusted=trusted)
+            if self._user is None:
+                model.journal.take(self.journal)
+                model._refresh()
+        model.learn(keep=keep)
+        return model
+
+    def save_to(self, path: Path | str) -> None:
+        """Write the weights, the optimizer's slots and the state cache to a file, as `LiteModel.save_to` does."""
+        self._save_to(Path(path), {"base": self.card.base, "observed": self.journal.observed}, self._cache)
+
+    @property
+    def _carries(self) -> bool:
+        return self.use.between == "carry"
+
+    @property
+    def _begin(self) -> Float32:
+        """The state before the first item of a session, (1, H)."""
+        return self._cache["cache_state"] if self._carries else self.fresh_state(1)
+
+    def _resume(self) -> None:
+        """Go to what was saved last, or to the model as shipped; and go along the sessions that came since."""
+        self._runner = self._as_shipped()
+        self._cache, since = self._empty_cache(), 0
+        learned = self._user and self._user / LEARNED
+        if learned and learned.exists():
+            file = self._read_learned(learned)
+            if file.about.get("base") == self.card.base and self._fits(file.about):
+                self.restore(file.tensors)
+                self._cache, since = {name: file.tensors[name] for name in CACHE_TENSORS}, int(file.about["observed"])
+        for session in self.journal.newer_than(since):
+            self._remember(self._known(session))
+
+    def _write(self, found: Learned) -> None:
+        if self._user is not None and found.kept:
+            self.save_to(self._user / LEARNED)
+        elif self._user is not None:
+            (self._user / LEARNED).unlink(missing_ok=True)
+        else:
+            self._check_finite(self.save(), "")
+
+    def _known(self, session: Sequence[str]) -> Int32:
+        return np.array([self.items.codes[text] for text in session if text in self.items.codes], np.int32)
+
+    def _sequences(self) -> list[Int32]:
+        """The item codes of what the model sees as one sequence each: a session, or the whole journal."""
+        sessions = [self._known(one) for one in self.journal.sessions]
+        return [np.concatenate(sessions)] if self._carries and sessions else sessions
+
+    def _learn_journal(self, keep: Keep) -> Learned:
+        if "learn" not in self._signatures:
+            self._run("learn")  # says why
+        sequences = self._sequences()
+        count = sum(max(len(codes) - 1, 0) for codes in sequences)
+        held = count // HELD_OUT if keep == "better" else 0
+        losses: dict[str, float] = {}
+        self._runner = self._as_shipped()
+        if keep == "better":
+            if not held:
+                return Learned(kept=False, transitions=count)
+            losses["before"] = self._mean_loss(sequences, count - held)
+            self._runner = self._as_shipped()  # as a step that changes no weight changes the optimizer's slots
+            self._learn_all(sequences, count - held)
+            losses["after"] = self._mean_loss(sequences, count - held)
+            self._runner = self._as_shipped()
+            if not losses["after"] <= losses["before"]:  # so for NaN, too
+                return Learned(kept=False, transitions=count, **losses)
+        self._learn_all(sequences, count)
+        return Learned(kept=count > 0, transitions=count, **losses)
+
+    def _learn_all(self, sequences: Sequence[Int32], end: int) -> None:
+        """Learn the first `end` transitions in all passes."""
+        for _ in range(self.use.passes):
+            self._steps(sequences, 0, end, self.card.learning)
+
+    def _mean_loss(self, sequences: Sequence[Int32], begin: int) -> float:
+        """Of the transitions from number `begin` on."""
+        return float(np.mean(self._steps(sequences, begin, None, _STILL)))
+
+    def _steps(self, sequences: Sequence[Int32], begin: int, end: int | None, amounts: LearnSettings) -> list[float]:
+        """Steps of `learn` for some of the transitions, counted over all sequences; their losses, at most J."""
+        losses: list[float] = []
+        number = 0
+        for codes in sequences:
+            state = self.fresh_state(1)
+            for feat, target in zip(codes[:-1, None], codes[1:, None], strict=True):
+                if end is not None and number >= end:
+                    return losses
+                if number < begin:
+                    state = self.recommend_next(int(feat[0]), state)[2]
+                else:
+                    loss, state = self.learn_one(feat, target, state, **asdict(amounts))
+                    losses.append(loss)
+                number += 1
+        return losses
+
+    def _walk(self, codes: Int32, state: Float32) -> Float32:
+        """The state that is given, and that after each item: (n + 1, H)."""
+        states = [state]
+        for code in codes:
+            states.append(self.recommend_next(int(code), states[-1])[2])
+        return np.concatenate(states)
+
+    def _empty_cache(self) -> Tensors:
+        cache = {name: self.settings.cache[name] for name in ("cache_states", "cache_items")}
+        empty = {name: np.full(spec.shape, -1 if spec.dtype == "int32" else 0, spec.dtype) for name, spec in cache.items()}
+        return dict(zip(CACHE_TENSORS, (*empty.values(), self.fresh_state(1)), strict=True))
+
+    def _refresh(self) -> None:
+        """Make the state cache anew from the journal."""
+        self._cache = self._empty_cache()
+        for session in self.journal.sessions:
+            self._remember(self._known(session))
+
+    def _remember(self, codes: Int32) -> None:
+        """Go along a session: each state of it and the item that came next go into the cache, where the oldest leave it."""
+        if not len(codes):
+            return
+        states = self._walk(codes, self._begin)
+        first = 0 if self._carries and states[0].any() else 1  # the state before the first item says nothing of it
+        added = {"cache_states": states[first:-1], "cache_items": codes[first:]}
+        rows = {name: np.concatenate([self._cache[name], new])[-self.settings.journal :] for name, new in added.items()}
+        self._cache = {**rows, "cache_state": states[-1:]}
+
+    def _wanted(self, exclude: Collection[object], allow: Collection[object] | None) -> Bool:
+        """Which items may be recommended, (n_items,)."""
+        wanted = np.full(self.settings.n_items, allow is None)
+        for ids, value in ((allow or (), True), (exclude, False)):
+            wanted[[self.items.codes[text] for text in map(str, ids) if text in self.items.codes]] = value
+        return wanted
+
+    def _best(self, code: int, state: Float32, hidden: Int32) -> tuple[Int32, Float32]:
+        """The best items and their scores, (k,) each, without as many of the `hidden` items as the graph can hide."""
+        if "recommend_user" not in self._signatures:
+            return self.recommend_next(code, state)[:2]
+        cache = {name: self._cache[name] for name in ("cache_states", "cache_items")}
+        hide = np.full(self.settings.journal, -1, np.int32)
+        hide[: len(hidden)] = hidden[: len(hide)]
+        share = np.array([self.use.cache_share], np.float32)
+        feat = np.array([code], np.int32)
+        return self._best_of("recommend_user", feat=feat, initstate=state, **cache, cache_share=share, hide=hide)[:2]
+
+    def _all_scores(self, code: int, state: Float32) -> tuple[Int32, Float32]:
+        """All items, best first, and their scores, by `infer`; that of one item says what the probabilities lack."""
+        best, scores, after = self.recommend_next(code, state)
+        lanes = self.settings.batch_size
+        shares = self.infer(np.full(lanes, code, np.int32), np.repeat(state, lanes, axis=0))[0][0]
+        level = scores[0] - np.log(shares[best[0]])
+        shares = self._mixed(shares, after)
+        with np.errstate(divide="ignore"):
+            scores = np.log(shares) + level
+        order = np.argsort(-shares, kind="stable").astype(np.int32)
+        return order, scores[order]
+
+    def _mixed(self, shares: Float32, state: Float32) -> Float32:
+        """Probabilities of all items, with a share of what the state cache says (as `recommend_user` does)."""
+        there = self._cache["cache_items"] >= 0
+        if "recommend_user" not in self._signatures or not there.any():
+            return shares
+        states, items = self._cache["cache_states"][there], self._cache["cache_items"][there]
+        lengths = np.linalg.norm(states, axis=1) * np.linalg.norm(state)
+        weights = np.exp(SHARPNESS * (states @ state[0] / np.maximum(lengths, 1e-15) - 1))
+        cached = np.bincount(items, weights / weights.sum(), minlength=len(shares)).astype(np.float32)
+        return (1 - self.use.cache_share) * shares + self.use.cache_share * cached
