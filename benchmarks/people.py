@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import io
 import json
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -30,8 +29,10 @@ import polars as pl
 from pocketrec.sources.movielens import RATINGS
 from pocketrec.sources.streams import open_log
 
-FOLDS, LANES, HELD_OUT, SESSION_SECONDS = 3, 32, 0.02, 3600
-SETTINGS = "--epochs 10 --dropout-embedding .4 --dropout-hidden .3 --sample-alpha .5"
+FOLDS, LANES, HELD_OUT = 3, 32, 0.02
+FIRST_SECOND, SESSION_SECONDS = 1_000_000_000, 3600
+COLUMNS = "session=session,item=item,time=time"
+SETTINGS = "--dropout-embedding .4 --dropout-hidden .3 --sample-alpha .5"
 
 Session = list[str]
 """Item ids, in order."""
@@ -82,7 +83,7 @@ def _ratings(text: bytes, seed: int, separator: str = ",") -> pl.DataFrame:
     return frame.with_columns(drawn).sort(pl.col("user").cast(pl.Int64), "time", "drawn")
 
 
-def _synthetic(text: bytes, seed: int) -> pl.DataFrame:
+def _synthetic(text: bytes, _: int) -> pl.DataFrame:
     frame = pl.read_csv(io.BytesIO(text), schema_overrides={"item": pl.String})
     start = pl.col("time").min().over("session")
     return frame.sort("user", start, "session", "time", maintain_order=True)
@@ -95,30 +96,37 @@ KINDS: dict[str, Callable[[bytes, int], pl.DataFrame]] = {
 }
 
 
-def train_base(others: Sequence[list[Session]], work: Path, settings: str = SETTINGS, lanes: int = LANES) -> Path:
-    """A model of these users, by `prep`, `train` and `export`; the epoch that is best on the last 2 % of the sessions.
+def model_of(others: Sequence[list[Session]], work: Path, support: int, epochs: int) -> Path:
+    """A model of these users, by `prep`, `train` and `export`: the epoch that is best on the last users.
+
+    2 % of the sessions are held out for the test, and 2 % to choose the epoch by. What is up to date is not made again.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    held_out = f"{max(1, round(HELD_OUT * write_log(others, work / 'others.csv'))) * SESSION_SECONDS}s"
+    shape = ("--formats", "npy", "--tail", "pad", "--session-order", "time", "--min-item-support", str(support))
+    lanes, data = ("--batch-size", str(LANES)), ("--dataset", str(work / "data"))
+    _command("prep", str(work / "others.csv"), "--columns", COLUMNS, "--holdout", held_out, *lanes, *shape, *data)
+    trained = _command("train", *lanes, "--epochs", str(epochs), *SETTINGS.split(), *data)
+    return Path(_command("export", "--batch-size", "1", "--from", trained["checkpoint"], *data)["path"])
+
+
+def write_log(users: Sequence[list[Session]], log: Path) -> int:
+    """Write users as a click log, and return the number of sessions.
 
     The clock is made up: one user after the other, one session an hour, a click a second.
     """
-    work.mkdir(parents=True, exist_ok=True)
-    log = work / "others.csv"
-    sessions = [session for user in others for session in user]
+    sessions = [session for user in users for session in user]
     lengths = np.array([len(session) for session in sessions])
     number = np.repeat(np.arange(len(sessions)), lengths)
     place = np.arange(len(number)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     items = [item for session in sessions for item in session]
-    pl.DataFrame({"session": number, "time": number * SESSION_SECONDS + place + 1_000_000_000, "item": items}).write_csv(log)
-    span = f"{max(1, round(HELD_OUT * len(sessions))) * SESSION_SECONDS}s"
-    columns = ("--columns", "session=session,item=item,time=time")
-    _command(work, "prep", str(log), *columns, "--holdout", span, "--batch-size", str(lanes), "--formats", "npy", "--tail", "pad", "--session-order", "time")
-    found = _command(work, "train", "--batch-size", str(lanes), *shlex.split(settings))
-    made = _command(work, "export", "--batch-size", "1", "--from", found["checkpoint"])
-    return Path(made["path"])
+    pl.DataFrame({"session": number, "time": FIRST_SECOND + number * SESSION_SECONDS + place, "item": items}).write_csv(log)
+    return len(sessions)
 
 
-def _command(work: Path, *words: str) -> dict[str, Any]:
-    whole = [sys.executable, "-m", "pocketrec.cli", *words, "--dataset", str(work / "data"), "--json"]
-    run = subprocess.run(whole, capture_output=True, text=True)
+def _command(*words: str) -> dict[str, Any]:
+    """Run a command of pocketrec; its report."""
+    run = subprocess.run([sys.executable, "-m", "pocketrec.cli", *words, "--json"], capture_output=True, text=True)
     if run.returncode:
         sys.exit(run.stderr)
     found: dict[str, Any] = json.loads(run.stdout)
