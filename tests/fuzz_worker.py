@@ -57,7 +57,8 @@ def model(path: Path) -> None:
     """What `recommend` and `evaluate` do, and what an app does."""
     device = OnDeviceModel(path, 1)
     device.recommend(SESSION)
-    device.learn(SESSION)
+    device.observe(SESSION)
+    device.learn()
     state = device.fresh_state()
     for code in range(len(device.items.ids)):
         _, state = device.infer(np.full(device.settings.batch_size, code, np.int32), state)

@@ -57,7 +57,8 @@ def originals(folder: Path) -> dict[str, Path]:
     shutil.copytree(models() / "adam", folder / "manifest" / "d")
     paths["manifest"] = folder / "manifest" / "d" / "model" / MANIFEST
     device = OnDeviceModel(shutil.copy(paths["model"], folder / "learned" / "whole.tflite"), trusted=True)
-    device.learn(["100", "103", "130"])
+    device.observe(["100", "103", "130"])
+    device.learn(keep="always")
     device.save_to(paths["learned"])
     settings = ModelSpec(n_items=9, batch_size=2, hidden_size=3)
     tensors = {name: np.zeros(spec.shape, spec.dtype) for name, spec in settings.state.items()}

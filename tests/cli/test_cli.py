@@ -28,6 +28,7 @@ COMMANDS = (
     "recommend",
     "serve",
     "train",
+    "tune",
     "evaluate",
 )
 

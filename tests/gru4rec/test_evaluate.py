@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,16 @@ import pytest
 
 import oracle
 from conftest import call
+from neighbour_oracle import SlowNeighbours
+from pocketrec.cli.reports import remarks, results
 from pocketrec.errors import DatasetError, SettingsError
-from pocketrec.gru4rec.evaluate import evaluate
+from pocketrec.gru4rec.evaluate import EvaluateReport, evaluate
+from pocketrec.gru4rec.kept_sessions import kept_sessions
 from pocketrec.gru4rec.options import RankSettings
+from pocketrec.gru4rec.ranking import Accuracy
+from pocketrec.gru4rec.search import EvenSessions, choose_neighbours, tries
 from pocketrec.ingestion.ingest import ingest
+from pocketrec.lite.neighbours import METHODS, SessionIndex, WeighedNeighbours
 from pocketrec.sessions.batches import batches
 from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sessions.split import split
@@ -87,39 +94,97 @@ def test_batches_of_another_index_are_removed(where: Dataset) -> None:
     assert list(where.final.glob("*_bs4*")), "the order changes no code"
 
 
-def slow_scores(session: list[int], train: list[list[int]], n: int) -> dict[str, list[float]]:
+def slow_scores(session: list[int], known: SlowNeighbours) -> dict[str, list[float]]:
     """Scores of all items by each baseline after a session so far."""
-    support: Counter[int] = Counter(item for one in train for item in one)
-    following: dict[int, Counter[int]] = defaultdict(Counter)
-    for one in train:
+    support: Counter[int] = Counter(item for one in known.train for item in one)
+    after: dict[int, Counter[int]] = {reach: Counter() for reach in (1, 3, 10)}
+    for one in known.train:
         for place, item in enumerate(one):
-            for distance, later in enumerate(one[place + 1 : place + 4], 1):
-                following[item][later] += 6 // distance
-    return {
-        "popularity": [float(support[item]) for item in range(n)],
-        "repeat the last item": [float(item == session[-1]) for item in range(n)],
-        "item-item co-occurrence": [float(following[session[-1]][item]) for item in range(n)],
-    }
+            for reach, followed in after.items() if item == session[-1] else ():
+                for distance, later in enumerate(one[place + 1 : place + 1 + reach], 1):
+                    followed[later] += 2520 // distance
+    counted = {"popularity": support, "repeat the last item": {session[-1]: 1}}
+    counted |= {"own items, newest first": {item: place for place, item in enumerate(session, 1)}}
+    counted |= zip(("Markov chain", "item-item co-occurrence", "sequential rules"), after.values(), strict=True)
+    scores = {name: [float(counts.get(item, 0)) for item in range(known.n)] for name, counts in counted.items()}
+    return scores | {name: known.scores(session, chosen) for name, chosen in METHODS.items()}
 
 
-@pytest.mark.parametrize("ties", ["standard", "median", "conservative"])
-def test_baselines_on_all_events_are_the_oracle_s(where: Dataset, prepared: oracle.Prepared, ties: Any) -> None:
+def test_baselines_on_all_events_are_the_oracle_s(where: Dataset, prepared: oracle.Prepared) -> None:
     batches(where.root, BatchSettings(batch_size=3, formats=("npy",), train_on="train_full"))
     index = oracle.item_index(prepared.train_full)
-    train, test = (oracle.sessions_of(known(frame, index), index) for frame in (prepared.train_full, prepared.test))
-    assert len(test) > 20
-    ranks = defaultdict(list)
-    for session in test:
-        for stop in range(1, len(session)):
-            for name, scores in slow_scores(session[:stop], train, len(index)).items():
-                ranks[name].append(slow_rank(scores, session[stop], ties))
-    found = evaluate(where.root, RankSettings(ties=ties, cutoffs=(1, 20)))
-    assert (found.ties, found.events, found.sessions) == (ties, sum(map(len, test)) - len(test), len(test))
-    assert {one.name for one in found.models} == set(ranks)
-    for one in found.models:
-        for n in (1, 20):
-            assert one.recall[n] == pytest.approx(np.mean([rank <= n for rank in ranks[one.name]])), one.name
-            assert one.mrr[n] == pytest.approx(np.mean([(rank <= n) / rank for rank in ranks[one.name]])), one.name
+    train, test = (by_time(known(frame, index)) for frame in (prepared.train_full, prepared.test))
+    times = train.groupby("SessionId")["TimeMs"].min().tolist()
+    kept, asked = oracle.sessions_of(train, index), oracle.sessions_of(test, index)
+    slow = SlowNeighbours(kept, times, len(index))
+    assert len(asked) > 20
+    events = [(session, stop) for session in asked for stop in range(1, len(session))]
+    scored = [(slow_scores(session[:stop], slow), session[stop]) for session, stop in events]
+    for ties in ("standard", "median", "conservative"):
+        found = evaluate(where.root, RankSettings(ties=ties, cutoffs=(1, 20), tune=0))
+        assert (found.ties, found.events, found.sessions) == (ties, len(events), len(asked))
+        assert (found.sessions_known, found.sessions_trained, found.chosen_on) == (len(kept), len(kept), 0)
+        assert {one.name for one in found.models} == set(scored[0][0])
+        for one in found.models:
+            ranks = np.array([slow_rank(scores[one.name], target, ties) for scores, target in scored])
+            for n in (1, 20):
+                assert one.recall[n] == pytest.approx(np.mean(ranks <= n)), one.name
+                assert one.mrr[n] == pytest.approx(np.mean((ranks <= n) / ranks)), one.name
+
+
+def test_settings_are_chosen_on_train_valid_whatever_is_measured(where: Dataset) -> None:
+    batches(where.root, BatchSettings(batch_size=3, formats=("npy",), train_on="train_full"))
+    rules = RankSettings(cutoffs=(20,), tune=3)
+    found = evaluate(where.root, rules)
+    again = evaluate(where.root, replace(rules, on="train_valid"))
+    assert [one.settings for one in found.models] == [one.settings for one in again.models]
+    assert found.chosen_on > 20
+    other = evaluate(where.root, replace(rules, seed=1))
+    assert [one.settings for one in found.models] != [one.settings for one in other.models]
+
+
+def test_the_best_of_all_tries_is_chosen_with_own_items_or_without() -> None:
+    train = [[0, 1, 2], [0, 2, 1], [3, 1, 0], [1, 0, 2]] * 3
+    items, lengths = np.array(train, np.int32).ravel(), np.full(len(train), 3)
+    index = SessionIndex.of(items, lengths, np.arange(len(train)), 4)
+    for valid, own in (([0, 1, 2, 3], False), ([0, 0, 0, 0], True)):
+        judges = EvenSessions([(np.array(valid, np.int32), np.array([4]))], 4, 1)
+        chosen = choose_neighbours(index, "VSTAN", 4, 42, judges)
+        best = {}
+        for number, one in enumerate(tries("VSTAN", 4, 42)):
+            score = WeighedNeighbours(index, one)
+            for with_own in (True, False):
+                left = [[] if with_own else valid[:stop] for stop in (1, 2, 3)]
+                rows = [score(valid[:stop]) - 99 * np.isin(np.arange(4), left[stop - 1]) for stop in (1, 2, 3)]
+                ranks = [slow_rank(row.tolist(), valid[stop], "conservative") for stop, row in enumerate(rows, 1)]
+                best[number, with_own] = sum(1 / rank for rank in ranks) / 3
+        assert chosen.mrr == pytest.approx(max(best.values()))
+        assert chosen.own is own
+
+
+def test_of_a_long_log_the_newest_sessions_are_kept(where: Dataset, prepared: oracle.Prepared) -> None:
+    batches(where.root, BatchSettings(batch_size=3, formats=("npy",)))
+    index = oracle.item_index(prepared.train_tr)
+    sessions = oracle.sessions_of(by_time(known(prepared.train_tr, index)), index)
+    kept = kept_sessions(where, "train_tr", "train_tr", most=100)
+    newest = sessions[-len(kept.lengths) :]
+    assert kept.items.tolist() == [item for one in newest for item in one]
+    assert kept.lengths.tolist() == [len(one) for one in newest]
+    assert (np.diff(kept.starts) >= 0).all()
+    assert len(kept.items) <= 100 < len(kept.items) + len(sessions[-len(newest) - 1])
+    assert kept.all == len(sessions)
+
+
+def test_the_report_says_in_words_which_baseline_beats_the_model() -> None:
+    rows = [Accuracy("model", {20: 0.4}, {20: 0.2}), Accuracy("VSTAN", {20: 0.6}, {20: 0.1})]
+    report = EvaluateReport(Path("d"), "test", "median", {}, 1000, 10, 10, 0, tuple(rows), "model", 30, 7, 5, 9)
+    assert list(results(report))[-1] == "VSTAN beats model by Recall@20, 0.6000 to 0.4000; it needs no training."
+    few = list(results(replace(report, events=10)))
+    assert few[-1].endswith("0.6000 to 0.4000, which may be chance; it needs no training.")
+    said = "\n".join(remarks(report))
+    assert "30 tries" in said
+    assert "the newest 5 of 9 sessions" in said
+    assert not [line for line in results(replace(report, model=None)) if "beats" in line]
 
 
 def test_sequences_of_another_run_are_refused(where: Dataset) -> None:
@@ -137,5 +202,5 @@ def test_the_command_names_the_protocol(where: Dataset) -> None:
     call("batches", "--dataset", where.root, "--batch-size", 3, "--train-on", "train_full", "--session-order", "time")
     code, out, _ = call("evaluate", "--dataset", where.root, "--ties", "median", "--cutoffs", "1,20")
     assert code == 0
-    for words in ("median", "popularity", "repeat the last item", "co-occurrence", "Recall@20", "MRR@20", "train_full"):
+    for words in ("median", "popularity", "repeat the last item", "VSTAN", "Recall@20", "MRR@20", "train_full"):
         assert words in out, words

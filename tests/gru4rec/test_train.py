@@ -16,11 +16,14 @@ import numpy as np
 import pytest
 
 from conftest import call
+from pocketrec.cli.reports import results
 from pocketrec.errors import ModelError, SettingsError
 from pocketrec.gru4rec import train as training
+from pocketrec.gru4rec import tune as tuning
 from pocketrec.gru4rec.checkpoints import Checkpoint, Position, read_checkpoint, write_checkpoint
 from pocketrec.gru4rec.evaluate import evaluate
-from pocketrec.gru4rec.options import RankSettings, TrainSettings
+from pocketrec.gru4rec.options import RankSettings, TrainSettings, TuneSettings
+from pocketrec.gru4rec.tune import draw, rungs
 from pocketrec.lite.contract import STEP, ModelSpec
 from pocketrec.lite.judge.formulas import forward, no_masks, scores_of
 from pocketrec.lite.on_device import OnDeviceModel
@@ -82,9 +85,10 @@ def trained(tmp_path: Path, once: Path) -> Dataset:
 KILLED = """
 import os, sys
 from pocketrec.gru4rec import train as training
+from pocketrec.gru4rec import tune as tuning
 
 training.STEPS_PER_BLOCK, training.SECONDS_PER_CHECKPOINT = 16, 0.0
-saves, save = 0, training._Job._save
+saves, save = 0, training.Training._save
 
 def save_and_die(self, path, state):
     global saves
@@ -93,7 +97,7 @@ def save_and_die(self, path, state):
     if saves == 5:
         os.kill(os.getpid(), 9)
 
-training._Job._save = save_and_die
+training.Training._save = save_and_die
 training.train(sys.argv[1], training.TrainSettings(batch_size=8, epochs=2, **eval(sys.argv[2])))
 """
 
@@ -350,3 +354,45 @@ def test_tensors_of_another_type_are_not_those_of_the_settings(tmp_path: Path) -
     write_checkpoint(path, Checkpoint(settings, "items", "batches", tensors=tensors))
     with pytest.raises(ModelError, match="not those of its settings"):
         read_checkpoint(path)
+
+
+def test_rungs_halve_the_trials_and_double_the_epochs() -> None:
+    assert rungs(8, 8) == [(8, 2), (4, 4), (2, 8)]
+    assert rungs(5, 7) == [(5, 2), (3, 4), (2, 7)]
+    assert rungs(8, 2) == [(8, 1), (2, 2)]
+    assert rungs(8, 1) == [(8, 1)]
+
+
+def test_a_tune_chooses_on_train_valid_goes_on_where_it_was_and_trains_nothing_again(
+    where: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules, base = TuneSettings(trials=2), TrainSettings(batch_size=8, epochs=2, **SMALL)
+    drawn = list(draw(rules, base))
+    assert drawn[0]["dropout_embedding"] == 0.1
+    assert drawn == list(draw(rules, base)) != list(draw(replace(rules, tune_seed=1), base))
+    first = tuning.tune(where.root, rules, replace(base, epochs=1))
+    assert [len(one.validation) for one in first.trials] == [1, 1]
+    assert first.trials[0].best >= first.trials[1].best
+    epochs: list[int] = []
+    train = training.Training._epoch
+
+    def train_and_count(self: training.Training, epoch: int, *rest: Any) -> None:
+        epochs.append(epoch)
+        train(self, epoch, *rest)
+
+    monkeypatch.setattr(training.Training, "_epoch", train_and_count)
+    found = tuning.tune(where.root, rules, base)
+    assert epochs == [1], "the better of the two goes on to its second epoch"
+    best = found.trials[0]
+    assert best.validation[:1] == first.trials[0].validation
+    assert best.best == max(best.validation)
+    assert read_checkpoint(best.checkpoint).position.epoch == best.epoch
+    rows = (where.model / "tune" / "tune.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == [str(one.number) for one in found.trials]
+    assert found.picture is not None
+    assert found.picture.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SettingsError, match="of another training"):
+        tuning.tune(where.root, rules, replace(base, seed=7))
+    text = "\n".join(results(found))
+    assert "measured once" in text
+    assert " ".join(found.options) in text

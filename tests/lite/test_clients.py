@@ -22,7 +22,7 @@ from litert_client import LEARNED, SEEN, STEPS, USER, replay
 from pocketrec.dnn.runtime import DnnModel
 from pocketrec.errors import ModelError
 from pocketrec.lite.bundle import read_card
-from pocketrec.lite.contract import NO_LEARN, NO_ZERO, STEP
+from pocketrec.lite.contract import NO_LEARN, NO_USER, NO_ZERO, STEP
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.judge.file_checks import check_clients
 from pocketrec.lite.judge.ladder import Fault
@@ -123,13 +123,17 @@ def raw(model: OnDeviceModel, signature: str, **given: Any) -> dict[str, Any]:
 
 def inputs_of(model: OnDeviceModel, signature: str) -> dict[str, Any]:
     settings = model.settings
-    lanes = 1 if signature in ("train_one", "learn", "recommend") else settings.batch_size
+    lanes = 1 if signature in ("train_one", "learn", "recommend", "recommend_user") else settings.batch_size
     return {
         "feat": np.arange(lanes) % settings.n_items,
         "target": np.arange(lanes) - 1,
         "initstate": np.full((lanes, settings.hidden_size), 0.25),
         "negatives": np.arange(settings.negatives) % settings.n_items,
         "top_k": 3,
+        "cache_states": np.full((settings.journal, settings.hidden_size), -0.5),
+        "cache_items": np.arange(settings.journal) % (settings.n_items + 1) - 1,
+        "cache_share": np.array([0.05], np.float32),
+        "hide": np.arange(settings.journal) % 3 - 1,
         **{name: np.array([one], np.float32) for name, one in asdict(model.card.learning).items()},
     }
 
@@ -139,15 +143,17 @@ def hostile(model: OnDeviceModel, signature: str) -> list[dict[str, Any]]:
     fine, wrong = inputs_of(model, signature), []
     n, names = model.settings.n_items, model.card.signatures[signature].inputs
     bad = {"feat": (-1, n, 2**31 - 1, -(2**31)), "target": (-2, n, 2**31 - 1), "negatives": (-1, n)}
+    bad |= {"cache_items": (-2, n), "hide": (-2, n, 2**31 - 1)}
     for name in (name for name in bad if name in names):
         for code in bad[name]:
             changed = fine[name].copy()
             changed[-1] = code
             wrong.append({**fine, name: changed})
-    for value in WRONG_STATES:
-        state = fine["initstate"].copy()
-        state[-1, -1] = value
-        wrong.append({**fine, "initstate": state})
+    for name in (name for name in ("initstate", "cache_states") if name in names):
+        for value in WRONG_STATES:
+            state = fine[name].copy()
+            state[-1, -1] = value
+            wrong.append({**fine, name: state})
     for name in (name for name in WRONG_AMOUNTS if name in names):
         wrong += [{**fine, name: np.array([value], np.float32)} for value in WRONG_AMOUNTS[name]]
     return wrong
@@ -194,12 +200,13 @@ def test_models_of_few_items_see_wrong_codes(count: int) -> None:
     """The converter took the bounds of their codes, -1 and 1, or 0 and 6, for an activation, and failed."""
     model = OnDeviceModel(models() / f"of{count}.tflite")
     before = model.save()
-    for signature in ("train_one", "recommend"):
+    for signature in ("train_one", "recommend", "recommend_user"):
         for given in hostile(model, signature):
             found = raw(model, signature, **given)
-            assert np.isnan(found["scores" if signature == "recommend" else "loss"]).all()
+            assert np.isnan(found["loss" if signature == "train_one" else "scores"]).all()
     assert same(before, model.save())
-    assert np.isfinite(model.learn(model.items.ids)).all()
+    model.observe(model.items.ids)
+    assert model.learn(keep="always").kept
 
 
 def misshapen(model: OnDeviceModel, signature: str, chance: np.random.Generator) -> dict[str, Any]:
@@ -332,15 +339,26 @@ def test_the_judge_names_what_other_runtimes_cannot_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("earlier", "form"), [("pocketrec-0.1/dataset/model/gru4rec_bs4.tflite", NO_ZERO), ("card-4/gru4rec.tflite", NO_LEARN)]
+    ("earlier", "form"),
+    [
+        ("pocketrec-0.1/dataset/model/gru4rec_bs4.tflite", NO_ZERO),
+        ("card-4/gru4rec.tflite", NO_LEARN),
+        ("card-5/gru4rec.tflite", NO_USER),
+    ],
 )
 def test_files_of_earlier_cards_still_run(earlier: str, form: int) -> None:
     model = OnDeviceModel(HERE.parent / "fixtures" / earlier)
     assert model.card.format == form
     saved = model.save()
-    assert model.learn([model.items.ids[0], model.items.ids[1], model.items.ids[2]])
+    one, session = np.array([1], np.int32), model.items.ids[:3]
+    loss, _ = model.train_one(one, one, model.fresh_state(1))
+    assert np.isfinite(loss)
+    model.observe(session)
+    assert len(model.recommend(session, exclude_seen=True)) == min(model.settings.k, len(model.items.ids) - 3)
     model.restore(saved)
     assert same(saved, model.save())
-    one = np.array([1], np.int32)
+    if form == NO_USER:
+        assert model.learn(keep="always").kept
+        return
     with pytest.raises(ModelError, match=r"no signature 'learn': it is of an earlier pocketrec[\s\S]*pocketrec export"):
-        model.learn_one(one, one, model.fresh_state(1))
+        model.learn()

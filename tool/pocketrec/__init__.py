@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from pocketrec.gru4rec.options import DemoSettings as DemoSettings
     from pocketrec.gru4rec.options import RankSettings as RankSettings
     from pocketrec.gru4rec.options import TrainSettings as TrainSettings
+    from pocketrec.gru4rec.options import TuneSettings as TuneSettings
     from pocketrec.gru4rec.run import run as run
     from pocketrec.gru4rec.train import train as train
+    from pocketrec.gru4rec.tune import tune as tune
     from pocketrec.ingestion.ingest import ingest as ingest
     from pocketrec.lite.inspect_model import inspect_model as inspect_model
     from pocketrec.lite.judge.verify import verify as verify
     from pocketrec.lite.on_device import OnDeviceModel as OnDeviceModel
+    from pocketrec.lite.options import ExportSettings as ExportSettings
     from pocketrec.lite.options import ModelSettings as ModelSettings
     from pocketrec.lite.options import ServeSettings as ServeSettings
     from pocketrec.lite.options import VerifySettings as VerifySettings
@@ -51,6 +54,7 @@ _HOMES = {
     "batches": "sessions.batches",
     "prep": "sessions.prep",
     "train": "gru4rec.train",
+    "tune": "gru4rec.tune",
     "evaluate": "gru4rec.evaluate",
     "export": "gru4rec.export",
     "verify": "lite.judge.verify",
@@ -67,9 +71,11 @@ _HOMES = {
     "SplitSettings": "sessions.options",
     "BatchSettings": "sessions.options",
     "ModelSettings": "lite.options",
+    "ExportSettings": "lite.options",
     "VerifySettings": "lite.options",
     "ServeSettings": "lite.options",
     "TrainSettings": "gru4rec.options",
+    "TuneSettings": "gru4rec.options",
     "RankSettings": "gru4rec.options",
     "DemoSettings": "gru4rec.options",
 }

@@ -20,8 +20,8 @@ from pocketrec.cli import dnn, ncf, signals
 from pocketrec.cli.options import Again, Clicks, DatasetOption, Output, fail_unless, with_options
 from pocketrec.cli.terminal import say, visible
 from pocketrec.errors import PocketrecError
-from pocketrec.gru4rec.options import DemoSettings, RankSettings, TrainSettings
-from pocketrec.lite.options import ModelSettings, ServeSettings, VerifySettings
+from pocketrec.gru4rec.options import DemoSettings, RankSettings, TrainSettings, TuneSettings
+from pocketrec.lite.options import ExportSettings, ModelSettings, ServeSettings, VerifySettings
 from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sources.options import ReadSettings, SynthSettings
 from pocketrec.storage.space import is_full, unusable
@@ -218,11 +218,25 @@ def train(
 
 @app.command()
 @with_options
+def tune(
+    dataset: DatasetOption = Path("dataset"), *, settings: TuneSettings, training: TrainSettings, output: Output
+) -> None:
+    """Find settings of train that fit the log, on train_valid; what was stopped goes on where it was."""
+    output.show(pocketrec.tune(dataset, settings, training, progress=output.progress))
+
+
+@app.command()
+@with_options
 def export(
-    dataset: DatasetOption = Path("dataset"), source: SourceOption = None, *, model: ModelSettings, output: Output
+    dataset: DatasetOption = Path("dataset"),
+    source: SourceOption = None,
+    *,
+    model: ModelSettings,
+    user: ExportSettings,
+    output: Output,
 ) -> None:
     """Write a GRU4Rec as a .tflite that trains on plain LiteRT."""
-    output.show(pocketrec.export(dataset, model, source=source, progress=output.progress))
+    output.show(pocketrec.export(dataset, model, user, source=source, progress=output.progress))
 
 
 @app.command()
@@ -281,7 +295,14 @@ def recommend(
     session: Annotated[str, typer.Option("--session", metavar="ID,ID,...", help="Item ids so far, in order.")],
     top: Annotated[int | None, typer.Option("--top", min=1, help="How many; by default as many as export fixed.")] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="What was learned since, a .safetensors.")] = None,
-    exclude_seen: Annotated[bool, typer.Option("--exclude-seen", help="Leave out the items of the session.")] = False,
+    exclude_seen: Annotated[
+        bool | None,
+        typer.Option(
+            "--exclude-seen/--include-seen",
+            help="Leave out the items of the session, or not; by default as the file says.",
+            show_default=False,
+        ),
+    ] = None,
     *,
     output: Output,
 ) -> None:

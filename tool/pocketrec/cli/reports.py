@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import singledispatch
@@ -16,7 +17,8 @@ from pocketrec.gru4rec.demo import DemoReport
 from pocketrec.gru4rec.evaluate import EvaluateReport
 from pocketrec.gru4rec.export import ExportReport
 from pocketrec.gru4rec.run import RunReport
-from pocketrec.gru4rec.train import TrainReport
+from pocketrec.gru4rec.train import FEW_TRANSITIONS, TrainReport
+from pocketrec.gru4rec.tune import TuneReport
 from pocketrec.ingestion.ingest import IngestReport
 from pocketrec.lite.inspect_model import ModelReport
 from pocketrec.lite.judge.ladder import Rung
@@ -154,6 +156,12 @@ def _(result: ExportReport) -> Iterable[str]:
     settings = result.settings
     what = f"{settings.n_items:,} items, H={settings.hidden_size}, B={settings.batch_size}, {settings.optimizer}"
     yield done(result.reused, f"Model: {result.path}, {size(result.bytes)} ({what})")
+    use, repeats, column = result.habits.use, result.habits.repeats, result.habits.column
+    shown = "may be recommended again" if use.seen == "show" else "are left out"
+    why = f", {100 * repeats:.1f} % of the log's next clicks are on one" if repeats is not None else ""
+    begins = "begin anew" if use.between == "reset" else "go on where the last one ended"
+    people = f", since the log's sessions are people (column {column})" if column and use.between == "carry" else ""
+    yield f"For one user: items of the session {shown}{why}; sessions {begins}{people}"
 
 
 def _drawn(names: Sequence[str], rows: Iterable[Sequence[str]], styles: Sequence[str] = (), styled: int = 0) -> Drawn:
@@ -250,6 +258,30 @@ def _(result: TrainReport) -> Iterable[str]:
         yield f"  {why}"
     if not result.validation:
         yield "  train_valid is trained on, so nothing was held out to judge by: the last epoch is kept"
+    if result.transitions < FEW_TRANSITIONS:
+        yield f"  {result.transitions:,} events are few: methods without training are likely better; evaluate compares them"
+
+
+@results.register
+def _(result: TuneReport) -> Iterable[str]:
+    best = result.trials[0]
+    names = list(best.settings)
+    rows = []
+    for one in result.trials:
+        values = [f"{one.settings[name]:g}" for name in names]
+        rows.append((str(one.number), *values, f"{one.epoch} of {len(one.validation)}", f"{one.best:.4f}"))
+    yield _drawn(("trial", *names, "best epoch", "MRR@20 on train_valid"), rows)
+    on_test = f"Recall@20 {result.accuracy.recall[20]:.4f}, MRR@20 {result.accuracy.mrr[20]:.4f}"
+    yield f"The best on test, measured once: {on_test}{'' if result.own else ', own items left out'}"
+    yield f"Its weights: {best.checkpoint}"
+    yield f"The same again: pocketrec train --dataset {result.dataset} {' '.join(result.options)}".rstrip()
+
+
+@remarks.register
+def _(result: TuneReport) -> Iterable[str]:
+    yield f"  table: {result.table}; picture: {result.picture or 'none without matplotlib'}"
+    if not result.own:
+        yield "  the items of a session are better left out: recommend --exclude-seen"
 
 
 @results.register
@@ -263,6 +295,24 @@ def _(result: EvaluateReport) -> Iterable[str]:
     yield f"{'':<{width}}" + "".join(f"{title:>11}" for title in titles)
     for one in result.models:
         yield f"{one.name:<{width}}" + "".join(f"{share:>11.4f}" for share in (*one.recall.values(), *one.mrr.values()))
+    yield from _beaten(result)
+
+
+def _beaten(result: EvaluateReport) -> Iterable[str]:
+    """What is better than the model although it was not trained."""
+    model = next((one for one in result.models if one.name == result.model), None)
+    rivals = [one for one in result.models if one is not model]
+    if model is None or not rivals:
+        return
+    n = max(model.recall)
+    for what in ("mrr", "recall"):
+        best = max(rivals, key=lambda one: getattr(one, what)[n])
+        theirs, ours = getattr(best, what)[n], getattr(model, what)[n]
+        if theirs > ours:
+            chance = math.sqrt(max(ours * (1 - ours), 0) / result.events)
+            doubt = ", which may be chance" if theirs - ours < 2 * chance else ""
+            title = {"mrr": "MRR", "recall": "Recall"}[what]
+            yield f"{best.name} beats {model.name} by {title}@{n}, {theirs:.4f} to {ours:.4f}{doubt}; it needs no training."
 
 
 @remarks.register
@@ -271,6 +321,17 @@ def _(result: EvaluateReport) -> Iterable[str]:
         yield f"  {result.unknown:,} clicks of {result.on} are left out, their items were not trained on"
     if result.on == "train_valid" and result.protocol.get("train_on") == "train_full":
         yield "  train_valid is part of train_full: these are figures of what was trained on"
+    if result.chosen_on:
+        again = ", which is measured here: they are a little too good" if result.on == "train_valid" else ""
+        tries = f"{result.tries} tries each for sessions like this one; --tune 30 tries more" if result.tries < 30 else ""
+        yield f"  settings of baselines were chosen on {result.chosen_on:,} next clicks of train_valid{again}"
+        yield f"  {tries or f'{result.tries} tries each for sessions like this one'}"
+    for one in result.models:
+        if len(one.settings) > 1:
+            yield f"  {one.name}: {', '.join(f'{name}={value}' for name, value in one.settings.items())}"
+    if result.sessions_known < result.sessions_trained:
+        what = f"the newest {result.sessions_known:,} of {result.sessions_trained:,} sessions"
+        yield f"  the baselines know {what} of the train set, so that memory has a limit"
 
 
 @results.register

@@ -6,21 +6,26 @@ DIR/parquet/sequences and put into lanes here, so no session is dropped, however
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pocketrec.errors import DatasetError, require
-from pocketrec.gru4rec.baselines import co_occurrence, last_item, popularity
+from pocketrec.gru4rec.baselines import REACH, following, last_item, own_items, popularity
 from pocketrec.gru4rec.checkpoints import read_weights
+from pocketrec.gru4rec.kept_sessions import KeptSessions, kept_sessions
 from pocketrec.gru4rec.options import RankSettings, Ties
 from pocketrec.gru4rec.ranking import Accuracy, Ranking
-from pocketrec.gru4rec.scoring import Scorer, rank
+from pocketrec.gru4rec.scoring import Scorer, SessionScorer, WithoutOwn, rank
+from pocketrec.gru4rec.search import Choice, EvenSessions, better, choose_neighbours
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.inputs import read_item_list
+from pocketrec.lite.neighbours import METHODS, WeighedNeighbours
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.progress import SILENT, Progress
+from pocketrec.sessions.options import TrainOn
 from pocketrec.sessions.sequences import read_sequences
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.manifest import Record, read_records
@@ -41,6 +46,11 @@ class EvaluateReport:
         items: number of items that are ranked.
         unknown: clicks that are left out of the set, since their item is not in the training data.
         models: accuracy of the model, if one was given, and of the baselines.
+        model: the name of the model among them; None if none was given.
+        tries: settings tried for each method of neighbours; 0 if nothing was chosen.
+        chosen_on: next clicks of train_valid that settings of baselines were chosen on.
+        sessions_known: sessions that the baselines know of those in training, the newest.
+        sessions_trained: sessions in training.
     """
 
     dataset: Path
@@ -52,6 +62,11 @@ class EvaluateReport:
     items: int
     unknown: int
     models: tuple[Accuracy, ...]
+    model: str | None = None
+    tries: int = 0
+    chosen_on: int = 0
+    sessions_known: int = 0
+    sessions_trained: int = 0
 
 
 def evaluate(
@@ -78,7 +93,7 @@ def evaluate(
     on = settings.on
     record = sequences_record(where)
     check_files(where.sequences.parent, record)
-    clicks, sessions = (record.files[f"{where.sequences.name}/{on}_{what}.npy"].shape[0] for what in ("items", "lengths"))
+    clicks, sessions = _size(record, where, on)
     if clicks <= sessions:
         raise DatasetError(
             f"{on} of {where.root} has no event: there is nothing to measure.",
@@ -86,22 +101,94 @@ def evaluate(
             do=f"hold out more of the log, or keep rarer items: pocketrec split --dataset {where.root} --holdout 7d",
         )
     items = read_item_list(where)
-    scorers: list[Scorer] = [_open(Path(model), items, where)] if model is not None else []
+    models: list[Accuracy] = []
+
+    def measure(scorer: Scorer) -> Accuracy:
+        with progress.task(f"evaluate {scorer.name}", clicks, "clicks") as advance:
+            return rank(scorer, where, on, Ranking(settings.cutoffs, settings.ties), advance).accuracy(scorer.name)
+
+    if model is not None:
+        models.append(measure(open_scorer(Path(model), items, where)))
+    name = models[0].name if models else None
+    tried: dict[str, int] = {}
     if settings.baselines:
-        following = co_occurrence(read_sequences(where, "train_tr"), len(items.ids))
-        scorers += [following, last_item(len(items.ids)), popularity(items.support)]
-    models = []
-    with progress.task("evaluate", clicks * len(scorers), "clicks") as advance:
-        for scorer in scorers:
-            ranking = rank(scorer, where, on, Ranking(settings.cutoffs, settings.ties), advance)
-            models.append(ranking.accuracy(scorer.name))
+        baselines = _Baselines(where, record, items, settings, progress)
+        for scorer, choice in baselines.scorers():
+            one = measure(scorer if choice.own else WithoutOwn(scorer))
+            models.append(replace(one, settings=choice.described()))
+        tried = baselines.counts
     roles = read_records(where.roles.parent).get("roles")
     protocol = {**(roles.settings if roles else {}), **record.settings}
     counts = (clicks - sessions, sessions, len(items.ids), record.counts["unknown"][on])
-    return EvaluateReport(where.root, on, settings.ties, protocol, *counts, tuple(models))
+    return EvaluateReport(where.root, on, settings.ties, protocol, *counts, tuple(models), name, **tried)
 
 
-def _open(model: Path, items: Catalogue, where: Dataset) -> Scorer:
+class _Baselines:
+    """The baselines of a dataset, with settings chosen on train_valid, where there are any to choose."""
+
+    def __init__(
+        self, where: Dataset, record: Record, items: Catalogue, settings: RankSettings, progress: Progress
+    ) -> None:
+        self.where, self.items, self.settings, self.progress = where, items, settings, progress
+        self.train_on: TrainOn = record.settings["train_on"]
+        clicks, sessions = _size(record, where, "train_valid")
+        self.judges = EvenSessions(read_sequences(where, "train_valid"), clicks, sessions) if settings.tune else None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What a report says of them."""
+        known, chosen_on = self._known, self.judges.events if self.judges else 0
+        return {
+            "tries": self.settings.tune if chosen_on else 0,
+            "chosen_on": chosen_on,
+            "sessions_known": len(known.lengths),
+            "sessions_trained": known.all,
+        }
+
+    def scorers(self) -> Iterator[tuple[Scorer, Choice]]:
+        """Each with its settings; one of them is in memory at a time."""
+        n_items, nothing = len(self.items.ids), Choice()
+        choices = self._choices(n_items) if self.judges and self.judges.events else {}
+        yield popularity(self.items.support), nothing
+        yield last_item(n_items), nothing
+        yield own_items(n_items), nothing
+        for name in REACH:
+            yield following(name, self._known.blocks(), n_items), choices.get(name, nothing)
+        index = self._known.index(n_items)
+        for name, usual in METHODS.items():
+            choice = choices.get(name, Choice(settings=usual))
+            yield SessionScorer(name, WeighedNeighbours(index, choice.settings or usual)), choice
+
+    def _choices(self, n_items: int) -> dict[str, Choice]:
+        """What is chosen for each on train_valid, by those that know train_tr alone."""
+        assert self.judges is not None
+        known = self._known if self.train_on == "train_tr" else self._read("train_tr")
+        total = self.judges.events * (len(REACH) + len(METHODS) * self.settings.tune)
+        with self.progress.task("choose settings on train_valid", total, "clicks") as advance:
+            choices = {}
+            for name in REACH:
+                choices[name] = better(Choice(), following(name, known.blocks(), n_items), None, self.judges)
+                advance(self.judges.events)
+            index = known.index(n_items)
+            asked = (self.settings.tune, self.settings.seed, self.judges, advance)
+            return choices | {name: choose_neighbours(index, name, *asked) for name in METHODS}
+
+    @cached_property
+    def _known(self) -> KeptSessions:
+        return self._read(self.train_on)
+
+    def _read(self, train_on: TrainOn) -> KeptSessions:
+        return kept_sessions(self.where, self.train_on, train_on)
+
+
+def _size(record: Record, where: Dataset, name: str) -> tuple[int, int]:
+    """Clicks and sessions of a set."""
+    clicks, sessions = (record.files[f"{where.sequences.name}/{name}_{what}.npy"].shape[0] for what in ("items", "lengths"))
+    return clicks, sessions
+
+
+def open_scorer(model: Path, items: Catalogue, where: Dataset) -> Scorer:
+    """A checkpoint in TensorFlow, or a .tflite on LiteRT; a ModelError if it is made for other items than the dataset's."""
     if model.suffix == ".safetensors":
         require("run a checkpoint", "tensorflow")
         checkpoint = read_weights(model, items.hash, where.root)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from pocketrec.errors import ModelError, require
 from pocketrec.gru4rec.checkpoints import read_weights
+from pocketrec.gru4rec.users import Habits, habits_of
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.contract import FORMAT, METADATA, Card, ModelSpec, digest
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.inputs import read_item_list
-from pocketrec.lite.options import LearnSettings, ModelSettings
+from pocketrec.lite.options import ExportSettings, LearnSettings, ModelSettings, UserSettings
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.progress import SILENT, Progress
 from pocketrec.settings import options_for
@@ -42,6 +43,7 @@ class ExportReport:
         xxh3: XXH3-128 of its bytes.
         parameters: how many numbers in it are trained.
         settings: the settings that it was made with.
+        habits: how the file says that it is used for its user, and why.
         reused: whether the same model was there already, so that nothing was written.
         seconds: wall time, including the loading of TensorFlow.
     """
@@ -51,6 +53,7 @@ class ExportReport:
     xxh3: str
     parameters: int
     settings: ModelSpec
+    habits: Habits
     reused: bool
     seconds: float
 
@@ -58,6 +61,7 @@ class ExportReport:
 def export(
     dataset: Path | str = "dataset",
     model: ModelSettings = ModelSettings(),
+    user: ExportSettings = ExportSettings(),
     *,
     source: Path | str | None = None,
     progress: Progress = SILENT,
@@ -67,6 +71,7 @@ def export(
     Args:
         dataset: the dataset folder; it must have final/items.parquet.
         model: the settings of the model; the same settings give the same file, byte for byte.
+        user: how the model is used for its user.
         source: a checkpoint of `train` or a file from a device: its weights and slots go into the model. Its settings are
             used, too, except for `batch_size`, `top_k` and `storage`. Random initial weights if not given.
         progress: is told about the three steps of the export.
@@ -87,7 +92,8 @@ def export(
             own = {name: getattr(settings, name) for name in ("batch_size", "top_k", "storage")}
             settings = replace(trained.settings, **own)
         protocol = _protocol(place, settings.batch_size)
-        stage = _stage(place, settings, source, protocol)
+        habits = habits_of(place, user)
+        stage = _stage(place, settings, source, protocol, user, habits)
         path, found = place.tflite(settings.batch_size), stage.current(intact=True)
         if not found:
             content = model_bytes(
@@ -97,6 +103,7 @@ def export(
                 progress,
                 tensors=trained.tensors if trained else None,
                 lanes=trained.settings.batch_size if trained else None,
+                use=habits.use,
             )
             with stage.replacing(names=[path.name]) as draft:
                 with staged_file(path) as staged:
@@ -107,18 +114,26 @@ def export(
                 draft.counts = {"parameters": settings.parameters, "from": None if source is None else str(source)}
         output = (found or draft.record).files[path.name]
     seconds = time.perf_counter() - began
-    return ExportReport(path, output.bytes, output.xxh3, settings.parameters, settings, found is not None, seconds)
+    return ExportReport(path, output.bytes, output.xxh3, settings.parameters, settings, habits, found is not None, seconds)
 
 
-def _stage(place: Dataset, settings: ModelSpec, source: Path | str | None, protocol: Mapping[str, Any]) -> Stage:
+def _stage(
+    place: Dataset,
+    settings: ModelSpec,
+    source: Path | str | None,
+    protocol: Mapping[str, Any],
+    user: ExportSettings,
+    habits: Habits,
+) -> Stage:
     inputs = {
         "items": content_hash(place.items),
         "checkpoint": "" if source is None else content_hash(Path(source)),
         "protocol": json_digest(protocol),
+        "use": json_digest(asdict(habits.use)),
         "makers": json_digest({**versions("tensorflow"), "card": FORMAT}),
     }
     origin = [] if source is None else ["--from", str(Path(source).absolute())]
-    argv = ("export", *options_for(ModelSettings.part_of(settings)), *origin)
+    argv = ("export", *options_for(ModelSettings.part_of(settings), user), *origin)
     return Stage(place.model, "export", asdict(settings), inputs, argv, key=f"export_bs{settings.batch_size}")
 
 
@@ -137,6 +152,7 @@ def model_bytes(
     *,
     tensors: Mapping[str, Any] | None = None,
     lanes: int | None = None,
+    use: UserSettings = UserSettings(),
 ) -> bytes:
     """The bytes of a .tflite; they depend on nothing but the arguments and the versions of TensorFlow and pocketrec.
 
@@ -152,7 +168,7 @@ def model_bytes(
         if tensors:
             model.load(tensors)
         advance(1)
-        content = convert_model(model, items, protocol, tensors, lanes)
+        content = convert_model(model, items, protocol, tensors, lanes, use)
         advance(1)
     return content
 
@@ -163,6 +179,7 @@ def convert_model(
     protocol: Mapping[str, Any] | None = None,
     tensors: Mapping[str, Any] | None = None,
     lanes: int | None = None,
+    use: UserSettings = UserSettings(),
 ) -> bytes:
     """The bytes of a .tflite from a TensorFlow model; `lanes` as in `model_bytes`.
 
@@ -175,7 +192,7 @@ def convert_model(
     begun = model.initial if tensors is None else {name: tensors[name] for name in settings.state}
     digests = {name: digest(as_stored(value, settings.storage, settings.n_items)) for name, value in begun.items()}
     learning = LearnSettings.of(settings, lanes or settings.batch_size)
-    card = Card(settings, digests, items.hash, dict(protocol or {}), __version__, learning=learning)
+    card = Card(settings, digests, items.hash, dict(protocol or {}), __version__, learning=learning, use=use)
     return convert(model, model.signatures(), card, items)
 
 

@@ -32,6 +32,19 @@ class TrainSettings(Gru4RecSettings):
 
 
 @dataclass(frozen=True)
+class TuneSettings(Settings):
+    """How much `tune` tries."""
+
+    trials: int = setting(
+        8,
+        "Settings that are tried: all for a quarter of the epochs, the better half for half of them, the better quarter to "
+        "the end.",
+        least=1,
+    )
+    tune_seed: int = setting(0, "Seed of the settings that are drawn; --seed is that of the trainings.", least=0)
+
+
+@dataclass(frozen=True)
 class RankSettings(Settings):
     """What to measure, and how."""
 
@@ -45,8 +58,19 @@ class RankSettings(Settings):
         "conservative, all.",
     )
     baselines: bool = setting(
-        True, "Also measure the baselines: popularity, the last item again, co-occurrence.", option="--anchors"
+        True,
+        "Also measure the baselines: popularity, own items, items that followed, and sessions like this one (S-KNN, "
+        "V-SKNN, STAN, VSTAN).",
+        option="--anchors",
     )
+    tune: int = setting(
+        1,
+        "Settings tried on train_valid for each method that looks for sessions like this one: 1, its usual ones; 30, a "
+        "random search, which takes minutes. Each is tried with own items and without them. 0: nothing is chosen.",
+        least=0,
+        metavar="TRIES",
+    )
+    seed: int = setting(42, "Seed of the settings that --tune draws.", least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,7 +13,8 @@ must name the mode.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,11 +35,13 @@ class Accuracy:
         name: the name of the model in the report.
         recall: N -> Recall@N.
         mrr: N -> MRR@N.
+        settings: those of a baseline that were chosen for it, by name; empty where there are none.
     """
 
     name: str
     recall: Mapping[int, float]
     mrr: Mapping[int, float]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Ranking:

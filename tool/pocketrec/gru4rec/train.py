@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 STEPS_PER_BLOCK = 256
 """Steps that are in memory, and that TensorFlow runs in one call."""
 SECONDS_PER_CHECKPOINT = 60.0
+FEW_TRANSITIONS = 20_000
+"""With fewer to train on, methods without training are likely better (benchmarks/ACCURACY.md)."""
 JUDGED_AT = 20
 """N of the MRR@N on train_valid that decides which epoch's weights are kept."""
 
@@ -71,6 +73,7 @@ class TrainReport:
         events_per_second: events / seconds.
         resumed: whether it continued from a checkpoint.
         passed_over: why a checkpoint that was there was not continued from, or nothing was measured, a sentence for each.
+        transitions: transitions in an epoch.
     """
 
     checkpoint: Path
@@ -84,6 +87,7 @@ class TrainReport:
     events_per_second: float
     resumed: bool
     passed_over: tuple[str, ...] = ()
+    transitions: int = 0
 
 
 def train(
@@ -121,12 +125,12 @@ def train(
     require("train a model", "tensorflow")
     where = Dataset(Path(dataset))
     with hold(dataset, "train"), room(where.model, "train"):
-        job = _Job(where, settings, None if source is None else Path(source))
+        job = Training(where, settings, None if source is None else Path(source))
         with _tensorboard(tensorboard) as log:
             return job.run(settings.epochs, fresh, log, progress)
 
 
-class _Job:
+class Training:
     """A training: its inputs, its model, and how far it is."""
 
     def __init__(self, where: Dataset, settings: TrainSettings, source: Path | None) -> None:
@@ -179,6 +183,7 @@ class _Job:
             events_per_second=self.events / self.seconds if self.seconds else 0.0,
             resumed=found is not None,
             passed_over=tuple(passed_over),
+            transitions=self.transitions,
         )
 
     def _epoch(self, epoch: int, progress: Progress) -> None:

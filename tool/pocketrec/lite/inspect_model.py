@@ -27,7 +27,7 @@ class ModelReport:
         kind: gru4rec, ncf or dnn.
         runtime: the first TensorFlow Lite that runs it; "" where the file does not say so.
         settings: what the network is made of, and what was fixed at export, by name; `learn_rate` and so on are what an app
-            calls `learn` with.
+            calls `learn` with, `user_seen` and so on how it uses the model for its user.
         items: hash of the ids of its items; "" where the file has none, and so for `users`.
         users: hash of the ids of its users.
         first_items: the ids of the items with codes 0, 1 and 2.
@@ -64,6 +64,8 @@ def inspect_model(model: Path | str) -> ModelReport:
         settings, protocol, users, signatures = asdict(card.settings), card.protocol, "", card.signatures
         if "learn" in signatures:
             settings |= {f"learn_{name}": amount for name, amount in asdict(card.learning).items()}
+        if "recommend_user" in signatures:
+            settings |= {f"user_{name}": one for name, one in asdict(card.use).items()}
     else:
         plain: Any = SimpleNamespace  # the settings are shown as they are
         card = FrozenCard.from_json(file.metadata[METADATA], kind, plain, plain)

@@ -25,7 +25,6 @@ import numpy as np
 from pocketrec.errors import ModelError
 from pocketrec.lite.contract import CACHE_TENSORS, HIDDEN, SHARPNESS
 from pocketrec.lite.journal import Journal
-from pocketrec.lite.options import LearnSettings
 from pocketrec.lite.runtime import LiteModel
 from pocketrec.schema import Bool, Float32, Int32
 from pocketrec.storage.tensors import Tensors
@@ -34,8 +33,6 @@ Keep = Literal["better", "always"]
 JOURNAL, LEARNED = "journal.jsonl", "learned.safetensors"
 HELD_OUT = 4
 """One in this many transitions of a journal, the newest, is held out to see whether learning helps."""
-_STILL = LearnSettings(0, 0, 0)
-"""A step of `learn` that changes no weight, and says the loss."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +48,15 @@ class Learned:
     """What came of `OnDeviceModel.learn`.
 
     Attributes:
-        kept: whether the model has learned; otherwise it is as it was shipped.
+        kept: whether the weights have learned; otherwise they are those that were shipped.
+        cached: whether the state cache has its share in recommendations.
         transitions: pairs of an item and the next one in the journal.
-        before: mean loss of those that were held out with the weights as shipped, in nats; None if none were held out.
-        after: the same after learning the others.
+        before: mean loss of the transitions that were held out, as shipped, in nats; None if none were held out.
+        after: the same with what was learned of the others and is kept.
     """
 
     kept: bool
+    cached: bool
     transitions: int
     before: float | None = None
     after: float | None = None
@@ -75,6 +74,7 @@ class OnDeviceModel(LiteModel):
     Attributes:
         use: how the model is used for its user; that of the file, and may be replaced.
         journal: the newest sessions of the user.
+        learned: what came of the last `learn`; None where there was none. Until then the state cache has no share.
 
     Raises:
         MissingExtraError: LiteRT is not installed.
@@ -89,6 +89,7 @@ class OnDeviceModel(LiteModel):
         self.use = self.card.use
         self._user, self._lock = None if user is None else Path(user), threading.RLock()
         self.journal = Journal(self._user and self._user / JOURNAL, self.settings.journal)
+        self.learned: Learned | None = None
         self._resume()
 
     def recommend(
@@ -144,27 +145,32 @@ class OnDeviceModel(LiteModel):
             self._remember(self._known(self.journal.add(session)))
 
     def learn(self, *, keep: Keep = "better") -> Learned:
-        """Learn the journal, from the weights of the file, in `use.passes` passes of the signature `learn`.
+        """Learn the journal: the weights of the file, in `use.passes` passes of the signature `learn`, and the state cache.
 
-        What was learned before, by this or by other calls, is replaced.
+        What was learned before, by this or by other calls, is replaced. A file of int8 has the state cache alone.
 
         Args:
-            keep: better, only if the newest quarter of the journal's transitions is not predicted worse after the others
-                were learned; then the quarter is learned, too. always: without that.
+            keep: better, of the learned weights and of the state cache only what predicts the newest quarter of the
+                journal's transitions better, after the others; then the quarter is learned, too. always: both, without
+                looking.
 
         Raises:
-            ModelError: the file cannot learn, or comes to numbers that are not finite; the model stays as it was.
+            ModelError: the file is of an earlier pocketrec, or comes to numbers that are not finite; the model stays as it
+                was.
             FolderError, SpaceError: what was learned cannot be written; the model stays as it was.
         """
         with self._lock:
             try:
-                found = self._learn_journal(keep)
+                self.learned = self._learn_journal(keep)
                 self._refresh()
-                self._write(found)
+                weights = self.save() if self.learned.kept else {}
+                self._check_finite(weights, "")
+                if self._user is not None:
+                    self._write(self._user / LEARNED, weights)
             except BaseException:
                 self._resume()
                 raise
-            return found
+            return self.learned
 
     def forget(self) -> None:
         """Delete all that belongs to the user, and go back to the model as it was shipped."""
@@ -172,8 +178,7 @@ class OnDeviceModel(LiteModel):
             self.journal.forget()
             if self._user is not None:
                 (self._user / LEARNED).unlink(missing_ok=True)
-            self._runner = self._as_shipped()
-            self._refresh()
+            self._resume()
 
     def rebase(self, path: Path | str, *, keep: Keep = "better", trusted: bool = False) -> OnDeviceModel:
         """The user's model for another file, such as one for a new catalogue: it learns the journal again.
@@ -190,7 +195,18 @@ class OnDeviceModel(LiteModel):
 
     def save_to(self, path: Path | str) -> None:
         """Write the weights, the optimizer's slots and the state cache to a file, as `LiteModel.save_to` does."""
-        self._save_to(Path(path), {"base": self.card.base, "observed": self.journal.observed}, self._cache)
+        self._write(Path(path), self.save())
+
+    def _write(self, path: Path, weights: Tensors) -> None:
+        learned = self.learned and asdict(self.learned)
+        about = {"base": self.card.base, "observed": self.journal.observed, "learned": learned}
+        self._save_to(path, {**weights, **self._cache}, about)
+
+    @property
+    def _share(self) -> float:
+        """Of the state cache in a recommendation."""
+        there = self.learned is not None and self.learned.cached and bool((self._cache["cache_items"] >= 0).any())
+        return self.use.cache_share if there else 0.0
 
     @property
     def _carries(self) -> bool:
@@ -202,25 +218,18 @@ class OnDeviceModel(LiteModel):
         return self._cache["cache_state"] if self._carries else self.fresh_state(1)
 
     def _resume(self) -> None:
-        """Go to what was saved last, or to the model as shipped; and go along the sessions that came since."""
-        self._runner = self._as_shipped()
-        self._cache, since = self._empty_cache(), 0
-        learned = self._user and self._user / LEARNED
-        if learned and learned.exists():
-            file = self._read_learned(learned)
-            if file.about.get("base") == self.card.base and self._fits(file.about):
-                self.restore(file.tensors)
-                self._cache, since = {name: file.tensors[name] for name in CACHE_TENSORS}, int(file.about["observed"])
+        """Go to what was learned last, or to the model as shipped; and go along the sessions that came since."""
+        self._runner, self._cache, self.learned, since = self._as_shipped(), self._empty_cache(), None, 0
+        path = self._user and self._user / LEARNED
+        if path and path.exists():
+            file = self._read_learned(path)
+            if file.about.get("base") == self.card.base:
+                self.learned, since = Learned(**file.about["learned"]), int(file.about["observed"])
+                self._cache = {name: file.tensors[name] for name in CACHE_TENSORS}
+                if self.learned.kept:
+                    self.restore(file.tensors)
         for session in self.journal.newer_than(since):
             self._remember(self._known(session))
-
-    def _write(self, found: Learned) -> None:
-        if self._user is not None and found.kept:
-            self.save_to(self._user / LEARNED)
-        elif self._user is not None:
-            (self._user / LEARNED).unlink(missing_ok=True)
-        else:
-            self._check_finite(self.save(), "")
 
     def _known(self, session: Sequence[str]) -> Int32:
         return np.array([self.items.codes[text] for text in session if text in self.items.codes], np.int32)
@@ -231,51 +240,58 @@ class OnDeviceModel(LiteModel):
         return [np.concatenate(sessions)] if self._carries and sessions else sessions
 
     def _learn_journal(self, keep: Keep) -> Learned:
-        if "learn" not in self._signatures:
+        learns, caches = "learn" in self._signatures, "recommend_user" in self._signatures
+        if not (learns or caches):
             self._run("learn")  # says why
         sequences = self._sequences()
         count = sum(max(len(codes) - 1, 0) for codes in sequences)
-        held = count // HELD_OUT if keep == "better" else 0
-        losses: dict[str, float] = {}
+        held, losses = count // HELD_OUT, {}
         self._runner = self._as_shipped()
-        if keep == "better":
-            if not held:
-                return Learned(kept=False, transitions=count)
-            losses["before"] = self._mean_loss(sequences, count - held)
-            self._runner = self._as_shipped()  # as a step that changes no weight changes the optimizer's slots
-            self._learn_all(sequences, count - held)
-            losses["after"] = self._mean_loss(sequences, count - held)
-            self._runner = self._as_shipped()
-            if not losses["after"] <= losses["before"]:  # so for NaN, too
-                return Learned(kept=False, transitions=count, **losses)
-        self._learn_all(sequences, count)
-        return Learned(kept=count > 0, transitions=count, **losses)
+        if keep == "always":
+            kept, cached = learns and count > 0, caches and count > 0
+        elif held:
+            found = {(False, one): loss for one, loss in self._held_out(sequences, count - held).items()}
+            if learns:
+                self._learn_all(sequences, count - held)
+                found |= {(True, one): loss for one, loss in self._held_out(sequences, count - held).items()}
+                self._runner = self._as_shipped()
+            before = found[False, False]
+            better = {one: loss for one, loss in found.items() if loss <= before and (caches or not one[1])}  # no NaN
+            kept, cached = min(better, key=lambda one: better[one])
+            losses = {"before": before, "after": better[kept, cached]}
+        else:
+            kept = cached = False
+        if kept:
+            self._learn_all(sequences, count)
+        return Learned(kept, cached, count, **losses)
 
     def _learn_all(self, sequences: Sequence[Int32], end: int) -> None:
         """Learn the first `end` transitions in all passes."""
+        amounts = asdict(self.card.learning)
         for _ in range(self.use.passes):
-            self._steps(sequences, 0, end, self.card.learning)
+            left = end
+            for codes in sequences:
+                state, some = self.fresh_state(1), codes[: left + 1]
+                for feat, target in zip(some[:-1, None], some[1:, None], strict=True):
+                    _, state = self.learn_one(feat, target, state, **amounts)
+                left -= max(len(some) - 1, 0)
 
-    def _mean_loss(self, sequences: Sequence[Int32], begin: int) -> float:
-        """Of the transitions from number `begin` on."""
-        return float(np.mean(self._steps(sequences, begin, None, _STILL)))
-
-    def _steps(self, sequences: Sequence[Int32], begin: int, end: int | None, amounts: LearnSettings) -> list[float]:
-        """Steps of `learn` for some of the transitions, counted over all sequences; their losses, at most J."""
-        losses: list[float] = []
-        number = 0
-        for codes in sequences:
-            state = self.fresh_state(1)
-            for feat, target in zip(codes[:-1, None], codes[1:, None], strict=True):
-                if end is not None and number >= end:
-                    return losses
-                if number < begin:
-                    state = self.recommend_next(int(feat[0]), state)[2]
-                else:
-                    loss, state = self.learn_one(feat, target, state, **asdict(amounts))
-                    losses.append(loss)
-                number += 1
-        return losses
+    def _held_out(self, sequences: Sequence[Int32], begin: int) -> dict[bool, float]:
+        """The mean loss of the transitions from number `begin` on: with a state cache of those before them, and without."""
+        walked, lanes = [self._walk(codes, self.fresh_state(1)) for codes in sequences], self.settings.batch_size
+        before, after = (np.concatenate([one[some] for one in walked]) for some in (slice(0, -2), slice(1, -1)))
+        feats, targets = (np.concatenate([one[some] for one in sequences]) for some in (slice(0, -1), slice(1, None)))
+        own = np.zeros(len(feats) - begin, np.float32)
+        for first in range(begin, len(feats), lanes):
+            feat, state = feats[first : first + lanes], before[first : first + lanes]
+            rest = (0, lanes - len(feat))
+            shares, _ = self.infer(np.pad(feat, rest), np.pad(state, (rest, (0, 0))))
+            own[first - begin :][:lanes] = shares[np.arange(len(feat)), targets[first : first + lanes]]
+        weights = _cache_weights(after[:begin], after[begin:])
+        given = (weights * (targets[:begin] == targets[begin:, None])).sum(axis=1)
+        mixed = (1 - self.use.cache_share) * own + self.use.cache_share * given
+        with np.errstate(divide="ignore"):
+            return {cached: float(-np.log(some).mean()) for cached, some in ((False, own), (True, mixed))}
 
     def _walk(self, codes: Int32, state: Float32) -> Float32:
         """The state that is given, and that after each item: (n + 1, H)."""
@@ -316,12 +332,12 @@ class OnDeviceModel(LiteModel):
         """The best items and their scores, (k,) each, without as many of the `hidden` items as the graph can hide."""
         if "recommend_user" not in self._signatures:
             return self.recommend_next(code, state)[:2]
-        cache = {name: self._cache[name] for name in ("cache_states", "cache_items")}
         hide = np.full(self.settings.journal, -1, np.int32)
         hide[: len(hidden)] = hidden[: len(hide)]
-        share = np.array([self.use.cache_share], np.float32)
+        share = np.array([self._share], np.float32)
         feat = np.array([code], np.int32)
-        return self._best_of("recommend_user", feat=feat, initstate=state, **cache, cache_share=share, hide=hide)[:2]
+        cache = (self._cache["cache_states"], self._cache["cache_items"])
+        return self.recommend_user(feat, state, *cache, share, hide)[:2]
 
     def _all_scores(self, code: int, state: Float32) -> tuple[Int32, Float32]:
         """All items, best first, and their scores, by `infer`; that of one item says what the probabilities lack."""
@@ -337,11 +353,17 @@ class OnDeviceModel(LiteModel):
 
     def _mixed(self, shares: Float32, state: Float32) -> Float32:
         """Probabilities of all items, with a share of what the state cache says (as `recommend_user` does)."""
-        there = self._cache["cache_items"] >= 0
-        if "recommend_user" not in self._signatures or not there.any():
+        if not self._share:
             return shares
-        states, items = self._cache["cache_states"][there], self._cache["cache_items"][there]
-        lengths = np.linalg.norm(states, axis=1) * np.linalg.norm(state)
-        weights = np.exp(SHARPNESS * (states @ state[0] / np.maximum(lengths, 1e-15) - 1))
-        cached = np.bincount(items, weights / weights.sum(), minlength=len(shares)).astype(np.float32)
-        return (1 - self.use.cache_share) * shares + self.use.cache_share * cached
+        there = self._cache["cache_items"] >= 0
+        weights = _cache_weights(self._cache["cache_states"][there], state)[0]
+        cached = np.bincount(self._cache["cache_items"][there], weights, minlength=len(shares)).astype(np.float32)
+        return (1 - self._share) * shares + self._share * cached
+
+
+def _cache_weights(states: Float32, queries: Float32) -> Float32:
+    """How much each of the states of a cache, (n, H), counts for each of some states, (m, H): (m, n), rows of sum 1."""
+    lengths = np.linalg.norm(states, axis=1) * np.linalg.norm(queries, axis=1, keepdims=True)
+    weights = np.exp(SHARPNESS * (queries @ states.T / np.maximum(lengths, 1e-15) - 1))
+    found: Float32 = weights / weights.sum(axis=1, keepdims=True)
+    return found

@@ -185,6 +185,24 @@ class UserSettings(Settings):
 
 
 @dataclass(frozen=True)
+class ExportSettings(Settings):
+    """`UserSettings` where the log may say what they are."""
+
+    passes: int = again(UserSettings, "passes", UserSettings.passes)
+    cache_share: float = again(UserSettings, "cache_share", UserSettings.cache_share)
+    between: Literal["log", "reset", "carry"] = setting(
+        "log",
+        "State between two sessions of a user: reset, where each session of the log begins anew; carry, where a session of "
+        "the log is all that one person has done; log, carry if the column of sessions is named like people (user_id).",
+    )
+    seen: Literal["log", "show", "hide"] = setting(
+        "log",
+        "Items that are in the session already: show, they may be recommended again; hide, they are left out; log, hide if "
+        "fewer than 1 % of the log's next clicks are on an item that the session has had.",
+    )
+
+
+@dataclass(frozen=True)
 class FixedSettings(Settings):
     """Lengths that are fixed in the file of a model that answers and does not learn (`lite.frozen`)."""
 

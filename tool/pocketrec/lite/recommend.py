@@ -29,7 +29,7 @@ def recommend(
     session: Sequence[object],
     *,
     top: int | None = None,
-    exclude_seen: bool = False,
+    exclude_seen: bool | None = None,
     exclude: Sequence[object] = (),
     weights: Path | str | None = None,
     threads: int = 1,
@@ -40,7 +40,7 @@ def recommend(
         model: a .tflite that `export` made.
         session: the item ids of the session so far, in order.
         top: how many items; at most the number fixed at export, which is also the default.
-        exclude_seen: leave out the items of the session.
+        exclude_seen: whether the items of the session are left out; as the file says if not given.
         exclude: ids of more items to leave out.
         weights: a file that `OnDeviceModel.save_to` wrote: recommend with what this model has learned.
         threads: how many threads the interpreter uses.
@@ -52,6 +52,6 @@ def recommend(
     device = OnDeviceModel(model, threads)
     if weights is not None:
         device.restore_from(weights)
-    best = device.recommend(session, top, exclude=[*(session if exclude_seen else ()), *exclude])
+    best = device.recommend(session, top, exclude=exclude, exclude_seen=exclude_seen)
     unknown = tuple(text for text in map(str, session) if text not in device.items.codes)
     return RecommendReport(device.path, unknown, tuple(best))

@@ -84,6 +84,16 @@ class LiteModel:
         """Go one item further in one session: the best next items and their scores, (k,), and the new state, (1, H)."""
         return self._best_of("recommend", feat=np.array([code], np.int32), initstate=state)
 
+    def recommend_user(
+        self, feat: Int32, state: Float32, cache_states: Float32, cache_items: Int32, cache_share: Float32, hide: Int32
+    ) -> tuple[Int32, Float32, Float32]:
+        """`recommend_next` with a state cache and without hidden items, see `ModelSpec.cache`.
+
+        Where there are fewer than k others, hidden items come last; their scores are below `HIDDEN / 2`.
+        """
+        cache = {"cache_states": cache_states, "cache_items": cache_items, "cache_share": cache_share, "hide": hide}
+        return self._best_of("recommend_user", feat=feat, initstate=state, **cache)
+
     def _best_of(self, signature: str, **inputs: Any) -> tuple[Int32, Float32, Float32]:
         found = self._run(signature, **inputs)
         if not 0 <= found["items"].min() <= found["items"].max() < self.settings.n_items:
@@ -219,14 +229,13 @@ class LiteModel:
             SpaceError: the disk is full.
             ModelError: the model has numbers that are not finite; an earlier file stays.
         """
-        self._save_to(Path(path))
+        self._save_to(Path(path), self.save())
 
-    def _save_to(self, path: Path, about: Mapping[str, Any] = {}, more: Mapping[str, Any] = {}) -> None:
-        tensors = self.save()
+    def _save_to(self, path: Path, tensors: Tensors, about: Mapping[str, Any] = {}) -> None:
         self._check_finite(tensors, "")
         about = {**about, "items": self.card.items, "settings": asdict(self.settings)}
         with room(path.parent, "save_to"):
-            write_tensors(path, "learned", about, {**tensors, **more})
+            write_tensors(path, "learned", about, tensors)
 
     def restore_from(self, path: Path | str) -> None:
         """Restore from a file that `save_to` wrote.
@@ -254,14 +263,14 @@ class LiteModel:
         return about.get("items") == self.card.items and isinstance(found, dict) and {**own, **found} == own
 
     def _check_finite(self, tensors: Tensors, what: str) -> None:
-        wrong = next((name for name in self.settings.state if not np.isfinite(tensors[name]).all()), "")
+        wrong = next((name for name in self.settings.state if not np.isfinite(tensors.get(name, 0)).all()), "")
         if wrong:
             raise ModelError(
                 f"The tensor {wrong!r} {what}has numbers that are not finite.",
                 expected="finite numbers",
                 do="go back to what was saved before",
             )
-        if not 0 <= (step := int(tensors[STEP])) <= LAST_STEP:
+        if not 0 <= (step := int(tensors.get(STEP, 0))) <= LAST_STEP:
             raise ModelError(
                 f"The count {STEP!r} {what}is {step}.", expected=f"0 to {LAST_STEP}", do="use what save() returned"
             )
@@ -284,7 +293,7 @@ class LiteModel:
 
     def _check_codes(self, inputs: Mapping[str, Any]) -> None:
         """Refuse item codes outside the tables: LiteRT would read memory that is not theirs."""
-        for name, lowest in (("feat", 0), ("target", -1), ("negatives", 0)):
+        for name, lowest in (("feat", 0), ("target", -1), ("negatives", 0), ("cache_items", -1), ("hide", -1)):
             codes = inputs.get(name)
             if codes is not None and codes.size and not (lowest <= codes.min() and codes.max() < self.settings.n_items):
                 raise ModelError(

@@ -92,7 +92,7 @@ def _write(sets: Sets, folder: Path, advance: Advance) -> tuple[dict[str, Output
     starts: dict[str, list[Int64]] = {name: [] for name in SPLITS}
     with contextlib.ExitStack() as stack:
         writers = {name: _SetFiles.opened(folder, name, stack) for name in SPLITS}
-        for rows, found_here in _sessions_of_parts(sets):
+        for rows, found_here in sessions_of_parts(sets):
             for name, sessions in found_here.items():
                 writers[name].write(sessions.items, sessions.lengths)
                 unknown[name] += sessions.unknown
@@ -163,18 +163,18 @@ def _path(folder: Path, name: str, what: str) -> Path:
     return folder / f"{name}_{what}.npy"
 
 
-def _sessions_of_parts(sets: Sets) -> Iterator[tuple[int, Mapping[str, Sessions]]]:
-    """For each part its rows, and the sessions of each set."""
+def sessions_of_parts(sets: Sets, names: Sequence[str] = SPLITS) -> Iterator[tuple[int, Mapping[str, Sessions]]]:
+    """For each part its rows, and the sessions of each set, or of some of `SPLITS`."""
 
     def read(path: Path) -> tuple[int, Mapping[str, Sessions]]:
         sets.parts.check(path)
         role = open_array(sets.where.roles_of(path), dtype=np.uint8, shape=(None,))
-        rows_of = {name: sets.rows(name, role) for name in SPLITS}
+        rows_of = {name: sets.rows(name, role) for name in names}
         session, time, item = (
             {name: values[rows] for name, rows in rows_of.items()}
             for values in (read_column(path, column) for column in (SESSION, TIME, ITEM))
         )
-        return len(role), {name: whole_sessions(session[name], time[name], sets.index.of(item[name])) for name in SPLITS}
+        return len(role), {name: whole_sessions(session[name], time[name], sets.index.of(item[name])) for name in names}
 
     # A part that is not one piece of the log must be sorted, which takes twice the memory: one at a time then.
     in_pieces = all(rows == last + 1 - first for rows, first, last in sets.roles.counts["lines"].values())

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pocketrec.lite.contract import STEP, ModelSpec, digest
+from pocketrec.lite.contract import HIDDEN, STEP, ModelSpec, digest
 from pocketrec.lite.judge.case import Case
 from pocketrec.lite.judge.ladder import Fault, NotAsked, settle
 from pocketrec.lite.judge.reference import Reference
-from pocketrec.lite.options import LARGEST_AMOUNT, LearnSettings
+from pocketrec.lite.options import LARGEST_AMOUNT, MOST_SHARE, LearnSettings
 from pocketrec.lite.runtime import LiteModel
 from pocketrec.lite.sampling import Sampler
 from pocketrec.schema import Float32, Int32
@@ -216,6 +216,11 @@ def check_answers(case: Case) -> str:
     return f"{', '.join(map(str, differences))}; recall and mrr at {', '.join(map(str, depths))}{ties}"
 
 
+CACHED = ((0, 0), (1, 0), (5, 3), (1 << 16, 1 << 16))
+"""Rows of a state cache, and hidden items, of the steps in turn; the last is all that there is room for."""
+CACHE_SHARES = (0.05, 0.5, MOST_SHARE, 0.05, 0.0)
+
+
 def check_recommend(case: Case) -> str:
     """recommend: along a session, the items with the reference's highest scores, in order, and these scores."""
     model = case.device()
@@ -235,6 +240,44 @@ def check_recommend(case: Case) -> str:
             faults.append(f"step {step}: an item is there twice")
     settle(faults)
     return f"the best {model.settings.k} along a session; off by {worst:.2g} at most"
+
+
+def check_cache(case: Case) -> str:
+    """recommend_user: the same with state caches of several shares and sizes, and with hidden items."""
+    model, rng = case.device(), np.random.default_rng(1)
+    if "recommend_user" not in case.card.signatures:
+        raise NotAsked("the file is of an earlier pocketrec, and has no signature 'recommend_user'")
+    settings = model.settings
+    reference, specs = Reference(settings, model.save(), model.items.log_support), settings.cache
+    state = model.fresh_state(1)
+    faults, worst = [], 0.0
+    for step, (feat, _, _) in enumerate(_hard_steps(case)):
+        rows, hidden = (min(some, settings.journal) for some in CACHED[step % len(CACHED)])
+        cache = {
+            name: np.full(spec.shape, 0 if spec.dtype == "float32" else -1, spec.dtype) for name, spec in specs.items()
+        }
+        cache["cache_states"][:rows] = np.tanh(2 * rng.standard_normal((rows, settings.hidden_size)))
+        cache["cache_items"][:rows] = rng.integers(-1, min(settings.n_items, 9), rows)  # some are there several times
+        cache["cache_share"][:] = share = CACHE_SHARES[step % len(CACHE_SHARES)]
+        cache["hide"][:hidden] = rng.integers(-1, settings.n_items, hidden)
+        found = model.recommend_user(feat[:1], state, **cache)
+        given = (cache["cache_states"], cache["cache_items"], share, cache["hide"])
+        expected, after = reference.recommend_user(feat[:1], state, *given)
+        best = np.sort(expected)[::-1][: settings.k]
+        there = best > HIDDEN / 2  # where nearly all items are hidden, those come last
+        allowed = CLOSE * max(1.0, float(np.abs(best[there]).max(initial=0)))
+        pairs = (
+            ("scores", found[1][there], best[there]),
+            ("items", expected[found[0][there]], best[there]),
+            ("hidden items", (found[1] > HIDDEN / 2).astype(np.float32), there.astype(np.float32)),
+            ("state", found[2], after),
+        )
+        differences = [Difference.of(name, ours, wanted, allowed) for name, ours, wanted in pairs]
+        worst = max(worst, *(one.largest for one in differences))
+        faults += [f"step {step}: {one}" for one in differences if one.too_large]
+        state = found[2]
+    settle(faults)
+    return f"state caches of up to {settings.journal} rows, and hidden items; off by {worst:.2g} at most"
 
 
 def _eval_faults(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pocketrec.lite.contract import STEP, ModelSpec
+from pocketrec.lite.contract import SHARPNESS, STEP, ModelSpec
 from pocketrec.lite.judge import formulas
 from pocketrec.lite.judge.formulas import Floats, Forward
 from pocketrec.schema import Int32
@@ -89,6 +89,27 @@ class Reference:
         """The scores of all items for one session after one more item, (n_items,), and its new state, (1, H)."""
         found = self._forward(feat, state)
         return formulas.scores_of(found.state, self.tensors["output"])[0], found.state
+
+    def recommend_user(
+        self, feat: Int32, state: Floats, states: Floats, items: Int32, share: float, hide: Int32
+    ) -> tuple[Floats, Floats]:
+        """`recommend` with a state cache of `states` and `items` that has a share, and minus infinity for hidden items."""
+        scores, after = self.recommend(feat, state)
+        weights = np.zeros(len(items))
+        for row in np.flatnonzero(items >= 0):
+            lengths = np.linalg.norm(states[row]) * np.linalg.norm(after[0])
+            cosine = float(states[row] @ after[0]) / lengths if lengths else 0.0
+            weights[row] = np.exp(SHARPNESS * (cosine - 1))
+        scores = scores.astype(np.float64)
+        level = scores.max() + np.log(np.exp(scores - scores.max()).sum())
+        shares = np.exp(scores - level)
+        if weights.sum():
+            shares *= 1 - share
+            for item, weight in zip(items, share * weights / weights.sum(), strict=True):
+                shares[item] += weight if item >= 0 else 0
+        shares[hide[hide >= 0]] = 0
+        with np.errstate(divide="ignore"):
+            return np.log(shares) + level, after
 
     def _forward(self, feat: Int32, state: Floats, *, training: bool = False) -> Forward:
         masks = (

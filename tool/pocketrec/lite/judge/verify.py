@@ -19,6 +19,7 @@ The verdict is a ladder of rungs, each a check that passes, fails or is skipped:
 | learning | the loss of each signature that learns is finite and falls |
 | answers | infer and eval equal numpy's, also where scores are equal |
 | recommend | the best items, in order, and their scores equal numpy's |
+| cache | recommend_user: the same with a state cache of several shares and sizes, and with hidden items |
 | restore | after save, and restore in a new process, all tensors and the next step are the same, bit for bit |
 
 A model from an unknown source cannot crash the judge: the file is read with every offset checked, and LiteRT first runs it
@@ -64,6 +65,7 @@ LADDER: tuple[Check[Case], ...] = (
     Check("learning", process_checks.check_learning, needs=("load",)),
     Check("answers", number_checks.check_answers, needs=("load",)),
     Check("recommend", number_checks.check_recommend, needs=("load",)),
+    Check("cache", number_checks.check_cache, needs=("load",)),
     Check("restore", process_checks.check_restore, needs=("load",)),
 )
 
