@@ -28,7 +28,7 @@ import polars as pl
 import typer
 
 from people import People, Session, model_of, read_people
-from pocketrec.lite.on_device import OnDeviceModel
+from pocketrec.lite.on_device import Learned, OnDeviceModel
 from pocketrec.lite.runtime import LiteModel
 from pocketrec.schema import Float64
 from pocketrec.storage.files import staged_file
@@ -116,16 +116,13 @@ class Bench:
         """The recipes for one user; with `beside` also those that are only compared: the placebo learns from `other`."""
         ask = partial(self.ask, number, user)
         self._begin(user)
-        shipped = [ask("shipped", cache=False), ask("cache")]
-        yield from (*shipped, ask("shipped", cache=False, hide=True))
-        kept = self.model.learn().kept
-        yield ask("learn, cache, keep better", hide=True)
-        if not kept:
-            self.model.learn(keep="always")
-        learned = [ask("learn", cache=False), ask("learn, cache")]
-        yield from learned
-        for score, recipe in zip(learned if kept else shipped, ("learn", "learn, cache"), strict=True):
-            yield replace(score, recipe=f"{recipe}, keep better")
+        yield from (ask("shipped"), ask("shipped", hide=True))
+        self.model.learned = Learned(kept=False, cached=True, transitions=0)
+        yield ask("cache")
+        self.model.learn()
+        yield from (ask("keep better"), ask("keep better", hide=True))
+        self.model.learn(keep="always")
+        yield from (ask("learn, cache"), ask("learn", cache=False))
         if not beside:
             return
         self.model.use = replace(self.model.use, passes=1)
@@ -134,11 +131,11 @@ class Bench:
         self._begin(user)
         for session in user.learned:
             self._whole(session)
-        yield ask("train_one", cache=False)
+        yield ask("train_one")
         if self.model.use.between == "reset":  # a state that goes on would be that of somebody else
             self._begin(other)
             self.model.learn(keep="always")
-            yield from (ask("placebo: learn", cache=False), ask("placebo: learn, cache"))
+            yield from (ask("placebo: learn, cache"), ask("placebo: learn", cache=False))
 
     def ask(self, number: int, user: User, recipe: str, *, cache: bool = True, hide: bool = False) -> Score:
         """Ask for a user's clicks with the model as it is now, with or without its state cache, and what was seen."""
@@ -303,7 +300,7 @@ def drift(
         steps = 0 if pull is None else learn_strangers(model, strangers, pull)
         typer.echo(f"{recipe}: {steps} steps")
         for number, user in enumerate(users):
-            scores.append(bench.ask(number, user, recipe, cache=False))
+            scores.append(bench.ask(number, user, recipe))
     write_scores(opened.folder / "drift.csv", fold, scores)
 
 

@@ -13,6 +13,7 @@ Clicks of a MovieLens user in one second are in an order that is drawn: in the f
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import subprocess
@@ -99,15 +100,22 @@ KINDS: dict[str, Callable[[bytes, int], pl.DataFrame]] = {
 def model_of(others: Sequence[list[Session]], work: Path, support: int, epochs: int) -> Path:
     """A model of these users, by `prep`, `train` and `export`: the epoch that is best on the last users.
 
-    2 % of the sessions are held out for the test, and 2 % to choose the epoch by. What is up to date is not made again.
+    2 % of the sessions are held out for the test, and 2 % to choose the epoch by. A model of the same log and settings that
+    was made in this folder is taken as it is.
     """
     work.mkdir(parents=True, exist_ok=True)
-    held_out = f"{max(1, round(HELD_OUT * write_log(others, work / 'others.csv'))) * SESSION_SECONDS}s"
+    log, made = work / "others.csv", work / "made.json"
+    held_out = f"{max(1, round(HELD_OUT * write_log(others, log))) * SESSION_SECONDS}s"
+    about = {"log": hashlib.sha256(log.read_bytes()).hexdigest(), "support": support, "epochs": epochs, "train": SETTINGS}
+    if made.exists() and (found := json.loads(made.read_text()))["about"] == about:
+        return work / found["model"]
     shape = ("--formats", "npy", "--tail", "pad", "--session-order", "time", "--min-item-support", str(support))
     lanes, data = ("--batch-size", str(LANES)), ("--dataset", str(work / "data"))
-    _command("prep", str(work / "others.csv"), "--columns", COLUMNS, "--holdout", held_out, *lanes, *shape, *data)
+    _command("prep", str(log), "--columns", COLUMNS, "--holdout", held_out, *lanes, *shape, *data)
     trained = _command("train", *lanes, "--epochs", str(epochs), *SETTINGS.split(), *data)
-    return Path(_command("export", "--batch-size", "1", "--from", trained["checkpoint"], *data)["path"])
+    model = Path(_command("export", "--batch-size", "1", "--from", trained["checkpoint"], *data)["path"])
+    made.write_text(json.dumps({"about": about, "model": str(model.relative_to(work))}))
+    return model
 
 
 def write_log(users: Sequence[list[Session]], log: Path) -> int:

@@ -118,9 +118,8 @@ def test_recipes_begin_with_the_model_as_shipped(script: ModuleType, model: OnDe
     bench = script.Bench(model)
     once, again = ({(one.recipe, one.seen): one for one in bench.user(7, user, other, beside=True)} for _ in range(2))
     assert once == again
-    assert once["shipped", "show"] == bench.ask(7, user, "shipped", cache=False) or model.forget() is None
     assert {one.asked for one in once.values()} == {5}
-    assert {name for name, _ in once} >= {"cache", "learn", "learn, cache, keep better", "placebo: learn", "train_one"}
+    assert {name for name, _ in once} >= {"cache", "learn", "keep better", "placebo: learn", "train_one"}
     assert once["learn", "show"].reciprocal != once["shipped", "show"].reciprocal
     model.forget()
     for name, value in model.save().items():
@@ -153,19 +152,9 @@ def test_the_table_compares_on_the_same_users(script: ModuleType, tmp_path: Path
     script.table(tmp_path, tmp_path / "out.csv")
     rows = {(row["recipe"], row["against"]): row for row in pl.read_csv(tmp_path / "out.csv").to_dicts()}
     learned = rows["learn", "shipped, show"]
-    assert (learned["log"], learned["users"], learned["asked"], learned["recall"], learned["mrr"]) == (
-        "log",
-        4,
-        16,
-        0.75,
-        0.275,
-    )
-    assert (learned["recall_change"], learned["mrr_change"], learned["worse"], learned["better"]) == (
-        0.25,
-        0.025,
-        0.25,
-        0.5,
-    )
+    wanted = {"log": "log", "users": 4, "asked": 16, "recall": 0.75, "mrr": 0.275, "recall_change": 0.25}
+    wanted |= {"mrr_change": 0.025, "worse": 0.25, "better": 0.5}
+    assert {name: learned[name] for name in wanted} == wanted
     assert learned["mrr_low"] <= learned["mrr_change"] <= learned["mrr_high"]
     own = rows["learn", "placebo: learn, show"]
     assert (own["users"], own["mrr_change"]) == (2, pytest.approx(0.125))
