@@ -108,7 +108,7 @@ def model_of(others: Sequence[list[Session]], work: Path, support: int, epochs: 
     held_out = f"{max(1, round(HELD_OUT * write_log(others, log))) * SESSION_SECONDS}s"
     about = {"log": hashlib.sha256(log.read_bytes()).hexdigest(), "support": support, "epochs": epochs, "train": SETTINGS}
     if made.exists() and (found := json.loads(made.read_text()))["about"] == about:
-        return work / found["model"]
+        return work / str(found["model"])
     shape = ("--formats", "npy", "--tail", "pad", "--session-order", "time", "--min-item-support", str(support))
     lanes, data = ("--batch-size", str(LANES)), ("--dataset", str(work / "data"))
     _command("prep", str(log), "--columns", COLUMNS, "--holdout", held_out, *lanes, *shape, *data)
