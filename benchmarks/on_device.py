@@ -1,222 +1,348 @@
-"""Does learning on the device help? Recall@20 and MRR@20 of users' next clicks, as shipped and after learning.
+"""Does learning on the device help the one whose device it is? Recall@20 and MRR@20 of people's next clicks.
 
-    pocketrec train --dataset D && pocketrec export --dataset D --from D/model/gru4rec_bs32.safetensors --batch-size 32
-    python benchmarks/on_device.py D D/model/gru4rec_bs32.tflite
+    python benchmarks/on_device.py measure LOG --fold 1 --work W     # train on the users of other folds, measure on these
+    python benchmarks/on_device.py drift LOG --fold 1 --work W       # the same after 15,000 clicks of strangers
+    python benchmarks/on_device.py table W                           # results/on_device.csv from all that was measured in W
 
-The log has sessions but no users, so users are made from test sessions, which the model has not seen, in four ways:
+Users are dealt into three folds; the model of a fold has seen none of its users. Of each user the first half is learned and
+the second half asked: half of the sessions, or of the clicks where a user is one session (`people`). A click is asked for
+with the clicks of its session before it, among all items, by `OnDeviceModel.recommend` on LiteRT, with one thread. Items
+that the model does not know are left out before.
 
-    one session         a session of 8 clicks or more is a user: learn from its first half, measure on its second half
-    same first item     3 or more sessions that begin with the same item are a user: learn from the earlier half of them,
-                        measure on the later half. Such a user has a taste by construction, so learning looks better here
-    any sessions        groups of the same sizes, drawn at random: a user without a taste, from whom nothing can be learned
-    all in turn         one device that sees all sessions in order of time: measure on each, then learn from it
-
-Everything runs on LiteRT through `OnDeviceModel`, with the optimizer and its slots as exported; `recommend` gives the 20
-best items. After each user the exported model is restored. `entered` and `left` count next clicks that are among the best
-20 only after learning, and only before it. Each way is measured twice: with `train_one`, whose gradient is that of one
-click, and with `train` with a target in one lane only, whose gradient is a click's share of a batch. Adagrad divides by the
-gradients seen in training, which were shares of batches of B: so a step of `train_one` is up to B times as large.
+Recipes are compared on the same clicks. The placebo is the same recipe on the first half of somebody else. An interval
+holds 95 % of 2,000 draws of as many users, with replacement; a user is worse or better off when the mean of the reciprocal
+ranks of the asked clicks has moved by .05.
 """
 
 from __future__ import annotations
 
 import csv
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import polars as pl
 import typer
 
-from pocketrec.lite.inputs import read_item_list
-from pocketrec.lite.on_device import OnDeviceModel
-from pocketrec.schema import Int32
-from pocketrec.sessions.sequences import read_sequences
+from people import People, Session, model_of, read_people
+from pocketrec.lite.on_device import Learned, OnDeviceModel
+from pocketrec.lite.runtime import LiteModel
+from pocketrec.schema import Float64
 from pocketrec.storage.files import staged_file
-from pocketrec.storage.layout import Dataset
 
 RESULTS = Path(__file__).parent / "results" / "on_device.csv"
-TOP, LONG, MANY = 20, 8, 3
+TOP, SEED, DRAWS, MOVED = 20, 1, 2000, 0.05
+LEAST_LEARNED = 4
+"""Fewest next clicks in the half that is learned."""
+MOST_ASKED = 20
+"""Clicks of a session that are asked for at most: a MovieLens user has hundreds, and each is asked with all before it."""
+STRANGERS = 15_000
+"""Clicks of strangers that are learned one after the other in `drift`."""
 
 
 @dataclass(frozen=True)
 class User:
-    """Sessions to learn from, and sessions to measure on, each with the number of first clicks that are not measured."""
+    """The sessions to learn from, and those to ask for, items known to the model alone."""
 
-    earlier: list[Int32]
-    later: list[tuple[Int32, int]]
+    learned: list[Session]
+    asked: list[Session]
+
+    @property
+    def repeats(self) -> bool:
+        """Whether an item is in two of the sessions to learn from."""
+        return sum(len(set(one)) for one in self.learned) > len({item for one in self.learned for item in one})
+
+
+@dataclass(frozen=True)
+class Score:
+    """What came of asking for a user's clicks by one recipe: how many, those among the best 20, their reciprocal ranks."""
+
+    user: int
+    recipe: str
+    seen: str
+    asked: int
+    hits: int
+    reciprocal: float
 
 
 @dataclass(frozen=True)
 class Row:
-    """The result for one way to make users, one signature and one number of passes."""
+    """A recipe against another one on the same users: means of the recipe, changes with 95 % intervals, shares of users."""
 
-    users: str
-    signature: str
-    passes: int
-    count: int
-    learned_clicks: int
-    events: int
-    recall_shipped: float
-    recall_learned: float
-    mrr_shipped: float
-    mrr_learned: float
-    entered: int
-    left: int
-    ms_a_click: float
-
-
-@dataclass(frozen=True)
-class How:
-    """How to learn: by which signature, in how many passes."""
-
-    signature: str
-    passes: int
+    log: str
+    users: int
+    asked: int
+    recipe: str
+    seen: str
+    against: str
+    recall: float
+    mrr: float
+    recall_change: float
+    recall_low: float
+    recall_high: float
+    mrr_change: float
+    mrr_low: float
+    mrr_high: float
+    worse: float
+    better: float
 
 
-@dataclass
-class Tally:
-    """Ranks of the next clicks, before and after learning; infinite beyond the best 20."""
+def users_of(sessions: Iterable[list[Session]], model: LiteModel, *, carry: bool, repeats: bool) -> Iterator[User]:
+    """The users with enough to learn from and to ask for; with `repeats`, who came back to an item in what is learned."""
+    for user in sessions:
+        known = [[item for item in session if item in model.items.codes] for session in user]
+        known = [session for session in known if session]
+        if carry and known:
+            half = len(known[0]) // 2
+            learned, asked = [known[0][:half][-model.settings.journal :]], [known[0][half:]]
+        else:
+            learned, asked = known[: len(known) // 2], known[len(known) // 2 :]
+        found = User(learned, [session[: MOST_ASKED + 1] for session in asked if len(session) > 1])
+        enough = sum(len(session) - 1 for session in learned) >= LEAST_LEARNED and found.asked
+        if enough and (found.repeats or not repeats):
+            yield found
 
-    shipped: list[float] = field(default_factory=list)
-    learned: list[float] = field(default_factory=list)
-    clicks: int = 0
-    seconds: float = 0.0
+
+class Bench:
+    """Asks users what a model would recommend; each recipe begins with the model as shipped and an empty journal."""
+
+    def __init__(self, model: OnDeviceModel) -> None:
+        self.model, self.use = model, model.use
+
+    def user(self, number: int, user: User, other: User, *, beside: bool) -> Iterator[Score]:
+        """The recipes for one user; with `beside` also those that are only compared: the placebo learns from `other`."""
+        ask = partial(self.ask, number, user)
+        self._begin(user)
+        yield from (ask("shipped"), ask("shipped", hide=True))
+        self.model.learned = Learned(kept=False, cached=True, transitions=0)
+        yield ask("cache")
+        self.model.learn()
+        yield from (ask("keep better"), ask("keep better", hide=True))
+        self.model.learn(keep="always")
+        yield from (ask("learn, cache"), ask("learn", cache=False))
+        if not beside:
+            return
+        self.model.use = replace(self.model.use, passes=1)
+        self.model.learn(keep="always")
+        yield ask("learn, one pass", cache=False)
+        self._begin(user)
+        for session in user.learned:
+            self._whole(session)
+        yield ask("train_one")
+        if self.model.use.between == "reset":  # a state that goes on would be that of somebody else
+            self._begin(other)
+            self.model.learn(keep="always")
+            yield from (ask("placebo: learn, cache"), ask("placebo: learn", cache=False))
+
+    def ask(self, number: int, user: User, recipe: str, *, cache: bool = True, hide: bool = False) -> Score:
+        """Ask for a user's clicks with the model as it is now, with or without its state cache, and what was seen."""
+        use = self.model.use
+        self.model.use = use if cache else replace(use, cache_share=0.0)
+        ranks = np.array(ranks_of(self.model, user, hide=hide))
+        self.model.use = use
+        hits, reciprocal = int(np.isfinite(ranks).sum()), float((1 / ranks).sum())
+        return Score(number, recipe, "hide" if hide else "show", len(ranks), hits, reciprocal)
+
+    def _begin(self, user: User) -> None:
+        self.model.forget()
+        self.model.use = self.use
+        for session in user.learned:
+            self.model.observe(session)
+
+    def _whole(self, session: Session) -> None:
+        """Learn a session by `train_one`, a whole gradient for each click."""
+        codes, state = self.model.codes_of(session), self.model.fresh_state(1)
+        for feat, target in zip(codes[:-1, None], codes[1:, None], strict=True):
+            _, state = self.model.train_one(feat, target, state)
 
 
-def ranks(model: OnDeviceModel, session: Int32, skip: int = 0) -> list[float]:
-    """The rank of each next click of a session; the first `skip` clicks only change the state."""
-    found, state = [], model.fresh_state(1)
-    for place, (code, target) in enumerate(pairwise(session)):
-        items, _, state = model.recommend_next(int(code), state)
-        if place + 1 >= max(skip, 1):
-            at = np.flatnonzero(items == target)
-            found.append(float(at[0]) + 1 if len(at) else np.inf)
+def ranks_of(model: OnDeviceModel, user: User, *, hide: bool = False) -> list[float]:
+    """The rank of each click that is asked for; infinite beyond the best 20."""
+    found = []
+    for session in user.asked:
+        for place in range(1, len(session)):
+            best = [one.item for one in model.recommend(session[:place], TOP, exclude_seen=hide)]
+            found.append(best.index(session[place]) + 1.0 if session[place] in best else np.inf)
     return found
 
 
-def learn(model: OnDeviceModel, sessions: Sequence[Int32], how: How, tally: Tally) -> None:
-    """Learn from each next click of the sessions, in order, in `how.passes` passes."""
-    began = time.perf_counter()
-    for session in [one for _ in range(how.passes) for one in sessions if len(one) > 1]:
-        if how.signature == "train_one":
-            tally.clicks += len(model.learn([model.items.ids[code] for code in session]))
-        else:
-            tally.clicks += learn_in_a_lane(model, session)
-    tally.seconds += time.perf_counter() - began
+def change(before: Float64, after: Float64, asked: Float64, rng: np.random.Generator) -> tuple[float, float, float]:
+    """The change of the mean over all asked clicks, and its 95 % interval over draws of users.
+
+    Args:
+        before: sum over the asked clicks of each user, (users,).
+        after: the same by another recipe.
+        asked: number of clicks of each user.
+        rng: draws the users.
+    """
+    moved = after - before
+    drawn = rng.integers(0, len(moved), (DRAWS, len(moved)))
+    low, high = np.quantile(moved[drawn].sum(axis=1) / asked[drawn].sum(axis=1), [0.025, 0.975])
+    return float(moved.sum() / asked.sum()), float(low), float(high)
 
 
-def learn_in_a_lane(model: OnDeviceModel, session: Int32) -> int:
-    """Steps of `train` along a session, with no target in the other lanes; returns the number of steps."""
-    feat, state = np.zeros(model.settings.batch_size, np.int32), model.fresh_state()
-    target = np.full_like(feat, -1)
-    for feat[0], target[0] in pairwise(session):
-        _, state = model.train(feat, target, state)
-    return len(session) - 1
-
-
-def measure(model: OnDeviceModel, users: Sequence[User], how: How) -> Tally:
-    """Measure users that each begin with the exported model."""
-    tally, shipped = Tally(), model.save()
-    for user in users:
-        tally.shipped += [rank for session, skip in user.later for rank in ranks(model, session, skip)]
-        learn(model, user.earlier, how, tally)
-        tally.learned += [rank for session, skip in user.later for rank in ranks(model, session, skip)]
-        model.restore(shipped)
-    return tally
-
-
-def in_turn(model: OnDeviceModel, sessions: Sequence[Int32], how: How) -> Tally:
-    """Measure each session with the model that has learned from all sessions before it."""
-    tally, shipped = Tally(), model.save()
-    tally.shipped = [rank for session in sessions for rank in ranks(model, session)]
-    for session in sessions:
-        tally.learned += ranks(model, session)
-        learn(model, [session], how, tally)
-    model.restore(shipped)
-    return tally
-
-
-def long_sessions(sessions: Sequence[Int32]) -> list[User]:
-    """Users "one session". The clicks learned from are seen again, so that both models know the whole session."""
-    return [User([one[: len(one) // 2]], [(one, len(one) // 2)]) for one in sessions if len(one) >= LONG]
-
-
-def of_groups(groups: Iterator[list[Int32]]) -> list[User]:
-    """Users from groups of sessions: learn from the earlier half, measure on the later half."""
-    return [User(some[: len(some) // 2], [(one, 0) for one in some[len(some) // 2 :]]) for some in groups]
-
-
-def same_first_item(sessions: Sequence[Int32]) -> list[list[Int32]]:
-    """Groups of `MANY` or more sessions with the same first item, in order of time."""
-    groups = defaultdict(list)
-    for one in sessions:
-        groups[int(one[0])].append(one)
-    return [some for some in groups.values() if len(some) >= MANY]
-
-
-def dealt(groups: Sequence[list[Int32]], seed: int = 1) -> Iterator[list[Int32]]:
-    """The same sessions in random groups of the same sizes."""
-    every = [one for some in groups for one in some]
-    order = iter(np.random.default_rng(seed).permutation(len(every)))
-    for some in groups:
-        yield [every[next(order)] for _ in some]
-
-
-def row_of(name: str, how: How, count: int, tally: Tally) -> Row:
-    """The means of a tally."""
-    shipped, learned = np.array(tally.shipped), np.array(tally.learned)
-    before, after = shipped <= TOP, learned <= TOP
-    return Row(
-        users=name,
-        signature=how.signature,
-        passes=how.passes,
-        count=count,
-        learned_clicks=tally.clicks,
-        events=len(shipped),
-        recall_shipped=round(float(before.mean()), 4),
-        recall_learned=round(float(after.mean()), 4),
-        mrr_shipped=round(float((1 / shipped).mean()), 4),
-        mrr_learned=round(float((1 / learned).mean()), 4),
-        entered=int((after & ~before).sum()),
-        left=int((before & ~after).sum()),
-        ms_a_click=round(1e3 * tally.seconds / max(tally.clicks, 1), 2),
+def compare(log: str, scores: pl.DataFrame, recipe: tuple[str, str], against: tuple[str, str]) -> Row:
+    """A recipe against another, each with its `seen`, on the users that both were asked for."""
+    one, other = (
+        scores.filter(pl.col("recipe") == name, pl.col("seen") == seen).drop("recipe", "seen")
+        for name, seen in (recipe, against)
     )
+    pair = one.join(other, on=["fold", "user", "asked"], suffix="_before", validate="1:1").sort("fold", "user")
+    get = {name: pair[name].to_numpy().astype(np.float64) for name in pair.columns}
+    asked, rng = get["asked"], np.random.default_rng(SEED)
+    recall = change(get["hits_before"], get["hits"], asked, rng)
+    mrr = change(get["reciprocal_before"], get["reciprocal"], asked, rng)
+    moved = (get["reciprocal"] - get["reciprocal_before"]) / asked
+    figures = (get["hits"].sum() / asked.sum(), get["reciprocal"].sum() / asked.sum(), *recall, *mrr)
+    shares = ((moved < -MOVED).mean(), (moved > MOVED).mean())
+    rounded = [round(float(figure), 4) for figure in (*figures, *shares)]
+    return Row(log, len(pair), int(asked.sum()), *recipe, ", ".join(against), *rounded)
 
 
-def main(
-    dataset: Annotated[Path, typer.Argument(help="Dataset folder that the model was trained on.")],
-    model: Annotated[Path, typer.Argument(help="A .tflite that was exported from a checkpoint.")],
-    passes: Annotated[str, typer.Option(help="Numbers of passes over the earlier sessions, separated by commas.")] = "1",
-    out: Annotated[Path, typer.Option(help="CSV file to write.")] = RESULTS,
+def rows_of(log: str, scores: pl.DataFrame) -> Iterator[Row]:
+    """Each recipe against the model as shipped, and each against its placebo."""
+    plain = ("shipped", "show")
+    found = scores.select("recipe", "seen").unique(maintain_order=True).rows()
+    for recipe in sorted(found, key=lambda one: (one != plain, one[1] != "show", one[0])):
+        yield compare(log, scores, recipe, plain)
+    if ("shipped", "hide") in found:
+        yield from (
+            compare(log, scores, one, ("shipped", "hide")) for one in found if one[1] == "hide" and one[0] != "shipped"
+        )
+    for name in ("learn", "learn, cache"):
+        if (f"placebo: {name}", "show") in found:
+            yield compare(log, scores, (name, "show"), (f"placebo: {name}", "show"))
+
+
+Log = Annotated[Path, typer.Argument(help="A log of one of the forms that people.py reads.")]
+Work = Annotated[Path, typer.Option(help="Folder for models and scores.")]
+Fold = Annotated[int, typer.Option(help="Fold of users that is measured, 0 to 2.")]
+Count = Annotated[int, typer.Option(help="Users that are measured at most.")]
+Skip = Annotated[
+    int, typer.Option(help="Users of the fold that are left out, the first ones: on them settings were chosen.")
+]
+Repeats = Annotated[bool, typer.Option(help="Only users who came back to an item within the half that is learned.")]
+Beside = Annotated[int, typer.Option(help="Users of whom placebo, one pass and train_one are measured, too.")]
+Epochs = Annotated[int, typer.Option(help="Epochs of the model.")]
+Support = Annotated[int, typer.Option(help="Fewest clicks of an item.")]
+app = typer.Typer(add_completion=False)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A fold: its people, the model of the other folds, its users with enough clicks, and the folder of its scores."""
+
+    people: People
+    model: OnDeviceModel
+    users: list[User]
+    folder: Path
+
+
+def open_fold(log: Path, work: Path, fold: int, support: int, epochs: int, *, repeats: bool) -> Opened:
+    """Train the model of a fold, unless that is done, and choose its users."""
+    people = read_people(log)
+    folder = work / f"{people.name}-{fold}"
+    inside, others = people.fold(fold, SEED)
+    model = OnDeviceModel(model_of(others, folder, support, epochs), threads=1, trusted=True)
+    model.use = replace(model.use, between="carry" if people.carry else "reset")
+    users = users_of(inside, model, carry=people.carry, repeats=repeats)
+    return Opened(people, model, list(users), folder)
+
+
+@app.command()
+def measure(
+    log: Log,
+    work: Work,
+    fold: Fold = 1,
+    support: Support = 5,
+    count: Count = 100_000,
+    skip: Skip = 0,
+    repeats: Repeats = False,
+    epochs: Epochs = 7,
+    beside: Beside = 100_000,
 ) -> None:
-    """Measure all four ways to make users."""
-    place, opened = Dataset(dataset), OnDeviceModel(model, threads=1)
-    opened.check_items(read_item_list(place).hash, f"the dataset {dataset}")
-    sessions = [one for items, lengths in read_sequences(place, "test") for one in np.split(items, np.cumsum(lengths)[:-1])]
-    groups = same_first_item(sessions)
-    kinds: dict[str, list[User]] = {
-        "one session": long_sessions(sessions),
-        "same first item": of_groups(iter(groups)),
-        "any sessions": of_groups(dealt(groups)),
-    }
-    rows = []
-    for how in [How(name, int(times)) for name in ("train_one", "train") for times in passes.split(",")]:
-        runs: dict[str, Callable[[], Tally]] = {name: partial(measure, opened, users, how) for name, users in kinds.items()}
-        runs["all in turn"] = partial(in_turn, opened, sessions, how)
-        for name, run in runs.items():
-            rows.append(row_of(name, how, len(kinds.get(name, sessions)), run()))
-            typer.echo(rows[-1])
+    """Measure all recipes on the users of a fold."""
+    opened = open_fold(log, work, fold, support, epochs, repeats=repeats)
+    bench, users = Bench(opened.model), opened.users[skip : skip + count]
+    scores = []
+    for number, user in enumerate(users):
+        scores += list(bench.user(skip + number, user, users[number - 1], beside=number < beside))
+    write_scores(opened.folder / f"scores-{skip}.csv", fold, scores)
+    typer.echo(f"{opened.people.name} fold {fold}: {len(users)} users")
+
+
+@app.command()
+def drift(
+    log: Log,
+    work: Work,
+    fold: Fold = 1,
+    support: Support = 5,
+    count: Count = 300,
+    skip: Skip = 0,
+    repeats: Repeats = False,
+    epochs: Epochs = 7,
+) -> None:
+    """Ask users after a model has learned 15,000 clicks of others, click by click, with the pull and without."""
+    opened = open_fold(log, work, fold, support, epochs, repeats=repeats)
+    model, users = opened.model, opened.users[skip : skip + count]
+    others = opened.users[:skip] + opened.users[skip + count :]
+    strangers = [session for user in others for session in user.learned + user.asked]
+    bench, scores = Bench(model), []
+    for recipe, pull in (
+        ("shipped", None),
+        (f"{STRANGERS} strangers' steps", model.card.learning.pull),
+        (f"{STRANGERS} strangers' steps, no pull", 0.0),
+    ):
+        model.forget()
+        steps = 0 if pull is None else learn_strangers(model, strangers, pull)
+        typer.echo(f"{recipe}: {steps} steps")
+        for number, user in enumerate(users):
+            scores.append(bench.ask(number, user, recipe))
+    write_scores(opened.folder / "drift.csv", fold, scores)
+
+
+def learn_strangers(model: OnDeviceModel, sessions: Sequence[Session], pull: float) -> int:
+    """Learn sessions one after the other, and again from the first one; returns the number of steps."""
+    steps = 0
+    while steps < STRANGERS:
+        for session in sessions:
+            codes, state = model.codes_of(session), model.fresh_state(1)
+            for feat, target in zip(codes[:-1, None], codes[1:, None], strict=True):
+                _, state = model.learn_one(feat, target, state, pull=pull)
+                steps += 1
+            if steps >= STRANGERS:
+                break
+    return steps
+
+
+def write_scores(path: Path, fold: int, scores: Sequence[Score]) -> None:
+    """Write the scores of a fold, whole or not at all."""
+    with staged_file(path) as staged:
+        pl.DataFrame([{"fold": fold, **asdict(one)} for one in scores]).write_csv(staged)
+
+
+@app.command()
+def table(
+    work: Annotated[Path, typer.Argument(help="Folder of `measure` and `drift`.")],
+    out: Annotated[Path, typer.Option(help="CSV to write.")] = RESULTS,
+) -> None:
+    """Write the table of all that was measured."""
+    rows: list[Row] = []
+    for kind in ("scores-*.csv", "drift.csv"):
+        names = sorted({path.parent.name.rpartition("-")[0] for path in work.glob(f"*/{kind}")})
+        for name in names:
+            scores = pl.concat([pl.read_csv(path) for path in sorted(work.glob(f"{name}-?/{kind}"))])
+            rows += rows_of(name, scores)
     with staged_file(out) as staged, staged.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [one.name for one in fields(Row)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
+    for row in rows:
+        typer.echo(" ".join(str(value) for value in asdict(row).values()))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

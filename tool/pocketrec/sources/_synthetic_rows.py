@@ -5,7 +5,7 @@ Each block has its own random stream, so what a block holds depends on the seed,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from pocketrec.sources._synthetic_shop import (
     CATEGORIES,
     FIRST_MS,
     LAST_MS,
-    Shop,
     gap_table,
     length_table,
     open_shop,
@@ -41,7 +40,9 @@ CATALOGUE, BLOCK, SCATTER, BUCKET = range(4)
 
 
 class Maker:
-    """Makes the rows, in the order of session ids, and keeps count of them."""
+    """Makes the rows, in the order of session ids, and keeps count of them; `row` is their dtype."""
+
+    row = ROW
 
     def __init__(self, clicks: int, seed: int) -> None:
         self.clicks, self.seed = clicks, seed
@@ -76,7 +77,8 @@ class Maker:
         starts = np.cumsum(lengths) - lengths  # (sessions,) the first row of each
         rows = np.empty(int(lengths.sum()), dtype=ROW)
         rows["session"] = np.repeat(self._draw_ids(rng, len(lengths)), lengths)
-        rows["item"] = walk(rng, self.shop, lengths, starts)
+        draw, follow = self.shop.draw, self.shop.follow
+        rows["item"] = walk(lengths, starts, lambda which: draw(rng.random(len(which))), lambda _, now: follow(rng, now))
         rows["time"] = self._draw_times(rng, lengths, starts)
         rows["category"] = self._draw_categories(rng, rows["item"])
         self.made += len(rows)
@@ -102,23 +104,28 @@ class Maker:
 
     def _draw_times(self, rng: np.random.Generator, lengths: Int64, starts: Int64) -> Int64:
         """Times of a block's rows in ms since the epoch. The log's first session and last session touch its ends."""
+        offsets, lasts = self._draw_offsets(rng, lengths, starts)
+        place = (self.made + starts) / self.clicks + (rng.random(len(starts)) - 0.5) * JITTER
+        place = 1 - np.abs(1 - np.abs(place))  # reflected at both ends
+        free = 1 - lasts / (LAST_MS - FIRST_MS)  # no session outlasts the log
+        begin = FIRST_MS + np.rint(np.interp(place, *self.visits) * free).astype(np.int64)
+        if self.made == 0:
+            begin[0] = FIRST_MS
+        if self.made + len(offsets) == self.clicks and self.sessions + len(starts) > 1:
+            begin[-1] = LAST_MS - lasts[-1]
+        times: Int64 = offsets + np.repeat(begin, lengths)
+        return times
+
+    def _draw_offsets(self, rng: np.random.Generator, lengths: Int64, starts: Int64) -> tuple[Int64, Int64]:
+        """Milliseconds from a session's earliest click to each of its clicks, (rows,), and to its latest, (sessions,)."""
         kind = rng.random(int(lengths.sum()))
         gaps = self.gaps[rng.integers(0, len(self.gaps), len(kind))] + rng.integers(0, 1000, len(kind))
         gaps[kind < TIES] = 0
         gaps[kind > 1 - BACKWARDS] *= -1
         gaps[starts] = 0
         offsets = np.cumsum(gaps)
-        earliest, latest = np.minimum.reduceat(offsets, starts), np.maximum.reduceat(offsets, starts)
-        place = (self.made + starts) / self.clicks + (rng.random(len(starts)) - 0.5) * JITTER
-        place = 1 - np.abs(1 - np.abs(place))  # reflected at both ends
-        free = 1 - (latest - earliest) / (LAST_MS - FIRST_MS)  # no session outlasts the log
-        begin = FIRST_MS + np.rint(np.interp(place, *self.visits) * free).astype(np.int64)
-        if self.made == 0:
-            begin[0] = FIRST_MS
-        if self.made + len(kind) == self.clicks and self.sessions + len(starts) > 1:
-            begin[-1] = LAST_MS - (latest - earliest)[-1]
-        times: Int64 = offsets + np.repeat(begin - earliest, lengths)
-        return times
+        offsets -= np.repeat(np.minimum.reduceat(offsets, starts), lengths)
+        return offsets, np.maximum.reduceat(offsets, starts)
 
     def _draw_categories(self, rng: np.random.Generator, items: Int32) -> Int8:
         """Column 4 of a block's rows as positions in `CATEGORIES`."""
@@ -129,16 +136,33 @@ class Maker:
         return drawn
 
 
-def walk(rng: np.random.Generator, shop: Shop, lengths: Int64, starts: Int64) -> Int32:
-    """Item codes of all rows. All sessions take their k-th step at once, longest first, so those not ended are a prefix."""
+def walk(
+    lengths: Int64,
+    starts: Int64,
+    begin: Callable[[Int64], Int32],
+    follow: Callable[[Int64, Int32], Int32],
+    sources: Sequence[Int64] = (),
+) -> Int32:
+    """Item codes of all rows. All sessions take their k-th step at once, longest first, so those not ended are a prefix.
+
+    Args:
+        lengths: clicks of each session.
+        starts: first row of each session.
+        begin: the first clicks of these sessions.
+        follow: the next clicks of these sessions, which are at these items.
+        sources: for the first steps, (sessions,) each: the session whose click at this step is this one's, too.
+    """
     items = np.empty(int(lengths.sum()), dtype=np.int32)
     longest_first = np.argsort(-lengths, kind="stable")
     places = starts[longest_first]
     ended = np.cumsum(np.bincount(lengths))  # sessions of at most k clicks
-    current = shop.draw(rng.random(len(lengths)))
-    items[places] = current
-    for k in range(1, int(lengths.max())):
+    current = np.empty(0, dtype=np.int32)
+    for k in range(int(lengths.max())):
         active = len(lengths) - int(ended[k])
-        current = shop.follow(rng, current[:active])
+        which = longest_first[:active]
+        current = follow(which, current[:active]) if k else begin(which)
         items[places[:active] + k] = current
+        if k < len(sources):
+            current = items[starts[sources[k][which]] + k]
+            items[places[:active] + k] = current
     return items

@@ -223,6 +223,12 @@ class SynthSettings(Settings):
     """What a synthetic log is like."""
 
     clicks: int = setting(1_000_000, "Rows of the log.", least=1)
+    users: int = setting(
+        0,
+        "Users who come back, with lasting tastes: the log is then a csv with the header user,session,time,item, and one "
+        "click in nine is on an item of an earlier session of its user. With 0, each session is somebody else's.",
+        least=0,
+    )
     seed: int = setting(0, "The same seed and number of rows give the same log.", least=0)
     order: Order = setting(
         "grouped", "Order of the rows: grouped by session, as in the real log; interleaved by time; or shuffled at random."

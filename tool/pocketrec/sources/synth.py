@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import polars as pl
@@ -19,11 +19,15 @@ from pocketrec.errors import SettingsError
 from pocketrec.parallel import check_fork
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import Int64
-from pocketrec.sources._synthetic_rows import BLOCK_ROWS, BUCKET, ROW, SCATTER, Maker, Rows
-from pocketrec.sources._synthetic_shop import CATEGORIES, FIRST_MS, LAST_MS, Shop
+from pocketrec.sources._synthetic_people import MOST_CLICKS, PeopleMaker
+from pocketrec.sources._synthetic_rows import BLOCK_ROWS, BUCKET, SCATTER, Maker, Rows
+from pocketrec.sources._synthetic_shop import CATEGORIES, FIRST_MS, LAST_MS
 from pocketrec.sources.options import Order, SynthSettings
 from pocketrec.storage.files import STAGED_SUFFIX, staged_file
 from pocketrec.storage.space import room
+
+HEADER = b"user,session,time,item\n"
+"""First line of a log with users, which is read with its columns named: session=session,item=item,time=time."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class SynthReport:
 
 
 def synth(out: Path | str, settings: SynthSettings = SynthSettings(), *, progress: Progress = SILENT) -> SynthReport:
-    """Write a synthetic click log: SessionId,Timestamp,ItemId,Category without a header.
+    """Write a synthetic click log: SessionId,Timestamp,ItemId,Category without a header; user,session,time,item of users.
 
     The same clicks and seed give the same rows, and the same order gives the same bytes.
 
@@ -50,36 +54,42 @@ def synth(out: Path | str, settings: SynthSettings = SynthSettings(), *, progres
         progress: told about rows.
 
     Raises:
-        SettingsError: `out` is a folder.
+        SettingsError: `out` is a folder, or there are too few or too many clicks for so many users.
         SpaceError, FolderError: the disk became full, or the folder cannot be written; an earlier file is as it was.
     """
     check_fork()
     path = Path(out)
     if path.is_dir():
         raise SettingsError(f"{path} is a folder.", expected="the name of a file to write", do=f"try {path}/clicks.dat")
-    clicks, order = settings.clicks, settings.order
-    maker = Maker(clicks, settings.seed)
+    if settings.users and not settings.users <= settings.clicks <= MOST_CLICKS * settings.users:
+        raise SettingsError(
+            f"{settings.clicks:,} clicks of {settings.users:,} users are asked for.",
+            expected=f"1 to {MOST_CLICKS:,} clicks a user on average",
+            do="change --clicks or --users",
+        )
+    clicks, users, order = settings.clicks, settings.users, settings.order
+    maker = PeopleMaker(clicks, settings.seed, users) if users else Maker(clicks, settings.seed)
     with room(path.parent, "synth"), staged_file(path) as staged, staged.open("wb") as file:
+        file.write(HEADER if users else b"")
         if order == "grouped":
             with progress.task("making", clicks, "clicks") as advance:
                 for rows in maker.blocks():
-                    _write(rows, maker.shop, file)
+                    _write(rows, maker, file)
                     advance(len(rows))
         else:
             _write_ordered(maker, order, file, progress)
     return SynthReport(path, clicks, maker.sessions, int(maker.seen.sum()), path.stat().st_size, *maker.span())
 
 
-def _write(rows: Rows, shop: Shop, file: IO[bytes]) -> None:
+def _write(rows: Rows, maker: Maker, file: IO[bytes]) -> None:
     """Append rows as text. Polars formats half a million of them in well under a tenth of a second."""
-    frame = pl.DataFrame(
-        {
-            "session": rows["session"].copy(),
-            "time": pl.Series(rows["time"].copy()).cast(pl.Datetime("ms")),
-            "item": shop.ids[rows["item"]],
-            "category": pl.Series(CATEGORIES).gather(rows["category"].astype(np.uint32)),
-        }
-    )
+    session, item = rows["session"].copy(), maker.shop.ids[rows["item"]]
+    time = pl.Series(rows["time"].copy()).cast(pl.Datetime("ms"))
+    if isinstance(maker, PeopleMaker):
+        frame = pl.DataFrame({"user": rows["user"].copy(), "session": session, "time": time, "item": item})
+    else:
+        category = pl.Series(CATEGORIES).gather(rows["category"].astype(np.uint32))
+        frame = pl.DataFrame({"session": session, "time": time, "item": item, "category": category})
     frame.write_csv(file, include_header=False, quote_style="never", datetime_format="%Y-%m-%dT%H:%M:%S%.3fZ")
 
 
@@ -94,10 +104,10 @@ def _write_ordered(maker: Maker, order: Order, file: IO[bytes], progress: Progre
                 advance(len(rows))
         with progress.task("ordering", maker.clicks, "clicks") as advance:
             for number in range(count):
-                rows = _take_bucket(Path(name) / str(number))
+                rows = _take_bucket(Path(name) / str(number), maker.row)
                 at_random = maker.rng(BUCKET, number).permutation(len(rows))
                 rows = rows[at_random if order == "shuffled" else np.argsort(rows["time"], kind="stable")]
-                _write(rows, maker.shop, file)
+                _write(rows, maker, file)
                 advance(len(rows))
 
 
@@ -116,10 +126,10 @@ def _scatter(rows: Rows, bucket: Int64, folder: Path) -> None:
             ordered[edges[number] : edges[number + 1]].tofile(file)
 
 
-def _take_bucket(path: Path) -> Rows:
+def _take_bucket(path: Path, row: np.dtype[Any]) -> Rows:
     """Read a bucket and remove it; one that no row fell into is empty."""
     if not path.exists():
-        return np.empty(0, dtype=ROW)
-    rows = np.fromfile(path, dtype=ROW)
+        return np.empty(0, dtype=row)
+    rows = np.fromfile(path, dtype=row)
     path.unlink()
     return rows
