@@ -60,7 +60,7 @@ def train(
     settings: NcfTrainSettings,
     output: Output,
 ) -> None:
-    """Train NeuMF; a run that was killed goes on where its last epoch ended."""
+    """Train NeuMF, or solve iALS or EASE; a run that was killed goes on where its last epoch ended."""
     from pocketrec.ncf.train import train
 
     found = train(dataset, settings, train_dataset_path=train_dataset_path, clean=clean, progress=output.progress)
@@ -79,7 +79,7 @@ def evaluate(dataset: DatasetOption = Path("dataset"), *, settings: NcfRankSetti
 @app.command()
 @with_options
 def export(dataset: DatasetOption = Path("dataset"), *, settings: NcfExportSettings, output: Output) -> None:
-    """Write the network as a .tflite and judge it on plain LiteRT; exit 1 if a rung fails."""
+    """Write the model as a .tflite and judge it on plain LiteRT; exit 1 if a rung fails."""
     from pocketrec.ncf.export import export
 
     result = export(dataset, settings)
