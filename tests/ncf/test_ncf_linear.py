@@ -21,7 +21,7 @@ from pocketrec.ncf.als import Als
 from pocketrec.ncf.ease import EaseSolver
 from pocketrec.ncf.interactions import Interactions, hold_out_latest, read_interactions
 from pocketrec.ncf.layout import NcfDataset
-from pocketrec.ncf.linear import Ease, EaseSettings, Factors
+from pocketrec.ncf.linear import Ease, EaseSettings, Factors, FactorSettings
 from pocketrec.ncf.network import network_of, read_network
 from pocketrec.ncf.options import NcfExportSettings, NcfPrepSettings, NcfTrainSettings
 from pocketrec.ncf.prep import prep
@@ -219,6 +219,16 @@ def test_what_was_held_out_to_choose_the_epoch_is_said(prepped: Path, tmp_path: 
     assert code == 0
     assert "the best on the validation positives" in out
     assert "the latest training rating of 60 users, which was held out" in err
+
+
+def test_a_preset_gives_the_defaults_of_options_that_are_not_given(prepped: Path, tmp_path: Path) -> None:
+    shutil.copytree(prepped, tmp_path / "d")
+    words = ("--model", "ials", "--num-factors", 4, "--eval-negatives", 20, "--dataset", tmp_path / "d")
+    assert call("ncf", "train", "--preset", "mlperf", *words)[0] == 0
+    trained = read_network(NcfDataset(tmp_path / "d"))
+    assert trained.network.settings == FactorSettings(4, n_users=60, n_items=50)
+    assert (trained.training["ml_perf"], trained.training["train_epochs"]) == (True, 10)
+    assert call("ncf", "train", "--preset", "other", *words)[0] == 2
 
 
 def test_the_default_of_a_setting_can_be_the_models() -> None:

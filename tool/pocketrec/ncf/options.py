@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -245,6 +246,36 @@ class NcfTrainSettings(NcfMakeSettings, NetworkShape):
         elsewhere = {*NetworkShape.__dataclass_fields__, "neighbours", "eval_batch_size"}
         elsewhere |= _OF_OTHERS.get(self.kind, _OF_OTHERS[""])
         return {name: value for name, value in asdict(self).items() if name not in elsewhere}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings of `NcfTrainSettings` that go together, and what they are for."""
+
+    purpose: str
+    values: Mapping[str, Any]
+
+
+PresetName = Literal["official", "paper", "accurate", "mlperf"]
+PRESETS: dict[PresetName, Preset] = {
+    "official": Preset("TensorFlow's official NCF, to compare with it; the same as no preset", {}),
+    "paper": Preset(
+        "NeuMF of the NCF paper with 16 factors, for its figures on ml-1m",
+        {"num_factors": 16, "layers": (64, 32, 16), "batch_size": 256, "eval_negatives": 99},
+    ),
+    "accurate": Preset(
+        "the most accurate network here on 100,000 to a million ratings: GMF with 64 factors and 8 negatives",
+        {"kind": "gmf", "num_factors": 64, "num_neg": 8, "mf_regularization": 3e-6},
+    ),
+    "mlperf": Preset(
+        "large NeuMF in large batches, tuned for the 20 million ratings of ml-20m",
+        {
+            "num_factors": 64, "layers": (256, 256, 128, 64), "batch_size": 99_000, "train_epochs": 10,
+            "learning_rate": 0.00382059, "beta1": 0.783529, "beta2": 0.909003, "epsilon": 1.45439e-07, "ml_perf": True,
+        },
+    ),
+}  # fmt: skip
+"""Of training, by name."""
 
 
 @dataclass(frozen=True)
