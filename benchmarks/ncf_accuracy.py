@@ -5,8 +5,8 @@
 
 Each model is tuned on the validation positives (`ncf prep --validation`: NDCG@10 among 99 negatives), then trained with
 these settings on the whole train set and judged on the test positives, once a seed, all on the same rows. The epochs of
-networks are those that were best in tuning. BPR (Rendle et al. 2009, with a bias an item) and ALS (Hu et al. 2008) are those
-of the package implicit, with 32 numbers a user and an item.
+networks are those that were best in tuning. BPR (Rendle et al. 2009, with a bias an item) and ALS (Hu et al. 2008) are
+those of the package implicit, with 32 numbers a user and an item.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from ncf_support import interactions_of, two_camps, write_dat
 from pocketrec.lite.judge.ladder import Fault
 from pocketrec.ncf import als, ease
 from pocketrec.ncf.als import Als
+from pocketrec.ncf.batches import batches
 from pocketrec.ncf.ease import EaseSolver
 from pocketrec.ncf.interactions import Interactions, hold_out_latest, read_interactions
 from pocketrec.ncf.layout import NcfDataset
 from pocketrec.ncf.linear import Ease, EaseSettings, Factors, FactorSettings
 from pocketrec.ncf.network import network_of, read_network
-from pocketrec.ncf.options import NcfExportSettings, NcfPrepSettings, NcfTrainSettings
+from pocketrec.ncf.options import NcfExportSettings, NcfMakeSettings, NcfPrepSettings, NcfTrainSettings
 from pocketrec.ncf.prep import prep
 from pocketrec.ncf.runtime import NcfModel, signatures_of
 from pocketrec.ncf.train import made_of, train
@@ -219,6 +221,18 @@ def test_what_was_held_out_to_choose_the_epoch_is_said(prepped: Path, tmp_path: 
     assert code == 0
     assert "the best on the validation positives" in out
     assert "the latest training rating of 60 users, which was held out" in err
+
+
+def test_nothing_is_held_out_of_written_epochs_or_of_a_single_one(prepped: Path, tmp_path: Path) -> None:
+    shutil.copytree(prepped, tmp_path / "d")
+    many = NcfTrainSettings(kind="ials", num_factors=4, train_epochs=3, eval_negatives=20, keep="best")
+    made = batches(tmp_path / "d", NcfMakeSettings.part_of(many))
+    written = train(tmp_path / "d", many, train_dataset_path=made.folder)
+    assert (written.held_out, written.judged_on, written.kept, written.chosen) == (0, "test", 3, False)
+    chosen = train(tmp_path / "d", many)
+    assert (chosen.held_out, chosen.chosen, chosen.reused) == (60, True, False)
+    for single in (replace(many, train_epochs=1), replace(many, kind="ease")):
+        assert train(tmp_path / "d", single).held_out == 0
 
 
 def test_a_preset_gives_the_defaults_of_options_that_are_not_given(prepped: Path, tmp_path: Path) -> None:

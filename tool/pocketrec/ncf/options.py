@@ -195,7 +195,7 @@ class NcfTrainSettings(NcfMakeSettings, NetworkShape):
         above=0,
     )
     unobserved_weight: float = setting(
-        0.3, "ials: weight of a pair that is not rated beside one that is. Lower it (0.1) for many items.", above=0
+        0.2, "ials: weight of a pair that is not rated beside one that is. Lower it (0.1) for many items.", above=0
     )
     neighbours: int = setting(
         200,

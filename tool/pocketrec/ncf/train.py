@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +132,7 @@ def train(
             judged_on=counts["judged_on"],
             held_out=counts.get("held_out", 0),
             kept=counts["kept"],
-            chosen=counts["judged_on"] == "valid" and settings.keep == "best",
+            chosen=counts["judged_on"] == "valid" and run.training.keep == "best",
             popularity=Metrics(**counts["popularity"]),
             negatives=counts["negatives"],
             resumed=resumed,
@@ -148,8 +148,10 @@ class _Run(NetworkRun):
 
     def __init__(self, place: NcfDataset, training: NcfTrainSettings, shards: Path | None, progress: Progress) -> None:
         record = place.prepared()
-        self.training, self.progress, self.shards = training, progress, shards
         self.epochs = 1 if training.kind == "ease" else training.train_epochs
+        if self.epochs == 1 or (shards and not record.counts["valid"]):  # nothing to choose, or nothing to choose by
+            training = replace(training, keep="last")
+        self.training, self.progress, self.shards = training, progress, shards
         self.settings = made_of(training, record.counts)
         self.speeds: dict[int, float] = {}  # examples a second in the epochs of this run, by number from 1
         named = {**asdict(self.settings), **training.learning}
@@ -159,7 +161,7 @@ class _Run(NetworkRun):
     def begin(self) -> tuple[Trainer | Als | EaseSolver, AbstractContextManager[Callable[..., None]]]:
         shards, training, known = self.shards, self.training, read_interactions(self.place)
         whole = len(known.items)
-        if training.keep == "best" and not shards and not len(known.valid):
+        if training.keep == "best" and not len(known.valid):
             known = hold_out_latest(known)
         self.interactions, self.held_out = known, whole - len(known.items)
         self.judged_on = "valid" if len(known.valid) else "test"
