@@ -264,7 +264,7 @@ PRESETS: dict[PresetName, Preset] = {
         {"num_factors": 16, "layers": (64, 32, 16), "batch_size": 256, "eval_negatives": 99},
     ),
     "accurate": Preset(
-        "the most accurate network on 100,000 ratings, GMF with 64 factors and 8 negatives; --model ials is better yet",
+        "the most accurate network on 100,000 ratings, GMF with 64 factors and 8 negatives",
         {"kind": "gmf", "num_factors": 64, "num_neg": 8, "mf_regularization": 1e-5},
     ),
     "mlperf": Preset(
