@@ -1,12 +1,12 @@
-"""How good NeuMF is, beside matrix factorisations of the same size: HR@10 and NDCG@10, with 99 negatives and in full.
+"""How good the models of `ncf` are, beside other factorisations: HR@10 and NDCG@10, with 99 negatives and in full.
 
     pip install -e '.[all,bench]'
     python benchmarks/ncf_accuracy.py ml-100k.inter ml-latest-small.zip
 
-Every model has 32 numbers a user and an item. Each is tuned on the validation positives (`ncf prep --validation`: NDCG@10
-among 99 negatives), then trained with these settings on the whole train set and judged on the test positives, once a seed,
-all on the same rows. NeuMF's epochs are those that were best in tuning. The factorisations are those of the package
-implicit: BPR with a bias an item (Rendle et al. 2009), and ALS (Hu et al. 2008).
+Each model is tuned on the validation positives (`ncf prep --validation`: NDCG@10 among 99 negatives), then trained with
+these settings on the whole train set and judged on the test positives, once a seed, all on the same rows. The epochs of
+networks are those that were best in tuning. BPR (Rendle et al. 2009, with a bias an item) and ALS (Hu et al. 2008) are
+those of the package implicit, with 32 numbers a user and an item.
 """
 
 from __future__ import annotations
@@ -33,11 +33,13 @@ from pocketrec.ncf.ranking import Popularity, Scorer, full, rows_to_rank, sample
 from rows import put
 
 RESULTS = Path(__file__).parent / "results" / "ncf_accuracy.csv"
-TOP, NEGATIVES, FACTORS = 10, 99, 32
+TOP, NEGATIVES = 10, 99
+FACTORS = 32
+"""Of BPR and ALS."""
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "popularity": {},
     "BPR": {"learning_rate": (0.01, 0.03, 0.1), "regularization": (0.01, 0.03, 0.1), "iterations": (100, 300, 600)},
-    "iALS": {"alpha": (1.0, 4.0, 16.0, 64.0), "regularization": (1.0, 3.0, 10.0, 30.0, 100.0), "iterations": (15,)},
+    "ALS": {"alpha": (1.0, 4.0, 16.0, 64.0), "regularization": (1.0, 3.0, 10.0, 30.0, 100.0), "iterations": (15,)},
     "NeuMF": {
         "num_factors": (16,),
         "layers": ((32, 16, 8),),
@@ -45,7 +47,24 @@ GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
         "mf_regularization": (3e-7, 1e-6, 3e-6),
         "train_epochs": (24,),
     },
+    "GMF": {
+        "kind": ("gmf",),
+        "num_factors": (64,),
+        "num_neg": (8,),
+        "mf_regularization": (3e-6, 1e-5, 3e-5),
+        "train_epochs": (24,),
+    },
+    "iALS": {
+        "kind": ("ials",),
+        "num_factors": (64,),
+        "regularization": (0.003, 0.01, 0.03),
+        "unobserved_weight": (0.1, 0.3, 1.0),
+        "train_epochs": (16,),
+    },
+    "EASE": {"kind": ("ease",), "regularization": (100.0, 300.0, 1000.0)},
 }
+OTHERS = ("BPR", "ALS")
+"""Those of implicit."""
 Floats = npt.NDArray[np.float32]
 
 
@@ -115,9 +134,10 @@ class Task:
         """A scorer, and its settings with the epochs that were kept."""
         if model == "popularity":
             return Popularity(self.interactions), settings
-        if model != "NeuMF":
+        if model in OTHERS:
             return self._factors(model, settings, seed), settings
-        training = NcfTrainSettings(**settings, eval_negatives=NEGATIVES, ml_perf=True, seed=seed)
+        keep: Any = None if self.on == "valid" else "last"
+        training = NcfTrainSettings(**settings, eval_negatives=NEGATIVES, ml_perf=True, seed=seed, keep=keep)
         report = train.train(self.folder, training)
         return read_network(NcfDataset(self.folder)).network, {**settings, "train_epochs": report.kept}
 
@@ -130,7 +150,7 @@ class Task:
         ones = np.ones(len(known.items), np.float32)
         rated = csr_matrix((ones, known.items, known.starts), shape=(known.n_users, known.n_items))
         rated.sort_indices()
-        kind = {"BPR": BayesianPersonalizedRanking, "iALS": AlternatingLeastSquares}[model]
+        kind = {"BPR": BayesianPersonalizedRanking, "ALS": AlternatingLeastSquares}[model]
         made = kind(factors=FACTORS, random_state=seed, num_threads=1, **settings)
         made.fit(rated, show_progress=False)
         return Factors(made.user_factors, made.item_factors)

@@ -16,7 +16,7 @@ from pocketrec.ncf.batches import batches
 from pocketrec.ncf.evaluate import evaluate
 from pocketrec.ncf.interactions import read_interactions
 from pocketrec.ncf.layout import NcfDataset
-from pocketrec.ncf.network import Network, NetworkSettings, read_network
+from pocketrec.ncf.network import Network, NetworkSettings, network_of, read_network
 from pocketrec.ncf.options import (
     NcfExportSettings,
     NcfMakeSettings,
@@ -335,7 +335,7 @@ def test_a_model_that_is_not_what_was_trained_fails(exported: Path, tmp_path: Pa
     trained = read_network(place)
     beside = ids_of(place, unknown=False), NcfExportSettings(), read_interactions(place)
     other = {**trained.network.weights, "bias_out": trained.network.weights["bias_out"] + 1}
-    changed = NetworkFile(Network(trained.network.settings, other), trained.split)
+    changed = NetworkFile(network_of(trained.network.settings, other), trained.split)
     verdicts = {rung.name: rung.verdict for rung in verify_export(place.tflite, changed, *beside)}
     assert [name for name, verdict in verdicts.items() if verdict == "failed"] == ["scores", "top"]
     cut = tmp_path / "cut.tflite"

@@ -9,13 +9,16 @@ import typer
 
 from pocketrec.cli.options import Again, DatasetOption, Output, Ratings, fail_unless, with_options
 from pocketrec.ncf.options import (
+    PRESETS,
     NcfExportSettings,
     NcfMakeSettings,
     NcfPrepSettings,
     NcfRankSettings,
     NcfRecommendSettings,
     NcfTrainSettings,
+    PresetName,
 )
+from pocketrec.settings import rules_of, value_text
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,6 +46,14 @@ def batches(dataset: DatasetOption = Path("dataset"), *, settings: NcfMakeSettin
     output.show(batches(dataset, settings, **vars(again), progress=output.progress))
 
 
+def _set_defaults(context: typer.Context, preset: PresetName | None) -> PresetName | None:
+    """Give the options of `train` the defaults of a preset."""
+    if preset:
+        rules, values = rules_of(NcfTrainSettings), PRESETS[preset].values
+        context.default_map = {name: value_text(value, rules[name]) for name, value in values.items()}
+    return preset
+
+
 @app.command()
 @with_options
 def train(
@@ -56,11 +67,21 @@ def train(
         ),
     ] = None,
     clean: Annotated[bool, typer.Option("--clean", help="Forget an earlier network and its checkpoints.")] = False,
+    preset: Annotated[  # noqa: ARG001
+        PresetName | None,
+        typer.Option(
+            "--preset",
+            is_eager=True,
+            callback=_set_defaults,
+            help="Defaults of the options that are not given. "
+            + " ".join(f"{name}: {one.purpose}." for name, one in PRESETS.items()),
+        ),
+    ] = None,
     *,
     settings: NcfTrainSettings,
     output: Output,
 ) -> None:
-    """Train NeuMF; a run that was killed goes on where its last epoch ended."""
+    """Train NeuMF, or solve iALS or EASE; a run that was killed goes on where its last epoch ended."""
     from pocketrec.ncf.train import train
 
     found = train(dataset, settings, train_dataset_path=train_dataset_path, clean=clean, progress=output.progress)
@@ -79,7 +100,7 @@ def evaluate(dataset: DatasetOption = Path("dataset"), *, settings: NcfRankSetti
 @app.command()
 @with_options
 def export(dataset: DatasetOption = Path("dataset"), *, settings: NcfExportSettings, output: Output) -> None:
-    """Write the network as a .tflite and judge it on plain LiteRT; exit 1 if a rung fails."""
+    """Write the model as a .tflite and judge it on plain LiteRT; exit 1 if a rung fails."""
     from pocketrec.ncf.export import export
 
     result = export(dataset, settings)

@@ -46,11 +46,14 @@ def _(result: NcfTrainReport) -> Iterable[str]:
     set_name = {"valid": "validation positives", "test": "test positives"}[result.judged_on]
     yield f"popularity  {_metrics(result.popularity, TOP)}  ({result.negatives} negatives, {set_name})"
     what = f"Network: {result.path}, {result.parameters:,} parameters, epoch {result.kept}"
-    yield done(result.reused, what + (", the best on the validation positives" if result.judged_on == "valid" else ""))
+    yield done(result.reused, what + (", the best on the validation positives" if result.chosen else ""))
 
 
 @remarks.register
 def _(result: NcfTrainReport) -> Iterable[str]:
+    if result.held_out:
+        yield f"  validation positives: the latest training rating of {result.held_out:,} users, which was held out"
+        yield f"  to train on all, for as long: --keep last --train-epochs {result.kept}"
     if result.resumed:
         yield f"  went on after epoch {result.resumed} of a run that had been stopped"
 

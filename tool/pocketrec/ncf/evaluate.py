@@ -38,7 +38,7 @@ class NcfEvaluateReport:
         negatives: sampled for each positive.
         ml_perf: whether negatives that were drawn twice were left out.
         epochs: that the network was trained for.
-        model: neumf, gmf or mlp.
+        model: neumf, gmf, mlp, ials or ease.
         network: its scores.
         popularity: those of the items' train rows.
         seconds: wall time.

@@ -8,7 +8,7 @@ from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.frozen import FrozenCard
 from pocketrec.ncf.interactions import read_interactions
 from pocketrec.ncf.layout import NcfDataset
-from pocketrec.ncf.network import Network, read_network
+from pocketrec.ncf.network import AnyNetwork, read_network
 from pocketrec.ncf.options import NcfExportSettings
 from pocketrec.ncf.runtime import KIND, signatures_of
 from pocketrec.ncf.verify import verify_export
@@ -27,12 +27,11 @@ def export(dataset: Path | str = "dataset", settings: NcfExportSettings = NcfExp
     )  # fmt: skip
 
 
-def model_bytes(trained: NetworkFile[Network], ids: Catalogue, fixed: NcfExportSettings = NcfExportSettings()) -> bytes:
+def model_bytes(trained: NetworkFile[AnyNetwork], ids: Catalogue, fixed: NcfExportSettings = NcfExportSettings()) -> bytes:
     """The bytes of a .tflite."""
-    from pocketrec.ncf.tf.lite_model import LiteNetwork
+    from pocketrec.ncf.tf.lite_model import lite_model
     from pocketrec.training.tf.convert import convert_frozen
 
     settings = trained.network.settings
     card = FrozenCard(KIND, settings, trained.split, fixed, ids.hash, ids.users_hash)
-    module = LiteNetwork(settings, trained.network.weights, fixed)
-    return convert_frozen(module, signatures_of(settings, fixed), card, ids)
+    return convert_frozen(lite_model(trained.network, fixed), signatures_of(settings, fixed), card, ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -104,6 +104,16 @@ def read_interactions(place: NcfDataset) -> Interactions:
     if not (fits and known):
         raise DatasetError(f"the files in {folder} do not fit each other.", expected="what prep wrote", do=do)
     return Interactions(n_items, starts, items, test, valid)
+
+
+def hold_out_latest(known: Interactions) -> Interactions:
+    """The same with the latest train row of each user who has two or more as validation positive instead."""
+    held = known.counts > 1
+    last, left = known.starts[1:][held] - 1, np.ones(len(known.items), bool)
+    left[last] = False
+    starts = np.concatenate([[0], np.cumsum(known.counts - held)]).astype(np.int64)
+    valid = Positives(np.flatnonzero(held).astype(np.int32), known.items[last])
+    return replace(known, starts=starts, items=known.items[left], valid=valid)
 
 
 def user_ids(place: NcfDataset) -> pl.Series:

@@ -7,21 +7,24 @@ users and one for items, each row the factors of GMF followed by those of the ML
     mlp = relu(W_n ... relu(W_1 [m_u, m_i] + b_1) ... + b_n)
     score = w . [gmf, mlp] + b                       (a logit)
 
-`gmf` and `mlp` alone leave out the other half.
+`gmf` and `mlp` alone leave out the other half. Which class a file's model has, `linear` ones included, is said at the end.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from pocketrec.ncf.layout import NcfDataset
+from pocketrec.ncf.linear import Ease, EaseSettings, Factors, FactorSettings
 from pocketrec.ncf.options import NetworkShape
 from pocketrec.schema import Float32, Int32
 from pocketrec.storage import networks
 from pocketrec.storage.networks import NetworkFile
+from pocketrec.storage.tensors import Tensors
 
 CELLS_PER_BLOCK = 1 << 22
 """Numbers of the widest layer that are in memory at a time."""
@@ -113,6 +116,25 @@ def _relu(values: Float32) -> Float32:
     return np.maximum(values, 0, out=values)
 
 
-def read_network(place: NcfDataset) -> NetworkFile[Network]:
+AnySettings = NetworkSettings | FactorSettings | EaseSettings
+AnyNetwork = Network | Factors | Ease
+
+
+def settings_of(**found: Any) -> AnySettings:
+    """The settings of a model from what JSON has of them; those of a network of before have no other kind."""
+    kinds: dict[Any, type[AnySettings]] = {"ials": FactorSettings, "ease": EaseSettings}
+    return kinds.get(found.get("kind"), NetworkSettings)(**found)
+
+
+def network_of(settings: AnySettings, weights: Tensors) -> AnyNetwork:
+    """The model of such settings with these weights."""
+    if isinstance(settings, FactorSettings):
+        return Factors(settings, weights)
+    if isinstance(settings, EaseSettings):
+        return Ease(settings, weights)
+    return Network(settings, weights)
+
+
+def read_network(place: NcfDataset) -> NetworkFile[AnyNetwork]:
     """The trained network of a dataset; the errors are those of `storage.networks.read_network`."""
-    return networks.read_network(place, NetworkSettings, Network)
+    return networks.read_network(place, settings_of, network_of)

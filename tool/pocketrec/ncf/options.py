@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -11,13 +12,32 @@ from pocketrec.lite.options import FixedSettings, ModelSettings
 from pocketrec.settings import Settings, again, setting
 
 Protocol = Literal["leave-one-out", "time"]
-Kind = Literal["neumf", "gmf", "mlp"]
+Kind = Literal["neumf", "gmf", "mlp", "ials", "ease"]
+Keep = Literal["best", "last"]
 Dtype = Literal["fp32", "fp16", "bf16"]
 Strategy = Literal["one_device", "mirrored"]
 OnPositives = Literal["test", "valid"]
 
 USERS_PER_BATCH = 100
 """Of an evaluation batch, where nobody asks for another size."""
+LINEAR = ("ials", "ease")
+"""Models that are solved with numpy; the others are networks that TensorFlow trains."""
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "num_factors": {"ials": 64, "": 8},
+    "regularization": {"ease": 300.0, "": 0.01},
+    "keep": {"ials": "last", "ease": "last", "": "best"},
+}
+"""Of settings whose default is another one for another model; "" stands for the models that are not named."""
+_NETWORKS_ONLY = {
+    "learning_rate", "beta1", "beta2", "epsilon", "mf_regularization", "mlp_regularization", "dtype", "loss_scale",
+    "enable_xla", "distribution_strategy", "keras_use_ctl",
+}  # fmt: skip
+_OF_OTHERS: dict[str, set[str]] = {
+    "ials": {*_NETWORKS_ONLY, "neighbours"},
+    "ease": {*_NETWORKS_ONLY, "unobserved_weight", "keep"},
+    "": {"regularization", "unobserved_weight", "neighbours"},
+}
+"""Settings that change nothing of a model."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +130,10 @@ class NetworkShape(Settings):
     """
 
     num_factors: int = setting(
-        8, "GMF: numbers a user and an item have. More fit more data, and overfit little data.", least=1
+        None,
+        "GMF and ials: numbers a user and an item have; 8 if it is not given, 64 for ials. More fit more data, and overfit "
+        "little data.",
+        least=1,
     )
     layers: tuple[int, ...] = setting(
         (64, 32, 16, 8),
@@ -118,10 +141,16 @@ class NetworkShape(Settings):
         least=1,
     )
     kind: Kind = setting(
-        "neumf", "The network: neumf; or one of its halves alone, gmf (no layers) or mlp.", option="--model"
+        "neumf",
+        "The model: the network neumf; one of its halves alone, gmf (no layers) or mlp; or one that is solved without "
+        "TensorFlow, ials or ease. ials is the quickest, and as accurate as any.",
+        option="--model",
     )
 
     def __post_init__(self) -> None:
+        for name, by_kind in _DEFAULTS.items():
+            if getattr(self, name, "") is None:
+                object.__setattr__(self, name, by_kind.get(self.kind, by_kind[""]))
         super().__post_init__()
         if not self.layers:
             raise SettingsError("layers is empty.", expected="a width or more")
@@ -159,6 +188,28 @@ class NcfTrainSettings(NcfMakeSettings, NetworkShape):
     mlp_regularization: tuple[float, ...] = setting(
         (), "L2 penalty of each layer of --layers, as many numbers; zeros if it is not given.", least=0
     )
+    regularization: float = setting(
+        None,
+        "ials, ease: penalty of the squares of what is solved for; 0.01 for ials, 300 for ease. Raise it for fewer "
+        "ratings: 0.003 is good for ials on a million, 0.01 on a hundred thousand.",
+        above=0,
+    )
+    unobserved_weight: float = setting(
+        0.2, "ials: weight of a pair that is not rated beside one that is. Lower it (0.1) for many items.", above=0
+    )
+    neighbours: int = setting(
+        200,
+        "ease: how many of each item's weights for other items are kept, the largest. More make a larger model, 8 bytes "
+        "each, and hardly a better one.",
+        least=1,
+        most=1 << 20,
+    )
+    keep: Keep = setting(
+        None,
+        "Which epoch is kept: the best on the validation positives, for which the latest training rating of each user is "
+        "held out where prep held out none; or the last. best if it is not given, last for ials and ease, which hardly get "
+        "worse.",
+    )
     epochs_between_evals: int = setting(
         1, "Evaluate after every so many epochs, and after the last. Raise it where evaluations take long.", least=1
     )
@@ -192,8 +243,39 @@ class NcfTrainSettings(NcfMakeSettings, NetworkShape):
     @property
     def learning(self) -> dict[str, Any]:
         """What determines the trained weights besides the network's shape, for records."""
-        elsewhere = {*NetworkShape.__dataclass_fields__, "eval_batch_size"}
+        elsewhere = {*NetworkShape.__dataclass_fields__, "neighbours", "eval_batch_size"}
+        elsewhere |= _OF_OTHERS.get(self.kind, _OF_OTHERS[""])
         return {name: value for name, value in asdict(self).items() if name not in elsewhere}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings of `NcfTrainSettings` that go together, and what they are for."""
+
+    purpose: str
+    values: Mapping[str, Any]
+
+
+PresetName = Literal["official", "paper", "accurate", "mlperf"]
+PRESETS: dict[PresetName, Preset] = {
+    "official": Preset("TensorFlow's official NCF, to compare with it; the same as no preset", {}),
+    "paper": Preset(
+        "NeuMF of the NCF paper with 16 factors, for its figures on ml-1m",
+        {"num_factors": 16, "layers": (64, 32, 16), "batch_size": 256, "eval_negatives": 99},
+    ),
+    "accurate": Preset(
+        "the most accurate network on 100,000 ratings, GMF with 64 factors and 8 negatives",
+        {"kind": "gmf", "num_factors": 64, "num_neg": 8, "mf_regularization": 1e-5},
+    ),
+    "mlperf": Preset(
+        "large NeuMF in large batches, tuned for the 20 million ratings of ml-20m",
+        {
+            "num_factors": 64, "layers": (256, 256, 128, 64), "batch_size": 99_000, "train_epochs": 10,
+            "learning_rate": 0.00382059, "beta1": 0.783529, "beta2": 0.909003, "epsilon": 1.45439e-07, "ml_perf": True,
+        },
+    ),
+}  # fmt: skip
+"""Of training, by name."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class Recommendation:
 
     Attributes:
         item: its id in the ratings.
-        score: a logit, higher being better.
+        score: a logit, of ials and ease another number; higher is better.
     """
 
     item: int | str

@@ -6,7 +6,7 @@ import numpy as np
 
 from pocketrec.lite.contract import ANY, Signatures, TensorSpec
 from pocketrec.lite.frozen import FrozenModel
-from pocketrec.ncf.network import NetworkSettings
+from pocketrec.ncf.network import AnySettings, settings_of
 from pocketrec.ncf.options import NcfExportSettings
 from pocketrec.schema import Float32, Int32
 from pocketrec.storage.tensors import Tensors
@@ -18,7 +18,7 @@ LOWEST = float(np.finfo(np.float32).min)
 _ONE, _MANY, _SCALAR = TensorSpec((1,), "int32"), TensorSpec((ANY,), "int32"), TensorSpec((), "int32")
 
 
-def signatures_of(settings: NetworkSettings, fixed: NcfExportSettings | None) -> Signatures:
+def signatures_of(settings: AnySettings, fixed: NcfExportSettings | None) -> Signatures:
     """Signature name -> (inputs, outputs) by name; `fixed` is None for a file that has no fixed lengths."""
     flexible: Signatures = {
         "score": ({"user": _ONE, "items": _MANY}, {"scores": TensorSpec((ANY,))}),
@@ -35,21 +35,21 @@ def signatures_of(settings: NetworkSettings, fixed: NcfExportSettings | None) ->
     }
 
 
-class NcfModel(FrozenModel[NetworkSettings, NcfExportSettings]):
+class NcfModel(FrozenModel[AnySettings, NcfExportSettings]):
     """A model file, loaded."""
 
-    kind, made_of, fixed_by = KIND, NetworkSettings, NcfExportSettings
+    kind, made_of, fixed_by = KIND, staticmethod(settings_of), NcfExportSettings
 
     def signatures(self) -> Signatures:
         return signatures_of(self.card.settings, self.card.fixed)
 
     def score(self, user: int, items: Int32) -> Float32:
-        """Logits of some items for a user, (n,)."""
+        """Scores of some items for a user, (n,): logits, but for ials and ease."""
         scores: Float32 = self.run("score", user=self.user_input(user), items=self.items_input(items))["scores"]
         return scores
 
     def recommend(self, user: int, seen: Int32, top: int) -> tuple[Int32, Float32]:
-        """The best `top` items that are not among those seen, and their logits, best first; fewer if fewer are left."""
+        """The best `top` items that are not among those seen, and their scores, best first; fewer if fewer are left."""
         return self._left(self.run("recommend", user=self.user_input(user), seen=self.seen_input(seen), top=np.int32(top)))
 
     def score_fixed(self, user: int, items: Int32) -> Float32:

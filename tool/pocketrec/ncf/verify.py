@@ -19,7 +19,7 @@ from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.judge.frozen_checks import FIRST_RUNGS, FrozenCase, difference
 from pocketrec.lite.judge.ladder import Check, Fault, Rung, climb
 from pocketrec.ncf.interactions import Interactions
-from pocketrec.ncf.network import Network
+from pocketrec.ncf.network import AnyNetwork
 from pocketrec.ncf.options import NcfExportSettings
 from pocketrec.ncf.runtime import NcfModel, signatures_of
 from pocketrec.schema import Float32, Int32
@@ -33,14 +33,14 @@ _RUN = (
 
 
 @dataclass
-class Case(FrozenCase[Network]):
+class Case(FrozenCase[AnyNetwork]):
     """One exported network on trial, and the split that it was trained on."""
 
     interactions: Interactions = field(kw_only=True)
 
 
 def verify_export(
-    path: Path, trained: NetworkFile[Network], ids: Catalogue, fixed: NcfExportSettings, interactions: Interactions
+    path: Path, trained: NetworkFile[AnyNetwork], ids: Catalogue, fixed: NcfExportSettings, interactions: Interactions
 ) -> tuple[Rung, ...]:
     """The verdicts on a .tflite, rung by rung, beside the network that it was made from, its ids and its split."""
     signatures = signatures_of(trained.network.settings, fixed)

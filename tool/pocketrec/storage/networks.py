@@ -29,6 +29,9 @@ class NetworkSettings(Settings):
         n_items: codes of items are 0 .. n_items - 1.
     """
 
+    codes: ClassVar[tuple[str, ...]] = ()
+    """Names of the weights that are whole numbers, int32; the others are float32."""
+
     n_users: int = field(kw_only=True, metadata={"rule": Rule("Codes of users.", least=1)})
     n_items: int = field(kw_only=True, metadata={"rule": Rule("Codes of items.", least=1)})
 
@@ -50,9 +53,11 @@ class Network(Generic[SettingsT]):
     """A trained network in numpy."""
 
     def __init__(self, settings: SettingsT, weights: Mapping[str, Array]) -> None:
-        """The weights are by the names of `settings.shapes`, in any float type."""
+        """The weights are by the names of `settings.shapes`, in any type of numbers."""
         self.settings = settings
-        self.weights: Tensors = {name: np.asarray(weights[name], np.float32) for name in settings.shapes}
+        self.weights: Tensors = {
+            name: np.asarray(weights[name], np.int32 if name in settings.codes else np.float32) for name in settings.shapes
+        }
 
 
 NetworkT = TypeVar("NetworkT", bound=Network[Any])
