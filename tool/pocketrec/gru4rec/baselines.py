@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
 from pocketrec.gru4rec.scoring import SessionScorer
 from pocketrec.lite.neighbours import ranges
@@ -23,6 +22,7 @@ REACH = {"Markov chain": 1, "item-item co-occurrence": 3, "sequential rules": 10
 """How many of the next clicks are counted."""
 WHOLE = 2520
 """Stands for a weight of 1: shares of 1 to 10 are whole numbers then, and sums do not depend on their order."""
+BITS = WHOLE.bit_length()
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Baseline:
 
     name: str
     score: Callable[[Int32], Float32]
-    lanes: int = 256
+    lanes: int = 64
 
     def scores(self, feat: Int32, mask: Int32) -> Float32:  # noqa: ARG002
         """See `Scorer`."""
@@ -74,35 +74,40 @@ def following(name: str, sessions: Iterable[tuple[Int32, Int64]], n_items: int) 
         sessions: item codes and lengths of some sessions at a time, as `read_sequences` returns them.
         n_items: number of items in the item index.
     """
-    pairs = count_pairs(sessions, REACH[name])
-    items, after = (pairs[column].to_numpy() for column in ("item", "next"))
-    weights, starts = 1 + _places(pairs["weight"].to_numpy()), np.searchsorted(items, np.arange(n_items + 1))
+    items, after, weights = count_pairs(sessions, REACH[name], n_items)
+    places, starts = 1 + _places(weights), np.searchsorted(items, np.arange(n_items + 1))
 
     def score(feat: Int32) -> Float32:
         begins, counts = starts[feat], starts[feat + 1] - starts[feat]
-        places = ranges(begins, counts)
+        pairs = ranges(begins, counts)
         found = np.zeros((len(feat), n_items), np.float32)
-        found[np.repeat(np.arange(len(feat)), counts), after[places]] = weights[places]
+        found[np.repeat(np.arange(len(feat)), counts), after[pairs]] = places[pairs]
         return found
 
     return Baseline(name, score)
 
 
-def count_pairs(sessions: Iterable[tuple[Int32, Int64]], reach: int) -> pl.DataFrame:
-    """Pairs of items up to `reach` clicks apart: item, next, weight (see `WHOLE`). Memory grows with their number."""
-    schema = {"item": pl.Int32, "next": pl.Int32, "weight": pl.Int64}
-    counted = pl.DataFrame(schema=schema)
+def count_pairs(sessions: Iterable[tuple[Int32, Int64]], reach: int, n_items: int) -> tuple[Int32, Int32, Int64]:
+    """Pairs of items up to `reach` clicks apart, each once: the item, the one after it, and their weight (see `WHOLE`).
+
+    Each pair of clicks is one number, with the weight in its last bits, so that one sort in place brings equal pairs
+    together. 8 bytes for each are held, and as much again for the result.
+    """
+    found = [np.empty(0, np.int64)]
     for items, lengths in sessions:
         session = np.repeat(np.arange(len(lengths)), lengths)
-        here = [counted, *(_pairs(items, session, distance) for distance in range(1, reach + 1))]
-        counted = pl.concat(here).group_by("item", "next").agg(pl.col("weight").sum())
-    return counted.sort("item", "next")
-
-
-def _pairs(items: Int32, session: Int64, distance: int) -> pl.DataFrame:
-    same = np.flatnonzero(session[distance:] == session[:-distance])
-    weights = np.full(len(same), WHOLE // distance)
-    return pl.DataFrame({"item": items[same], "next": items[same + distance], "weight": weights})
+        for distance in range(1, reach + 1):
+            same = np.flatnonzero(session[distance:] == session[:-distance])
+            pairs = items[same].astype(np.int64) * n_items + items[same + distance]
+            found.append(pairs << BITS | WHOLE // distance)
+    numbers = np.concatenate(found)
+    found.clear()
+    numbers.sort()
+    heads = np.flatnonzero(np.diff(numbers >> BITS, prepend=-1))
+    pairs = numbers[heads] >> BITS
+    numbers &= (1 << BITS) - 1
+    weights = np.add.reduceat(numbers, heads) if len(heads) else numbers
+    return (pairs // n_items).astype(np.int32), (pairs % n_items).astype(np.int32), weights
 
 
 def _places(counts: Int64) -> Float32:
