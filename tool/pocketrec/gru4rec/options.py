@@ -11,6 +11,8 @@ from pocketrec.settings import Settings, again, setting
 from pocketrec.sources.options import SynthSettings
 
 Ties = Literal["standard", "conservative", "median"]
+SessionMethod = Literal["s-knn", "v-sknn", "stan", "vstan"]
+DeviceModel = Literal["gru4rec", "s-knn", "v-sknn", "stan", "vstan"]
 OnSet = Literal["train_tr", "train_valid", "test"]
 
 
@@ -71,11 +73,34 @@ class RankSettings(Settings):
         metavar="TRIES",
     )
     seed: int = setting(42, "Seed of the settings that --tune draws.", least=0)
+    blend: SessionMethod | None = setting(
+        None,
+        "Also measure the model blended with sessions like this one: vstan, stan, v-sknn or s-knn. The weight is chosen on "
+        "train_valid, or is that of --blend-weight.",
+    )
+    blend_weight: float | None = setting(
+        None,
+        "Weight of the sessions in --blend, 0 to 1, for a model that was trained on train_valid.",
+        least=0,
+        most=1,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.cutoffs:
             raise SettingsError("no cutoff is named.", expected="one N or more, each 1 or more")
+
+
+@dataclass(frozen=True)
+class NeighbourSettings(Settings):
+    """What `export` writes besides a GRU4Rec: sessions that recommend without training."""
+
+    model: DeviceModel = setting(
+        "gru4rec",
+        "gru4rec, a network as .tflite; or sessions that recommend without training: vstan, stan, v-sknn or s-knn.",
+    )
+    tune: int = again(RankSettings, "tune", 30)
+    seed: int = again(RankSettings, "seed", 42)
 
 
 @dataclass(frozen=True)

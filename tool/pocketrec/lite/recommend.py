@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pocketrec.lite.runtime import OnDeviceModel, Recommendation
+import numpy as np
+
+from pocketrec.errors import ModelError
+from pocketrec.lite.blend import blended
+from pocketrec.lite.neighbour_model import NeighbourModel, is_neighbour_file
+from pocketrec.lite.runtime import LiteScorer, OnDeviceModel, Recommendation
+
+TOP = 20
+"""Items that a blend recommends, if nobody says how many."""
 
 
 @dataclass(frozen=True)
@@ -32,26 +40,61 @@ def recommend(
     exclude_seen: bool = False,
     exclude: Sequence[object] = (),
     weights: Path | str | None = None,
+    blend: Path | str | None = None,
+    blend_weight: float = 0.5,
     threads: int = 1,
 ) -> RecommendReport:
     """Recommend next items for a session.
 
     Args:
-        model: a .tflite that `export` made.
+        model: a .tflite that `export` made, or its kept sessions (.safetensors).
         session: the item ids of the session so far, in order.
         top: how many items; at most the number fixed at export, which is also the default.
         exclude_seen: leave out the items of the session.
         exclude: ids of more items to leave out.
         weights: a file that `OnDeviceModel.save_to` wrote: recommend with what this model has learned.
+        blend: kept sessions (.safetensors of `export --model vstan`) for the same items, whose scores are blended in.
+        blend_weight: their weight, 0 to 1.
         threads: how many threads the interpreter uses.
 
     Raises:
-        ModelError: the model is damaged or knows none of the items, or the weights belong to another model.
+        ModelError: the model is damaged or knows none of the items, or the weights or the kept sessions belong to another
+            model.
         MissingExtraError: LiteRT is not installed.
     """
-    device = OnDeviceModel(model, threads)
-    if weights is not None:
-        device.restore_from(weights)
-    best = device.recommend(session, top, exclude=[*(session if exclude_seen else ()), *exclude])
+    device: OnDeviceModel | NeighbourModel
+    if is_neighbour_file(Path(model)):
+        device = NeighbourModel(model if weights is None else weights)
+    else:
+        device = OnDeviceModel(model, threads)
+        if weights is not None:
+            device.restore_from(weights)
+    left_out = [*(session if exclude_seen else ()), *exclude]
+    if blend is None:
+        best = device.recommend(session, top, exclude=left_out)
+    else:
+        best = _blended(device, NeighbourModel(blend), blend_weight, session, top or TOP, left_out)
     unknown = tuple(text for text in map(str, session) if text not in device.items.codes)
     return RecommendReport(device.path, unknown, tuple(best))
+
+
+def _blended(
+    device: OnDeviceModel | NeighbourModel,
+    kept: NeighbourModel,
+    weight: float,
+    session: Sequence[object],
+    top: int,
+    exclude: Sequence[object],
+) -> list[Recommendation]:
+    """The best items by both models; their scores are shares of 1."""
+    if not isinstance(device, OnDeviceModel) or not 0 <= weight <= 1:
+        what = f"the weight {weight}" if isinstance(device, OnDeviceModel) else str(device.path)
+        raise ModelError(f"Kept sessions cannot be blended with {what}.", expected="a .tflite, and a weight of 0 to 1")
+    device.check_items(kept.items.hash, kept.path)
+    codes, scorer = device.codes_of(session), LiteScorer(device)
+    for code in codes:
+        shares = scorer.scores(np.full(scorer.lanes, code, np.int32), np.ones(scorer.lanes, np.int32))[:1]
+    scores = blended(shares, kept.scores(codes.tolist())[None], weight)[0]
+    out = {device.items.codes[text] for text in map(str, exclude) if text in device.items.codes}
+    order = [code for code in np.argsort(-scores, kind="stable")[: top + len(out)].tolist() if code not in out]
+    return [Recommendation(device.items.ids[code], float(scores[code])) for code in order[:top]]
