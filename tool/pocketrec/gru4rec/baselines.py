@@ -2,8 +2,10 @@
 2018); on a small log with many views of the same items again, neighbours are, by far.
 
     popularity, the last item again, the session's own items from the newest on
-    items that followed the current one in training: at once (Markov chain), among the next 3 clicks (co-occurrence), among
-        the next 10 (sequential rules); each time with the weight 1 / distance
+    items that followed the current one in training: at once (Markov chain), or among the next 3 clicks (co-occurrence),
+        with the weight 1 / distance
+    items that followed one of the last 10 clicks among the next 10 (sequential rules), with the weight 1 / distance there
+        and 1 / distance here. As published, rules begin at the last click alone; so they were better on every log tried.
     sessions like the current one: S-KNN, V-SKNN, STAN, VSTAN (`lite/neighbours.py`)
 """
 
@@ -18,8 +20,8 @@ from pocketrec.gru4rec.scoring import SessionScorer
 from pocketrec.lite.neighbours import ranges
 from pocketrec.schema import Float32, Int32, Int64
 
-REACH = {"Markov chain": 1, "item-item co-occurrence": 3, "sequential rules": 10}
-"""How many of the next clicks are counted."""
+RULES = {"Markov chain": (1, 1), "item-item co-occurrence": (3, 1), "sequential rules": (10, 10)}
+"""Name -> how many of the next clicks are counted, and how many of the last clicks of a session are looked at."""
 WHOLE = 2520
 """Stands for a weight of 1: shares of 1 to 10 are whole numbers then, and sums do not depend on their order."""
 BITS = WHOLE.bit_length()
@@ -66,25 +68,27 @@ def own_items(n_items: int) -> SessionScorer:
     return SessionScorer("own items, newest first", score, lanes=32)
 
 
-def following(name: str, sessions: Iterable[tuple[Int32, Int64]], n_items: int) -> Baseline:
-    """Scores items by how often they followed the current item in training; 0 for those that never did.
+def following(name: str, sessions: Iterable[tuple[Int32, Int64]], n_items: int) -> SessionScorer:
+    """Scores items by how often they followed the last items of a session in training; 0 for those that never did.
 
     Args:
-        name: one of `REACH`.
+        name: one of `RULES`.
         sessions: item codes and lengths of some sessions at a time, as `read_sequences` returns them.
         n_items: number of items in the item index.
     """
-    items, after, weights = count_pairs(sessions, REACH[name], n_items)
-    places, starts = 1 + _places(weights), np.searchsorted(items, np.arange(n_items + 1))
+    reach, looked_at = RULES[name]
+    items, after, weights = count_pairs(sessions, reach, n_items)
+    starts = np.searchsorted(items, np.arange(n_items + 1))
 
-    def score(feat: Int32) -> Float32:
-        begins, counts = starts[feat], starts[feat + 1] - starts[feat]
-        pairs = ranges(begins, counts)
-        found = np.zeros((len(feat), n_items), np.float32)
-        found[np.repeat(np.arange(len(feat)), counts), after[pairs]] = places[pairs]
-        return found
+    def score(session: Sequence[int]) -> Float32:
+        last = np.array(session[-looked_at:])
+        begins, counts = starts[last], starts[last + 1] - starts[last]
+        pairs, ages = ranges(begins, counts), np.repeat(np.arange(len(last), 0, -1), counts)
+        # Whole numbers below 2^53: the sums do not depend on their order.
+        found = np.bincount(after[pairs], weights[pairs] * (WHOLE // ages), n_items)
+        return found.astype(np.float32)
 
-    return Baseline(name, score)
+    return SessionScorer(name, score)
 
 
 def count_pairs(sessions: Iterable[tuple[Int32, Int64]], reach: int, n_items: int) -> tuple[Int32, Int32, Int64]:

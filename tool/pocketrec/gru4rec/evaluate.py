@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pocketrec.errors import DatasetError, ModelError, SettingsError, require
-from pocketrec.gru4rec.baselines import REACH, following, last_item, own_items, popularity
+from pocketrec.gru4rec.baselines import RULES, following, last_item, own_items, popularity
 from pocketrec.gru4rec.blend import Blend, BlendChoice, choose_weight
 from pocketrec.gru4rec.checkpoints import read_weights
 from pocketrec.gru4rec.kept_sessions import KeptSessions, kept_sessions
@@ -161,7 +161,7 @@ class _Baselines:
         yield popularity(self.items.support), nothing
         yield last_item(n_items), nothing
         yield own_items(n_items), nothing
-        for name in REACH:
+        for name in RULES:
             yield following(name, self._known.blocks(), n_items), choices.get(name, nothing)
         index = self._known.index(n_items)
         for name, usual in METHODS.items():
@@ -172,10 +172,10 @@ class _Baselines:
         """What is chosen for each on train_valid, by those that know train_tr alone."""
         assert self.judges is not None
         known = self._known if self.train_on == "train_tr" else self._read("train_tr")
-        total = self.judges.events * (len(REACH) + len(METHODS) * self.settings.tune)
+        total = self.judges.events * (len(RULES) + len(METHODS) * self.settings.tune)
         with self.progress.task("choose settings on train_valid", total, "clicks") as advance:
             choices = {}
-            for name in REACH:
+            for name in RULES:
                 choices[name] = better(Choice(), following(name, known.blocks(), n_items), None, self.judges)
                 advance(self.judges.events)
             index = known.index(n_items)
