@@ -4,8 +4,9 @@
     popularity, the last item again, the session's own items from the newest on
     items that followed the current one in training: at once (Markov chain), or among the next 3 clicks (co-occurrence),
         with the weight 1 / distance
-    items that followed one of the last 10 clicks among the next 10 (sequential rules), with the weight 1 / distance there
-        and 1 / distance here. As published, rules begin at the last click alone; so they were better on every log tried.
+    items that followed one of the last 5 clicks among the next 10 (sequential rules): 1 / distance there, and here a 16th
+        for each click since. As published, rules begin at the last click alone; so they found .05 to .1 less of Recall@20
+        on two real logs.
     sessions like the current one: S-KNN, V-SKNN, STAN, VSTAN (`lite/neighbours.py`)
 """
 
@@ -20,11 +21,13 @@ from pocketrec.gru4rec.scoring import SessionScorer
 from pocketrec.lite.neighbours import ranges
 from pocketrec.schema import Float32, Int32, Int64
 
-RULES = {"Markov chain": (1, 1), "item-item co-occurrence": (3, 1), "sequential rules": (10, 10)}
+RULES = {"Markov chain": (1, 1), "item-item co-occurrence": (3, 1), "sequential rules": (10, 5)}
 """Name -> how many of the next clicks are counted, and how many of the last clicks of a session are looked at."""
 WHOLE = 2520
 """Stands for a weight of 1: shares of 1 to 10 are whole numbers then, and sums do not depend on their order."""
 BITS = WHOLE.bit_length()
+FADING = 16
+"""How much less an item says of what comes next for each click since."""
 
 
 @dataclass
@@ -83,9 +86,9 @@ def following(name: str, sessions: Iterable[tuple[Int32, Int64]], n_items: int) 
     def score(session: Sequence[int]) -> Float32:
         last = np.array(session[-looked_at:])
         begins, counts = starts[last], starts[last + 1] - starts[last]
-        pairs, ages = ranges(begins, counts), np.repeat(np.arange(len(last), 0, -1), counts)
+        pairs, places = ranges(begins, counts), np.repeat(np.arange(len(last)), counts)
         # Whole numbers below 2^53: the sums do not depend on their order.
-        found = np.bincount(after[pairs], weights[pairs] * (WHOLE // ages), n_items)
+        found = np.bincount(after[pairs], weights[pairs] * FADING**places, n_items)
         return found.astype(np.float32)
 
     return SessionScorer(name, score)
