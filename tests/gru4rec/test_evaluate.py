@@ -97,16 +97,17 @@ def test_batches_of_another_index_are_removed(where: Dataset) -> None:
 def slow_scores(session: list[int], known: SlowNeighbours) -> dict[str, list[float]]:
     """Scores of all items by each baseline after a session so far."""
     support: Counter[int] = Counter(item for one in known.train for item in one)
-    after: dict[int, Counter[int]] = {reach: Counter() for reach in (1, 3, 10)}
-    for one in known.train:
-        for place, item in enumerate(one):
-            for reach, followed in after.items() if item == session[-1] else ():
-                for distance, later in enumerate(one[place + 1 : place + 1 + reach], 1):
-                    followed[later] += 2520 // distance
+    after = [Counter[int]() for _ in range(3)]
+    for counter, reach, looked_at in zip(after, (1, 3, 10), (1, 1, 5), strict=True):
+        for age, last in enumerate(reversed(session[-looked_at:])):
+            for one in known.train:
+                for place in (place for place, item in enumerate(one) if item == last):
+                    for distance, later in enumerate(one[place + 1 : place + 1 + reach], 1):
+                        counter[later] += 2520 // distance * 16 ** (min(len(session), looked_at) - 1 - age)
     counted = {"popularity": support, "repeat the last item": {session[-1]: 1}}
     counted |= {"own items, newest first": {item: place for place, item in enumerate(session, 1)}}
-    counted |= zip(("Markov chain", "item-item co-occurrence", "sequential rules"), after.values(), strict=True)
-    scores = {name: [float(counts.get(item, 0)) for item in range(known.n)] for name, counts in counted.items()}
+    counted |= zip(("Markov chain", "item-item co-occurrence", "sequential rules"), after, strict=True)
+    scores = {name: [float(np.float32(counts.get(item, 0))) for item in range(known.n)] for name, counts in counted.items()}
     return scores | {name: known.scores(session, chosen) for name, chosen in METHODS.items()}
 
 

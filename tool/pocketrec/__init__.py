@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from pocketrec.gru4rec.demo import demo as demo
     from pocketrec.gru4rec.evaluate import evaluate as evaluate
     from pocketrec.gru4rec.export import export as export
+    from pocketrec.gru4rec.export_neighbours import export_neighbours as export_neighbours
     from pocketrec.gru4rec.options import DemoSettings as DemoSettings
+    from pocketrec.gru4rec.options import NeighbourSettings as NeighbourSettings
     from pocketrec.gru4rec.options import RankSettings as RankSettings
     from pocketrec.gru4rec.options import TrainSettings as TrainSettings
     from pocketrec.gru4rec.options import TuneSettings as TuneSettings
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pocketrec.ingestion.ingest import ingest as ingest
     from pocketrec.lite.inspect_model import inspect_model as inspect_model
     from pocketrec.lite.judge.verify import verify as verify
+    from pocketrec.lite.neighbour_model import NeighbourModel as NeighbourModel
     from pocketrec.lite.on_device import OnDeviceModel as OnDeviceModel
     from pocketrec.lite.options import ExportSettings as ExportSettings
     from pocketrec.lite.options import ModelSettings as ModelSettings
@@ -57,12 +60,14 @@ _HOMES = {
     "tune": "gru4rec.tune",
     "evaluate": "gru4rec.evaluate",
     "export": "gru4rec.export",
+    "export_neighbours": "gru4rec.export_neighbours",
     "verify": "lite.judge.verify",
     "run": "gru4rec.run",
     "demo": "gru4rec.demo",
     "recommend": "lite.recommend",
     "serve": "lite.serve",
     "OnDeviceModel": "lite.on_device",
+    "NeighbourModel": "lite.neighbour_model",
     "inspect": "storage.inspect",
     "inspect_model": "lite.inspect_model",
     "verify_data": "storage.verify_data",
@@ -77,6 +82,7 @@ _HOMES = {
     "TrainSettings": "gru4rec.options",
     "TuneSettings": "gru4rec.options",
     "RankSettings": "gru4rec.options",
+    "NeighbourSettings": "gru4rec.options",
     "DemoSettings": "gru4rec.options",
 }
 """The module below `pocketrec` that each name is in."""

@@ -20,7 +20,7 @@ from pocketrec.cli import dnn, ncf, signals
 from pocketrec.cli.options import Again, Clicks, DatasetOption, Output, fail_unless, with_options
 from pocketrec.cli.terminal import say, visible
 from pocketrec.errors import PocketrecError
-from pocketrec.gru4rec.options import DemoSettings, RankSettings, TrainSettings, TuneSettings
+from pocketrec.gru4rec.options import DemoSettings, NeighbourSettings, RankSettings, TrainSettings, TuneSettings
 from pocketrec.lite.options import ExportSettings, ModelSettings, ServeSettings, VerifySettings
 from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sources.options import ReadSettings, SynthSettings
@@ -233,9 +233,15 @@ def export(
     *,
     model: ModelSettings,
     user: ExportSettings,
+    neighbours: NeighbourSettings,
     output: Output,
 ) -> None:
-    """Write a GRU4Rec as a .tflite that trains on plain LiteRT."""
+    """Write a GRU4Rec as a .tflite that trains on plain LiteRT; or, with --model, sessions that need no training."""
+    if neighbours.model != "gru4rec":
+        if source is not None:
+            raise typer.BadParameter(f"--from gives weights, and {neighbours.model} has none")
+        output.show(pocketrec.export_neighbours(dataset, neighbours, progress=output.progress))
+        return
     output.show(pocketrec.export(dataset, model, user, source=source, progress=output.progress))
 
 
@@ -291,7 +297,7 @@ def inspect(
 @app.command()
 @with_options
 def recommend(
-    model: Annotated[Path, typer.Option("--model", help="A .tflite of export.")],
+    model: Annotated[Path, typer.Option("--model", help="A .tflite of export, or its kept sessions.")],
     session: Annotated[str, typer.Option("--session", metavar="ID,ID,...", help="Item ids so far, in order.")],
     top: Annotated[int | None, typer.Option("--top", min=1, help="How many; by default as many as export fixed.")] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="What was learned since, a .safetensors.")] = None,
@@ -303,11 +309,16 @@ def recommend(
             show_default=False,
         ),
     ] = None,
+    blend: Annotated[Path | None, typer.Option("--blend", help="Kept sessions of export to blend in.")] = None,
+    blend_weight: Annotated[float, typer.Option("--blend-weight", min=0, max=1, help="Their weight, 0 to 1.")] = 0.5,
     *,
     output: Output,
 ) -> None:
     """The items that may come next in a session, best first, with their scores."""
-    found = pocketrec.recommend(model, session.split(","), top=top, exclude_seen=exclude_seen, weights=weights)
+    found = pocketrec.recommend(
+        model, session.split(","),
+        top=top, exclude_seen=exclude_seen, weights=weights, blend=blend, blend_weight=blend_weight,
+    )  # fmt: skip
     output.show(found)
 
 

@@ -16,6 +16,7 @@ from pocketrec.cli.terminal import Drawn, visible
 from pocketrec.gru4rec.demo import DemoReport
 from pocketrec.gru4rec.evaluate import EvaluateReport
 from pocketrec.gru4rec.export import ExportReport
+from pocketrec.gru4rec.export_neighbours import NeighbourExportReport
 from pocketrec.gru4rec.run import RunReport
 from pocketrec.gru4rec.train import FEW_TRANSITIONS, TrainReport
 from pocketrec.gru4rec.tune import TuneReport
@@ -164,6 +165,20 @@ def _(result: ExportReport) -> Iterable[str]:
     yield f"For one user: items of the session {shown}{why}; sessions {begins}{people}"
 
 
+@results.register
+def _(result: NeighbourExportReport) -> Iterable[str]:
+    what = f"{result.sessions:,} sessions with {result.pairs:,} items, of {result.items:,} different ones"
+    yield done(result.reused, f"Model: {result.path}, {size(result.bytes)} ({what})")
+
+
+@remarks.register
+def _(result: NeighbourExportReport) -> Iterable[str]:
+    chosen = f"chosen on {result.chosen_on:,} next clicks of train_valid" if result.chosen_on else "the usual ones"
+    yield f"  {', '.join(f'{name}={value}' for name, value in result.settings.items())}: {chosen}"
+    if result.sessions < result.trained:
+        yield f"  the newest of {result.trained:,} sessions, so that the file has a limit"
+
+
 def _drawn(names: Sequence[str], rows: Iterable[Sequence[str]], styles: Sequence[str] = (), styled: int = 0) -> Drawn:
     """A table; `styles` are those of the cells in the column `styled`."""
     from rich import box
@@ -301,7 +316,7 @@ def _(result: EvaluateReport) -> Iterable[str]:
 def _beaten(result: EvaluateReport) -> Iterable[str]:
     """What is better than the model although it was not trained."""
     model = next((one for one in result.models if one.name == result.model), None)
-    rivals = [one for one in result.models if one is not model]
+    rivals = [one for one in result.models if one is not model and "weight" not in one.settings]
     if model is None or not rivals:
         return
     n = max(model.recall)

@@ -2,8 +2,11 @@
 2018); on a small log with many views of the same items again, neighbours are, by far.
 
     popularity, the last item again, the session's own items from the newest on
-    items that followed the current one in training: at once (Markov chain), among the next 3 clicks (co-occurrence), among
-        the next 10 (sequential rules); each time with the weight 1 / distance
+    items that followed the current one in training: at once (Markov chain), or among the next 3 clicks (co-occurrence),
+        with the weight 1 / distance
+    items that followed one of the last 5 clicks among the next 10 (sequential rules): 1 / distance there, and here a 16th
+        for each click since. As published, rules begin at the last click alone; so they found .05 to .1 less of Recall@20
+        on two real logs.
     sessions like the current one: S-KNN, V-SKNN, STAN, VSTAN (`lite/neighbours.py`)
 """
 
@@ -13,16 +16,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
 from pocketrec.gru4rec.scoring import SessionScorer
 from pocketrec.lite.neighbours import ranges
 from pocketrec.schema import Float32, Int32, Int64
 
-REACH = {"Markov chain": 1, "item-item co-occurrence": 3, "sequential rules": 10}
-"""How many of the next clicks are counted."""
+RULES = {"Markov chain": (1, 1), "item-item co-occurrence": (3, 1), "sequential rules": (10, 5)}
+"""Name -> how many of the next clicks are counted, and how many of the last clicks of a session are looked at."""
 WHOLE = 2520
 """Stands for a weight of 1: shares of 1 to 10 are whole numbers then, and sums do not depend on their order."""
+BITS = WHOLE.bit_length()
+FADING = 16
+"""How much less an item says of what comes next for each click since."""
 
 
 @dataclass
@@ -31,7 +36,7 @@ class Baseline:
 
     name: str
     score: Callable[[Int32], Float32]
-    lanes: int = 256
+    lanes: int = 64
 
     def scores(self, feat: Int32, mask: Int32) -> Float32:  # noqa: ARG002
         """See `Scorer`."""
@@ -66,43 +71,50 @@ def own_items(n_items: int) -> SessionScorer:
     return SessionScorer("own items, newest first", score, lanes=32)
 
 
-def following(name: str, sessions: Iterable[tuple[Int32, Int64]], n_items: int) -> Baseline:
-    """Scores items by how often they followed the current item in training; 0 for those that never did.
+def following(name: str, sessions: Iterable[tuple[Int32, Int64]], n_items: int) -> SessionScorer:
+    """Scores items by how often they followed the last items of a session in training; 0 for those that never did.
 
     Args:
-        name: one of `REACH`.
+        name: one of `RULES`.
         sessions: item codes and lengths of some sessions at a time, as `read_sequences` returns them.
         n_items: number of items in the item index.
     """
-    pairs = count_pairs(sessions, REACH[name])
-    items, after = (pairs[column].to_numpy() for column in ("item", "next"))
-    weights, starts = 1 + _places(pairs["weight"].to_numpy()), np.searchsorted(items, np.arange(n_items + 1))
+    reach, looked_at = RULES[name]
+    items, after, weights = count_pairs(sessions, reach, n_items)
+    starts = np.searchsorted(items, np.arange(n_items + 1))
 
-    def score(feat: Int32) -> Float32:
-        begins, counts = starts[feat], starts[feat + 1] - starts[feat]
-        places = ranges(begins, counts)
-        found = np.zeros((len(feat), n_items), np.float32)
-        found[np.repeat(np.arange(len(feat)), counts), after[places]] = weights[places]
-        return found
+    def score(session: Sequence[int]) -> Float32:
+        last = np.array(session[-looked_at:])
+        begins, counts = starts[last], starts[last + 1] - starts[last]
+        pairs, places = ranges(begins, counts), np.repeat(np.arange(len(last)), counts)
+        # Whole numbers below 2^53: the sums do not depend on their order.
+        found = np.bincount(after[pairs], weights[pairs] * FADING**places, n_items)
+        return found.astype(np.float32)
 
-    return Baseline(name, score)
+    return SessionScorer(name, score)
 
 
-def count_pairs(sessions: Iterable[tuple[Int32, Int64]], reach: int) -> pl.DataFrame:
-    """Pairs of items up to `reach` clicks apart: item, next, weight (see `WHOLE`). Memory grows with their number."""
-    schema = {"item": pl.Int32, "next": pl.Int32, "weight": pl.Int64}
-    counted = pl.DataFrame(schema=schema)
+def count_pairs(sessions: Iterable[tuple[Int32, Int64]], reach: int, n_items: int) -> tuple[Int32, Int32, Int64]:
+    """Pairs of items up to `reach` clicks apart, each once: the item, the one after it, and their weight (see `WHOLE`).
+
+    Each pair of clicks is one number, with the weight in its last bits, so that one sort in place brings equal pairs
+    together. 8 bytes for each are held, and as much again for the result.
+    """
+    found = [np.empty(0, np.int64)]
     for items, lengths in sessions:
         session = np.repeat(np.arange(len(lengths)), lengths)
-        here = [counted, *(_pairs(items, session, distance) for distance in range(1, reach + 1))]
-        counted = pl.concat(here).group_by("item", "next").agg(pl.col("weight").sum())
-    return counted.sort("item", "next")
-
-
-def _pairs(items: Int32, session: Int64, distance: int) -> pl.DataFrame:
-    same = np.flatnonzero(session[distance:] == session[:-distance])
-    weights = np.full(len(same), WHOLE // distance)
-    return pl.DataFrame({"item": items[same], "next": items[same + distance], "weight": weights})
+        for distance in range(1, reach + 1):
+            same = np.flatnonzero(session[distance:] == session[:-distance])
+            pairs = items[same].astype(np.int64) * n_items + items[same + distance]
+            found.append(pairs << BITS | WHOLE // distance)
+    numbers = np.concatenate(found)
+    found.clear()
+    numbers.sort()
+    heads = np.flatnonzero(np.diff(numbers >> BITS, prepend=-1))
+    pairs = numbers[heads] >> BITS
+    numbers &= (1 << BITS) - 1
+    weights = np.add.reduceat(numbers, heads) if len(heads) else numbers
+    return (pairs // n_items).astype(np.int32), (pairs % n_items).astype(np.int32), weights
 
 
 def _places(counts: Int64) -> Float32:

@@ -6,14 +6,15 @@ DIR/parquet/sequences and put into lanes here, so no session is dropped, however
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pocketrec.errors import DatasetError, require
-from pocketrec.gru4rec.baselines import REACH, following, last_item, own_items, popularity
+from pocketrec.errors import DatasetError, ModelError, SettingsError, require
+from pocketrec.gru4rec.baselines import RULES, following, last_item, own_items, popularity
+from pocketrec.gru4rec.blend import Blend, BlendChoice, choose_weight
 from pocketrec.gru4rec.checkpoints import read_weights
 from pocketrec.gru4rec.kept_sessions import KeptSessions, kept_sessions
 from pocketrec.gru4rec.options import RankSettings, Ties
@@ -22,6 +23,7 @@ from pocketrec.gru4rec.scoring import Scorer, SessionScorer, WithoutOwn, rank
 from pocketrec.gru4rec.search import Choice, EvenSessions, better, choose_neighbours
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.inputs import read_item_list
+from pocketrec.lite.neighbour_model import NeighbourModel, is_neighbour_file
 from pocketrec.lite.neighbours import METHODS, WeighedNeighbours
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.progress import SILENT, Progress
@@ -81,19 +83,20 @@ def evaluate(
     Args:
         dataset: a dataset folder in which `batches` was run.
         settings: the set and how to measure.
-        model: a checkpoint of `train` or a file from a device (.safetensors), or a .tflite, which runs on LiteRT; only the
-            baselines are measured if not given.
+        model: a checkpoint of `train`, a file from a device or kept sessions (.safetensors), or a .tflite, which runs on
+            LiteRT; only the baselines are measured if not given.
         progress: is told about the clicks measured.
 
     Raises:
         DatasetError: the dataset has no sequences, or they are damaged; or the set has no event.
         ModelError: the model is damaged, or made for other items.
+        SettingsError: a blend is asked for without a model, or without anything to choose its weight by.
     """
     where = Dataset(Path(dataset))
     on = settings.on
     record = sequences_record(where)
     check_files(where.sequences.parent, record)
-    clicks, sessions = _size(record, where, on)
+    clicks, sessions = size_of_set(record, where, on)
     if clicks <= sessions:
         raise DatasetError(
             f"{on} of {where.root} has no event: there is nothing to measure.",
@@ -111,8 +114,14 @@ def evaluate(
         models.append(measure(open_scorer(Path(model), items, where)))
     name = models[0].name if models else None
     tried: dict[str, int] = {}
+    baselines = _Baselines(where, record, items, settings, progress)
+    if settings.blend:
+        if model is None:
+            raise SettingsError("--blend is given without a model.", expected="a checkpoint or a .tflite to blend")
+        blend, chosen = baselines.blend(settings.blend, lambda: open_scorer(Path(model), items, where))
+        one = measure(blend if chosen["own"] else WithoutOwn(blend))
+        models.append(replace(one, settings=chosen))
     if settings.baselines:
-        baselines = _Baselines(where, record, items, settings, progress)
         for scorer, choice in baselines.scorers():
             one = measure(scorer if choice.own else WithoutOwn(scorer))
             models.append(replace(one, settings=choice.described()))
@@ -131,7 +140,7 @@ class _Baselines:
     ) -> None:
         self.where, self.items, self.settings, self.progress = where, items, settings, progress
         self.train_on: TrainOn = record.settings["train_on"]
-        clicks, sessions = _size(record, where, "train_valid")
+        clicks, sessions = size_of_set(record, where, "train_valid")
         self.judges = EvenSessions(read_sequences(where, "train_valid"), clicks, sessions) if settings.tune else None
 
     @property
@@ -152,7 +161,7 @@ class _Baselines:
         yield popularity(self.items.support), nothing
         yield last_item(n_items), nothing
         yield own_items(n_items), nothing
-        for name in REACH:
+        for name in RULES:
             yield following(name, self._known.blocks(), n_items), choices.get(name, nothing)
         index = self._known.index(n_items)
         for name, usual in METHODS.items():
@@ -163,15 +172,38 @@ class _Baselines:
         """What is chosen for each on train_valid, by those that know train_tr alone."""
         assert self.judges is not None
         known = self._known if self.train_on == "train_tr" else self._read("train_tr")
-        total = self.judges.events * (len(REACH) + len(METHODS) * self.settings.tune)
+        total = self.judges.events * (len(RULES) + len(METHODS) * self.settings.tune)
         with self.progress.task("choose settings on train_valid", total, "clicks") as advance:
             choices = {}
-            for name in REACH:
+            for name in RULES:
                 choices[name] = better(Choice(), following(name, known.blocks(), n_items), None, self.judges)
                 advance(self.judges.events)
             index = known.index(n_items)
             asked = (self.settings.tune, self.settings.seed, self.judges, advance)
             return choices | {name: choose_neighbours(index, name, *asked) for name in METHODS}
+
+    def blend(self, named: str, opened: Callable[[], Scorer]) -> tuple[Scorer, dict[str, Any]]:
+        """A model, which is opened anew each time, blended with a method; and what was chosen for it."""
+        name = next(one for one in METHODS if one.lower() == named)
+        index = self._known.index(len(self.items.ids))
+        judges, given = self.judges, self.settings.blend_weight
+        if given is None and (self.train_on != "train_tr" or not (judges and judges.events)):
+            raise SettingsError(
+                f"No weight of --blend can be chosen: {self.where.root} holds no clicks out that the model has not seen.",
+                expected="batches of train_tr, a train_valid with an event, and --tune 1 or more",
+                do="--blend-weight .5, or the weight that was chosen with a model of train_tr",
+            )
+        usual, asked = Choice(settings=METHODS[name]), (self.settings.tune, self.settings.seed)
+        if judges and judges.events:
+            known = index if self.train_on == "train_tr" else self._read("train_tr").index(len(self.items.ids))
+            usual = choose_neighbours(known, name, *asked, judges)
+        neighbours = WeighedNeighbours(index, usual.settings or METHODS[name])
+        if given is None:
+            assert judges is not None
+            weighed = choose_weight(opened(), neighbours, judges)
+        else:
+            weighed = BlendChoice(given, usual.own)
+        return Blend(opened(), name, neighbours, weighed.weight), {"weight": weighed.weight, "own": weighed.own}
 
     @cached_property
     def _known(self) -> KeptSessions:
@@ -181,14 +213,21 @@ class _Baselines:
         return kept_sessions(self.where, self.train_on, train_on)
 
 
-def _size(record: Record, where: Dataset, name: str) -> tuple[int, int]:
+def size_of_set(record: Record, where: Dataset, name: str) -> tuple[int, int]:
     """Clicks and sessions of a set."""
     clicks, sessions = (record.files[f"{where.sequences.name}/{name}_{what}.npy"].shape[0] for what in ("items", "lengths"))
     return clicks, sessions
 
 
 def open_scorer(model: Path, items: Catalogue, where: Dataset) -> Scorer:
-    """A checkpoint in TensorFlow, or a .tflite on LiteRT; a ModelError if it is made for other items than the dataset's."""
+    """A checkpoint in TensorFlow, kept sessions, or a .tflite on LiteRT; a ModelError if it is made for other items."""
+    if is_neighbour_file(model):
+        kept = NeighbourModel(model)
+        if kept.items.hash != items.hash:
+            wrong = f"{model} is made for other items than those of {where.root}."
+            raise ModelError(wrong, expected="kept sessions of this dataset", do=f"pocketrec export --dataset {where.root}")
+        scorer = SessionScorer(f"{model.name}, {len(kept.known.index):,} sessions", kept.scores)
+        return scorer if kept.known.own else WithoutOwn(scorer)
     if model.suffix == ".safetensors":
         require("run a checkpoint", "tensorflow")
         checkpoint = read_weights(model, items.hash, where.root)

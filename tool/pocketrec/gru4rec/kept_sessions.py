@@ -21,8 +21,8 @@ from pocketrec.sessions.vocabulary import training_items
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.manifest import read_records
 
-MOST_CLICKS = 1 << 22
-"""Clicks that are kept: with what is made of them, about 300 MB."""
+MOST_CLICKS = 1 << 21
+"""Clicks that are kept."""
 
 
 @dataclass(frozen=True)

@@ -11,20 +11,28 @@ from pocketrec.settings import Settings, again, setting
 from pocketrec.sources.options import SynthSettings
 
 Ties = Literal["standard", "conservative", "median"]
+SessionMethod = Literal["s-knn", "v-sknn", "stan", "vstan"]
+DeviceModel = Literal["gru4rec", "s-knn", "v-sknn", "stan", "vstan"]
 OnSet = Literal["train_tr", "train_valid", "test"]
 
 
 @dataclass(frozen=True)
 class TrainSettings(Gru4RecSettings):
-    """Settings of a training on the desktop. Defaults are those of the official GRU4Rec where it has general ones."""
+    """Settings of a training on the desktop.
+
+    Defaults are those of the official GRU4Rec, but for more dropout, more epochs, and rare items drawn more often. These
+    were better on every log that was tried (benchmarks/ACCURACY.md says which, and the official values).
+    """
 
     batch_size: int = again(Gru4RecSettings, "batch_size", 32)
     embedding: Embedding = again(Gru4RecSettings, "embedding", "shared")
     optimizer: Optimizer = again(Gru4RecSettings, "optimizer", "adagrad")
     learning_rate: float = again(Gru4RecSettings, "learning_rate", 0.1)
-    dropout_embedding: float = again(Gru4RecSettings, "dropout_embedding", 0.1)
+    dropout_embedding: float = again(Gru4RecSettings, "dropout_embedding", 0.4)
+    dropout_hidden: float = again(Gru4RecSettings, "dropout_hidden", 0.3)
+    sample_alpha: float = again(Gru4RecSettings, "sample_alpha", 0.5)
     epochs: int = setting(
-        5,
+        7,
         "Passes over the batches, including those of an earlier run that is resumed. Try more if the accuracy on "
         "train_valid still rises.",
         least=1,
@@ -71,11 +79,34 @@ class RankSettings(Settings):
         metavar="TRIES",
     )
     seed: int = setting(42, "Seed of the settings that --tune draws.", least=0)
+    blend: SessionMethod | None = setting(
+        None,
+        "Also measure the model blended with sessions like this one: vstan, stan, v-sknn or s-knn. The weight is chosen on "
+        "train_valid, or is that of --blend-weight.",
+    )
+    blend_weight: float | None = setting(
+        None,
+        "Weight of the sessions in --blend, 0 to 1, for a model that was trained on train_valid.",
+        least=0,
+        most=1,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.cutoffs:
             raise SettingsError("no cutoff is named.", expected="one N or more, each 1 or more")
+
+
+@dataclass(frozen=True)
+class NeighbourSettings(Settings):
+    """What `export` writes besides a GRU4Rec: sessions that recommend without training."""
+
+    model: DeviceModel = setting(
+        "gru4rec",
+        "gru4rec, a network as .tflite; or sessions that recommend without training: vstan, stan, v-sknn or s-knn.",
+    )
+    tune: int = again(RankSettings, "tune", 30)
+    seed: int = again(RankSettings, "seed", 42)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@
 | training | a GRU4Rec in training: weights, optimizer's slots, states of the lanes, place in the batches | `train` |
 | learned | what a model on a device has learned: weights, slots, step | `OnDeviceModel.save_to` |
 | network | a trained network of `ncf` or `dnn`: its weights | `ncf train`, `dnn train` |
+| neighbours | kept sessions, which recommend without training | `export --model vstan`, `NeighbourModel.save_to` |
 | epoch | a training by whole epochs: the trainer's state, the weights that are kept | `ncf train`, `dnn train` |
 
 safetensors can be mapped, holds no code, and its reader checks every offset. The header's metadata entry `pocketrec` is a
@@ -31,7 +32,7 @@ from pocketrec.schema import Array
 from pocketrec.storage.files import regular_file, staged_file
 from pocketrec.version import __version__
 
-Kind = Literal["training", "learned", "network", "epoch"]
+Kind = Literal["training", "learned", "network", "epoch", "neighbours"]
 Tensors = dict[str, Array]
 
 FORMAT = 4
@@ -96,6 +97,14 @@ def read_tensors(path: Path, *kinds: Kind, what: str, do: str) -> TensorFile:
     if kind not in kinds:
         raise ModelError(f"{path} is a file of kind {kind!r}.", expected=what, do=do)
     return TensorFile(path, kind, about, tensors)
+
+
+def kind_of(path: Path) -> str:
+    """The kind that the header of such a file says; its tensors may be damaged."""
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as file:
+        return str(json.loads(file.metadata()[_METADATA]).get("kind"))
 
 
 def is_tensor_file(path: Path) -> bool:
