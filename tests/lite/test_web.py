@@ -23,6 +23,9 @@ from pocketrec.lite.on_device import Keep, OnDeviceModel, Recommendation
 from pocketrec.ncf.runtime import NcfModel
 from pocketrec.storage.layout import Dataset
 
+CARDS = {3: EARLIER, **{card: ROOT / "tests" / "fixtures" / f"card-{card}" / "gru4rec.tflite" for card in (4, 5)}}
+"""Files of before, by the format of their card."""
+
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 
@@ -161,14 +164,13 @@ def module(browser: Browser, url: object, tmp_path_factory: pytest.TempPathFacto
         "cut.tflite": content[:-100],
         "changed.tflite": content[:item] + b"9" + content[item + 1 :],
     }
-    bad |= {f"{number}.tflite": content.replace(b'"format": 6', b'"format": %d' % number) for number in (4, 5)}
     for name, changed in bad.items():
         (odd / name).write_bytes(changed)
     files: dict[str, Path | None] = {
         f"{name}.tflite": model_of(name).path for name in ("shared", "adam", "wider", "answers")
     }
     files |= {name: odd / name for name in bad} | {"frozen.tflite": models() / "frozen.tflite", "none.tflite": None}
-    files |= {"3.tflite": EARLIER}
+    files |= {f"{number}.tflite": path for number, path in CARDS.items()}
     tab = Tab(browser, url, "module")
     tab.open(files)
     with closing(tab):
@@ -442,7 +444,7 @@ def test_the_module_says_what_is_wrong(module: Tab) -> None:
     assert found["alone"][1:] == [20, found["alone"][0]]
 
 
-@pytest.mark.parametrize("number", [3, 4, 5])
+@pytest.mark.parametrize("number", CARDS)
 def test_files_of_before_recommend_and_those_that_have_learn_learn(module: Tab, number: int) -> None:
     """Without a state cache: it is not in these files."""
     found = module.run(
@@ -454,15 +456,13 @@ def test_files_of_before_recommend_and_those_that_have_learn_learn(module: Tab, 
         return { session, learned: learned || model.learned, trainable: model.trainable, best, few };""",
         number,
     )
-    path = EARLIER if number == 3 else model_of("shared").path
-    model = OnDeviceModel(path, trusted=True)
+    model = OnDeviceModel(CARDS[number], trusted=True)
     assert found["trainable"] == (number == 5)
     if number == 5:
         assert (found["learned"]["kept"], found["learned"]["cached"]) == (True, False)
         for _ in range(6):
             model.observe(found["session"])
         model.learn(keep="always")
-        model.use = replace(model.use, cache_share=0)
     else:
         assert "it is of an earlier pocketrec" in found["learned"]
     check_same(found["best"], model.recommend(found["session"]), number)
@@ -553,7 +553,7 @@ def test_the_page_learns_from_clicks_and_knows_them_after_a_reload(tab: Tab, mod
     model.observe(session)
     learned = model.learn()
     assert learned.cached
-    assert f"(loss {learned.before:.2f} before, {learned.after:.2f} now)" in tab.text("#learned")
+    assert f"loss {learned.before:.2f} before, {learned.after:.2f} after." in tab.text("#learned")
     assert ("its weights have changed" in tab.text("#learned")) == learned.kept
     after = tab.best()
     assert after == [one.item for one in model.recommend(session[:1], 8)] != plain

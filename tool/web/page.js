@@ -155,25 +155,25 @@ function drawMemory() {
   at("learned").textContent = model.fault ? "What is kept here cannot be used. Forget it, or let it learn again."
     : model.learned ? wordsOf(model.learned)
     : sessions.length ? "It has not learned from them: it is as it came." : "";
+  at("when").textContent = model.learned?.saved.toLocaleString("en", { dateStyle: "long", timeStyle: "short" }) ?? "";
 }
 
 /** @param {number} many @param {string} what */
 const count = (many, what) => `${number.format(many)} ${what}${many === 1 ? "" : "s"}`;
 
 /** What came of learning, and why. @param {import("./pocketrec.js").Learned} learned */
-function wordsOf({ kept, cached, transitions, before, after, saved }) {
-  const day = saved.toLocaleString("en", { dateStyle: "long", timeStyle: "short" });
+function wordsOf({ kept, cached, transitions, before, after }) {
   if (before === undefined || after === undefined) {
-    return `It is as it came: there is too little to see whether learning helps, ${count(transitions, "next click")} of ` +
-      `${ENOUGH} at least. Tried on ${day}.`;
+    return "It is as it came: there is too little to see whether learning helps, " +
+      `${count(transitions, "next click")} of ${ENOUGH} at least.`;
   }
-  const loss = `${before.toFixed(2)} ${kept || cached ? `before, ${after.toFixed(2)} now` : "without it"}`;
-  const what = [kept && "its weights have changed", cached && "it looks up what you did next in like moments"];
-  return kept || cached
-    ? `It has learned: ${what.filter(Boolean).join(", and ")}. With that it tells the newest quarter of your ` +
-      `${number.format(transitions)} next clicks better from the others (loss ${loss}). Learned on ${day}.`
-    : `It is as it came: what it learned from the others did not help to tell the newest quarter of your ` +
-      `${number.format(transitions)} next clicks (loss ${loss}). Tried on ${day}.`;
+  const quarter = `the newest quarter of your ${number.format(transitions)} next clicks`, loss = before.toFixed(2);
+  if (!kept && !cached) {
+    return `It is as it came: what it learned from the others did not help to predict ${quarter} (loss ${loss}).`;
+  }
+  const what = [kept && "its weights have changed", cached && "it looks up what came next in moments like this one"];
+  return `It has learned: ${what.filter(Boolean).join(", and ")}. Learned from the others, this predicts ${quarter} ` +
+    `better: loss ${loss} before, ${after.toFixed(2)} after.`;
 }
 
 /** @param {string} id */
