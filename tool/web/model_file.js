@@ -27,19 +27,36 @@ export class PocketrecError extends Error {
  * @property {number} hidden_size units of the GRU, H.
  * @property {number} batch_size lanes of `infer`, B.
  * @property {number} top_k most items that `recommend` gives.
- * @property {"float32" | "float16" | "int8"} storage how weights are stored; a model of int8 cannot learn.
+ * @property {number} journal clicks of its user that a model keeps, J.
+ * @property {"float32" | "float16" | "int8"} storage how weights are stored; those of int8 cannot learn.
  */
+
+/**
+ * @typedef {object} Use how a model is used for its user.
+ * @property {number} passes over the journal in which it is learned, 1 to 100.
+ * @property {number} cache_share of the state cache in a recommendation, 0 to 0.9.
+ * @property {"reset" | "carry"} between whether a session begins anew, or goes on from the one before.
+ * @property {"show" | "hide"} seen whether items of the session may be recommended again.
+ */
+
+/** @typedef {{rate: number, share: number, pull: number}} Amounts how much a step of `learn` changes. */
 
 /**
  * @typedef {object} ModelFile
  * @property {Settings} settings
+ * @property {Use} use as the file says.
+ * @property {Amounts | undefined} learning undefined where the weights cannot learn: int8, and files of before.
+ * @property {boolean} caches whether it recommends with a state cache; files of before do not.
+ * @property {string} base what identifies the model as it was shipped: its weights, settings and items.
  * @property {string} items the hash of the items: the same ids in the same order have the same one.
  * @property {string} version of the pocketrec that wrote the file.
  * @property {string[]} ids item ids; the code of an item is its place.
  * @property {number[]} support clicks of each item in training.
  */
 
-const FORMATS = [4, 5]; // of the card; that of earlier files has a `save` that no browser can run
+const FORMATS = [3, 4, 5, 6], LEARNS = 5, CACHES = 6; // of the card, and the first that can
+const USE = /** @type {Use} */ ({ passes: 3, cache_share: 0.05, between: "reset", seen: "show" }); // of files of before
+const JOURNAL = 256; // of files of before
 const END = 0x06054b50, ENTRY = 0x02014b50, LOCAL = 0x04034b50; // what the parts of a ZIP archive begin with
 
 /**
@@ -57,22 +74,55 @@ export function readModelFile(bytes) {
       todo: "pocketrec export",
     });
   }
-  if (!FORMATS.includes(card?.format)) {
-    throw new PocketrecError(`The settings in the file have the format ${card?.format}.`, {
-      expected: `${FORMATS.join(" or ")}, which a browser can run`,
-      todo: "pocketrec export",
+  const format = card?.format;
+  if (!FORMATS.includes(format)) {
+    throw new PocketrecError(`The settings in the file have the format ${format}.`, {
+      expected: `one of ${FORMATS.join(", ")}`, todo: "pocketrec export, of the version that this module is of",
     });
   }
-  const { settings, items, version } = card;
-  for (const name of ["n_items", "hidden_size", "batch_size", "top_k"]) {
-    if (!Number.isSafeInteger(settings?.[name]) || settings[name] < 1) throw damaged(`its ${name} is ${settings?.[name]}`);
+  const settings = { journal: JOURNAL, ...card.settings }, { items, version, digests } = card;
+  for (const name of ["n_items", "hidden_size", "batch_size", "top_k", "journal"]) {
+    if (!Number.isSafeInteger(settings[name]) || settings[name] < 1) throw damaged(`its ${name} is ${settings[name]}`);
   }
+  const use = format < CACHES ? USE : card.use, learning = format < LEARNS ? undefined : card.learning;
+  const wrong = faultOfUse(use) ?? (learning === undefined ? undefined : faultOfAmounts(learning));
+  if (wrong) throw damaged(`its ${wrong}`);
+  if (digests === null || typeof digests !== "object") throw damaged("it has no hashes of its weights");
   const [ids, supports] = attempt("the list of its items cannot be read", () =>
     archived(bytes, ["items.txt", "support.txt"]).map(lines));
   if (ids.length !== settings.n_items || supports.length !== ids.length || new Set(ids).size !== ids.length) {
     throw damaged(`it has ${ids.length} ids and ${supports.length} numbers of clicks for ${settings.n_items} items`);
   }
-  return { settings, items: String(items), version: String(version), ids, support: supports.map(Number) };
+  return {
+    settings, use, learning: settings.storage === "int8" ? undefined : learning, caches: format >= CACHES,
+    base: JSON.stringify([Object.entries(digests).sort(), Object.entries(settings).sort(), String(items)]),
+    items: String(items), version: String(version), ids, support: supports.map(Number),
+  };
+}
+
+/** What is wrong with how a model is to be used; undefined where nothing is. @param {any} use */
+export function faultOfUse(use) {
+  return faultOf({
+    passes: Number.isInteger(use?.passes) && within(use.passes, 1, 100), cache_share: within(use?.cache_share, 0, 0.9),
+    between: ["reset", "carry"].includes(use?.between), seen: ["show", "hide"].includes(use?.seen),
+  }, use);
+}
+
+/** @param {any} amounts */
+function faultOfAmounts(amounts) {
+  const { rate, share, pull } = amounts ?? {};
+  return faultOf({ rate: within(rate, 0, 1000), share: within(share, 0, 1000), pull: within(pull, 0, 1) }, amounts);
+}
+
+/** @param {unknown} value @param {number} least @param {number} most */
+function within(value, least, most) {
+  return typeof value === "number" && value >= least && value <= most;
+}
+
+/** @param {Record<string, boolean>} right @param {any} values */
+function faultOf(right, values) {
+  const name = Object.keys(right).find((one) => !right[one]);
+  return name && `${name} is ${values?.[name]}`;
 }
 
 /** @param {string} why @param {unknown} [cause] */

@@ -1,9 +1,9 @@
-// The page of `pocketrec serve`: a catalogue, what was chosen, what may come next, and what was learned.
+// The page of `pocketrec serve`: a catalogue, the session, what may come next, and what is known of its user.
 
 const TOP = 8; // recommendations
 const SHOWN = matchMedia("(min-width: 56rem)").matches ? 24 : 8; // items of the catalogue at a time
-const PASSES = 20; // at most, over what was chosen, when it is told to learn
-const ENOUGH = 0.5; // nats of loss, below which another pass has nothing to teach
+const NEWEST = 4; // sessions of the journal that are shown
+const ENOUGH = 4; // next clicks, of which the newest one can be held out
 
 /** @param {string} id @returns {any} */
 const at = (id) => document.getElementById(id);
@@ -17,8 +17,6 @@ let chosen = [];
 let before = new Map();
 let order = /** @type {number[]} */ ([]); // codes, most clicked first
 let limit = SHOWN, waiting = 0;
-let steps = 0; // that were learned in this browser; the model may have learned others before
-let stale = false; // what is kept here does not fit the model
 let last = Promise.resolve();
 
 /** @param {string} tag @param {object} [properties] @param {(Node | string)[]} children */
@@ -68,9 +66,11 @@ function enable(button, usable) {
 }
 
 function drawButtons() {
-  enable(at("learn"), chosen.length > 1);
-  enable(at("fresh"), chosen.length > 0);
-  enable(at("forget"), steps > 0 || stale);
+  if (!model) return;
+  enable(at("observe"), chosen.length > 0);
+  enable(at("drop"), chosen.length > 0);
+  enable(at("learn"), model.journal.observed > 0);
+  enable(at("forget"), model.journal.observed > 0 || model.learned !== undefined || model.fault !== undefined);
 }
 
 function drawCatalogue() {
@@ -90,12 +90,12 @@ function drawCatalogue() {
   at("more").hidden = found.length <= limit;
 }
 
+/** Items in their order. @param {string[]} ids */
+const chips = (ids) => ids.map((id) => make("li", {}, swatch(id), make("span", { textContent: id })));
+
 function drawChosen() {
-  at("clicks").replaceChildren(...chosen.map((id) => make("li", {}, swatch(id), make("span", { textContent: id }))));
+  at("clicks").replaceChildren(...chips(chosen));
   at("empty").hidden = chosen.length > 0;
-  at("hint").textContent = !model.trainable
-    ? "This model only recommends: its weights are stored as int8, with which it cannot learn."
-    : chosen.length === 1 ? "It can learn when you have chosen two items or more." : "";
   markChosen();
   drawButtons();
 }
@@ -111,7 +111,7 @@ function markChosen() {
 
 /** Ask for recommendations and show them. @param {string} [said] what a screen reader says before it names them */
 async function drawNext(said = "") {
-  const best = chosen.length ? await model.recommend(chosen, { top: Math.min(TOP, model.k), exclude: chosen }) : [];
+  const best = chosen.length ? await model.recommend(chosen, { top: Math.min(TOP, model.k) }) : [];
   at("waiting").hidden = best.length > 0;
   at("best").replaceChildren(...best.map(({ id, score }, place) => {
     const button = make("button", { type: "button" },
@@ -143,13 +143,37 @@ function moved(id, place) {
   return mark;
 }
 
-/** @param {Date} [saved] @param {string} [more] */
-function drawMemory(saved, more = "") {
-  const day = saved?.toLocaleString("en", { dateStyle: "long", timeStyle: "short" });
-  at("learned").textContent = steps
-    ? `${more} ${number.format(steps)} steps in all, kept in this browser${day ? `, the last on ${day}` : ""}.`.trim()
-    : stale ? "What is kept here cannot be used. Forget it, and this model can keep what it learns."
-    : "Nothing yet: it is as it came.";
+/** What is kept and learned. */
+function drawMemory() {
+  const { sessions } = model.journal, clicks = sessions.reduce((sum, one) => sum + one.length, 0);
+  at("kept").textContent = sessions.length
+    ? `${count(sessions.length, "session")} with ${count(clicks, "click")}, kept in this browser` +
+      `${sessions.length > NEWEST ? `. The newest ${NEWEST}:` : ":"}`
+    : "Nothing: no session is kept in this browser.";
+  at("sessions").replaceChildren(...sessions.slice(-NEWEST).reverse().map((ids) =>
+    make("li", {}, make("ol", { className: "chips" }, ...chips(ids)))));
+  at("learned").textContent = model.fault ? "What is kept here cannot be used. Forget it, or let it learn again."
+    : model.learned ? wordsOf(model.learned)
+    : sessions.length ? "It has not learned from them: it is as it came." : "";
+  at("when").textContent = model.learned?.saved.toLocaleString("en", { dateStyle: "long", timeStyle: "short" }) ?? "";
+}
+
+/** @param {number} many @param {string} what */
+const count = (many, what) => `${number.format(many)} ${what}${many === 1 ? "" : "s"}`;
+
+/** What came of learning, and why. @param {import("./pocketrec.js").Learned} learned */
+function wordsOf({ kept, cached, transitions, before, after }) {
+  if (before === undefined || after === undefined) {
+    return "It is as it came: there is too little to see whether learning helps, " +
+      `${count(transitions, "next click")} of ${ENOUGH} at least.`;
+  }
+  const quarter = `the newest quarter of your ${number.format(transitions)} next clicks`, loss = before.toFixed(2);
+  if (!kept && !cached) {
+    return `It is as it came: what it learned from the others did not help to predict ${quarter} (loss ${loss}).`;
+  }
+  const what = [kept && "its weights have changed", cached && "it looks up what came next in moments like this one"];
+  return `It has learned: ${what.filter(Boolean).join(", and ")}. Learned from the others, this predicts ${quarter} ` +
+    `better: loss ${loss} before, ${after.toFixed(2)} after.`;
 }
 
 /** @param {string} id */
@@ -160,51 +184,32 @@ async function choose(id) {
   await drawNext(`${id} is chosen.`);
 }
 
+/** The session is over. @param {string} said */
+async function clear(said) {
+  chosen = [];
+  before = new Map();
+  drawChosen();
+  await drawNext(said);
+}
+
+async function observe() {
+  await model.observe(chosen);
+  drawMemory();
+  await clear(`The session is kept: ${count(model.journal.sessions.length, "session")}.`);
+}
+
 async function learn() {
   const shown = [...at("best").querySelectorAll("button")].map((button) => button.dataset.id);
-  let first = 0, loss = 0, passes = 0, made = 0;
-  at("status").textContent = "It learns.";
-  try {
-    do {
-      at("learned").textContent = `It learns: pass ${passes + 1} of at most ${PASSES}.`;
-      const losses = await model.learn(chosen);
-      loss = losses.reduce((sum, one) => sum + one, 0) / losses.length;
-      if (!passes) first = loss;
-      made += losses.length;
-    } while (++passes < PASSES && loss > ENOUGH);
-    await model.save({ chosen, steps: steps + made });
-    steps += made;
-  } catch (error) {
-    drawMemory();
-    throw error;
-  }
-  const more = `Its loss went from ${first.toFixed(2)} to ${loss.toFixed(2)}: the lower, the better it knows your choice.`;
-  drawMemory(new Date(), more);
+  at("status").textContent = at("learned").textContent = "It learns.";
+  await model.learn().finally(drawMemory);
   before = new Map(shown.map((id, place) => [id, place]));
-  await drawNext(`It has learned. ${more}`);
+  await drawNext(at("learned").textContent);
 }
 
 async function forget() {
-  await model.forget();
-  steps = 0;
-  stale = false;
+  await model.forget().finally(drawMemory);
   before = new Map();
-  drawMemory();
-  await drawNext("It has forgotten what it learned.");
-}
-
-async function restore() {
-  try {
-    const kept = await model.restore();
-    if (!kept) return;
-    steps = kept.about?.steps ?? kept.steps;
-    chosen = kept.about?.chosen?.filter((/** @type {string} */ id) => model.file.ids.includes(id)) ?? [];
-    drawMemory(kept.saved, "It knows you:");
-  } catch (error) {
-    stale = true;
-    drawMemory();
-    notice("What was learned here before cannot be used", error);
-  }
+  await drawNext("It has forgotten you.");
 }
 
 async function begin() {
@@ -217,10 +222,11 @@ async function begin() {
   const { ids, support } = model.file;
   order = ids.map((_, code) => code).sort((one, other) => support[other] - support[one]);
   at("facts").textContent = `${number.format(ids.length)} items, weights as ${model.file.settings.storage}`;
-  at("learn").hidden = at("memory").hidden = !model.trainable;
-  if (!model.trainable) at("learns").remove();
+  const learns = model.trainable || model.file.caches;
+  at("observe").hidden = at("memory").hidden = !learns;
+  if (!learns) at("learns").textContent = "It is of an earlier pocketrec, and does not learn.";
+  if (model.fault) notice("What is kept here cannot be used", model.fault);
   drawMemory();
-  if (model.trainable) await restore();
   drawCatalogue();
   drawChosen();
   at("app").hidden = false;
@@ -239,14 +245,10 @@ for (const list of ["catalogue", "best"]) {
     if (list === "best") at("best").querySelector("button")?.focus(); // the button that had the focus is gone
   }));
 }
+onClick("observe", () => act("It cannot keep the session", observe));
+onClick("drop", () => act("It cannot drop the session", () => clear("The session is dropped.")));
 onClick("learn", () => act("It cannot learn", learn));
 onClick("forget", () => act("It cannot forget", forget));
-onClick("fresh", () => act("It cannot begin anew", async () => {
-  chosen = [];
-  before = new Map();
-  drawChosen();
-  await drawNext();
-}));
 onClick("more", () => {
   const first = at("catalogue").children.length;
   limit += SHOWN;

@@ -1,28 +1,51 @@
 /**
- * A GRU4Rec of `pocketrec export` in a browser: it recommends, learns, and keeps what it has learned.
+ * A GRU4Rec of `pocketrec export` and its user, in a browser: it recommends, keeps what was clicked, and learns from it.
  *
  *     import { load } from "pocketrec";
  *
  *     const model = await load("gru4rec_bs512.tflite");
- *     await model.restore();                                    // what was learned before, if anything
- *     await model.recommend(clicked, { top: 5, exclude: clicked });
- *     await model.learn(clicked);
- *     await model.save();
+ *     await model.recommend(clicked, { top: 5 });               // the session so far
+ *     await model.observe(clicked);                             // a session that has ended: into the journal
+ *     await model.learn();                                      // now and then
+ *
+ * What belongs to the user is in IndexedDB: the journal, which is the newest sessions, and what was learned of them.
+ * `learn` always begins with the weights of the file, so what a model knows of its user depends on nothing but the file and
+ * the journal. The same in Python is `OnDeviceModel`.
  *
  * Needs `@litertjs/core` 2.5.2 or later, whose WebAssembly runs it: on a GPU a model cannot have variables.
  */
 
 import { getGlobalLiteRtPromise, loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
-import { PocketrecError, readModelFile } from "./model_file.js";
-import { find, keep, remove } from "./store.js";
+import { faultOfUse, PocketrecError, readModelFile } from "./model_file.js";
+import { added, checkJournal, find, newerThan, remove, write } from "./store.js";
 
 export { PocketrecError };
 
 /** @typedef {Record<string, Float32Array | Int32Array>} Tensors arrays by name */
 /** @typedef {{id: string, score: number}} Recommendation an item, and its score (a logit: higher is better) */
+/** @typedef {{code: number, score: number}} Scored */
+
+/**
+ * @typedef {object} Learned what came of `learn`.
+ * @property {boolean} kept whether the weights have learned; otherwise they are those that were shipped.
+ * @property {boolean} cached whether the state cache has its share in recommendations.
+ * @property {number} transitions pairs of an item and the next one in the journal.
+ * @property {number} [before] mean loss of the transitions that were held out, as shipped, in nats; if any were.
+ * @property {number} [after] the same with what was learned of the others and is kept.
+ * @property {Date} saved when.
+ */
+
+/** @typedef {object} Cache the state cache, as `recommend_user` takes it, and where the last session ended.
+ * @property {Float32Array} cache_states states of the user's, J x H.
+ * @property {Int32Array} cache_items the item that came next, J; -1 for an empty row.
+ * @property {Float32Array} cache_state the state after the last session, H. */
 
 const LAST_STEP = 2 ** 31 - 2; // the largest count of steps after which there can be another
-const BUSY = 12; // milliseconds that a page may stand still while it learns
+const BUSY = 12; // milliseconds that a page may stand still
+const HELD_OUT = 4; // one in this many transitions, the newest, is held out to see whether learning helps
+const SHARPNESS = 10; // of the state cache: a state whose cosine with the present one is c has the weight exp(10 (c - 1))
+const HIDDEN = -1e30; // is added to the score of a hidden item
+const LARGEST_STATE = 1000; // numbers of a state beyond it are refused by the graphs
 
 /**
  * Load a model.
@@ -30,17 +53,20 @@ const BUSY = 12; // milliseconds that a page may stand still while it learns
  * @param {object} [options]
  * @param {string} [options.wasm] the folder `wasm/` of `@litertjs/core`, as an address; by default beside the module. A
  *   bundler needs it. Without effect if LiteRT has been started before.
- * @param {string} [options.database] the IndexedDB that `save` writes into.
- * @param {string} [options.name] of the record there: one for each model or user of the app.
+ * @param {string} [options.database] the IndexedDB of what belongs to the user.
+ * @param {string} [options.name] of the records there: one for each user of the app.
+ * @param {Partial<import("./model_file.js").Use>} [options.use] how it is used for its user, where not as the file says.
  * @returns {Promise<Model>}
- * @throws {PocketrecError} the file or the runtime is missing, or the file is damaged or of another kind.
+ * @throws {PocketrecError} the file or the runtime is missing, or the file is damaged or of another kind. What belongs to
+ *   the user and cannot be used is no error: see `fault`.
  */
-export async function load(source, { wasm, database = "pocketrec", name = "user" } = {}) {
+export async function load(source, { wasm, database = "pocketrec", name = "user", use = {} } = {}) {
   const bytes = source instanceof Uint8Array ? source : await download(source);
-  const file = readModelFile(bytes);
+  const file = readModelFile(bytes), chosen = { ...file.use, ...use }, wrong = faultOfUse(chosen);
+  if (wrong) throw new PocketrecError(`Of \`use\`, ${wrong}.`, { expected: `such values as ${JSON.stringify(file.use)}` });
   await start(wasm);
-  const model = new Model(bytes, file, database, name);
-  await model._open();
+  const model = new Model(bytes, file, chosen, database, name);
+  await model._resume();
   return model;
 }
 
@@ -71,51 +97,43 @@ async function start(wasm) {
   }
 }
 
-/** A loaded model. Calls may overlap: each waits for those before it. */
+/** A loaded model and its user. Calls may overlap: each waits for those before it. */
 export class Model {
   /** @type {import("@litertjs/core").CompiledModel | undefined} */
   #compiled;
   /** @type {Promise<unknown>} */
   #last = Promise.resolve();
+  #since = 0; // when the page could last draw and hear
   /** @type {Map<string, number>} */
   #codes;
+  /** @type {Cache} */
+  #cache;
   #bytes;
   #database;
   #name;
 
   /** Made by `load`. @param {Uint8Array} bytes @param {import("./model_file.js").ModelFile} file
-   * @param {string} database @param {string} name */
-  constructor(bytes, file, database, name) {
+   * @param {import("./model_file.js").Use} use @param {string} database @param {string} name */
+  constructor(bytes, file, use, database, name) {
     this.#bytes = bytes;
     this.#database = database;
     this.#name = name;
     this.#codes = new Map(file.ids.map((id, code) => [id, code]));
     /** Settings, items and version, as the file says them. */
     this.file = file;
-    /** Whether it can learn; a model of int8 cannot. */
-    this.trainable = file.settings.storage !== "int8";
+    /** How it is used for its user. */
+    this.use = Object.freeze(use);
+    /** Whether its weights can learn; those of int8 and of files of before cannot. */
+    this.trainable = file.learning !== undefined;
     /** The most items that `recommend` gives. */
     this.k = Math.min(file.settings.top_k, file.settings.n_items);
-  }
-
-  /** @internal */
-  async _open() {
-    const compiled = await loadAndCompile(this.#bytes, { accelerator: "wasm" }).catch((error) => {
-      throw new PocketrecError(`LiteRT.js cannot run the model: ${error?.message ?? error}`, {
-        expected: "@litertjs/core 2.5.2 or later, and memory for the model", todo: "npm install @litertjs/core",
-        cause: error,
-      });
-    });
-    const needed = ["recommend", "infer", "save", ...(this.trainable ? ["train_one", "restore"] : [])];
-    const lacking = needed.find((name) => !(name in compiled.signatures));
-    if (lacking) {
-      compiled.delete();
-      throw new PocketrecError(`The model has no signature ${lacking}.`, {
-        expected: "what its settings say", todo: "export it again, or copy it again",
-      });
-    }
-    this.#compiled?.delete();
-    this.#compiled = compiled;
+    /** The newest sessions of the user. @type {import("./store.js").Journal} */
+    this.journal = checkJournal(undefined);
+    /** What came of the last `learn`. Until then the state cache has no share. @type {Learned | undefined} */
+    this.learned = undefined;
+    /** Why what was kept cannot be used; the model is as it was shipped then. @type {PocketrecError | undefined} */
+    this.fault = undefined;
+    this.#cache = this.#emptyCache();
   }
 
   /** Free its memory; it cannot be used any more. */
@@ -131,123 +149,181 @@ export class Model {
    * @param {Iterable<unknown>} ids what was clicked so far, in order; ids that the model does not know are skipped.
    * @param {object} [options]
    * @param {number} [options.top] how many; at most `k`, which is also the default.
-   * @param {Iterable<unknown>} [options.exclude] ids that are left out, such as those that were clicked.
+   * @param {Iterable<unknown>} [options.exclude] ids that are left out, such as what is sold out.
    * @param {Iterable<unknown>} [options.allow] the only ids that there may be; there may be fewer than `top` then.
+   * @param {boolean} [options.excludeSeen] whether the items of the session are left out; where sessions go on from each
+   *   other (`use.between`), those of the journal, too. As the file says if not given.
    * @returns {Promise<Recommendation[]>}
    * @throws {PocketrecError} the model knows none of the ids, or cannot give so many.
    */
-  recommend(ids, { top = this.k, exclude = [], allow } = {}) {
-    const clicked = [...ids], out = [...exclude], only = allow && [...allow]; // as they are now, not when its turn comes
+  recommend(ids, { top = this.k, exclude = [], allow, excludeSeen } = {}) {
+    const clicked = [...ids], only = allow && [...allow]; // as they are now, not when its turn comes
+    let out = [...exclude];
     return this.#alone(async () => {
       if (!Number.isInteger(top) || top < 1 || top > this.k) {
         throw new PocketrecError(`${top} items are asked for.`, { expected: `1 to ${this.k}, fixed when it was exported` });
       }
+      const codes = this.#codesOf(clicked), last = codes[codes.length - 1];
+      if (excludeSeen ?? this.use.seen === "hide") {
+        out = out.concat(clicked, this.#carries ? this.journal.sessions.flat() : []);
+      }
       const wanted = new Uint8Array(this.file.ids.length).fill(only ? 0 : 1);
       for (const code of this.#known(only ?? [])) wanted[code] = 1;
       for (const code of this.#known(out)) wanted[code] = 0;
-      const codes = this.#codesOf(clicked);
-      let found = /** @type {Tensors} */ ({}), before = this.#freshState(), state = before;
-      for (const code of codes) {
-        before = state;
-        found = await this.#run("recommend", { feat: Int32Array.of(code), initstate: before });
-        this.#checkItems(found);
-        state = /** @type {Float32Array} */ (found.state);
+      const states = await this.#walk(codes.slice(0, -1), this.#begin), state = states[states.length - 1];
+      const fits = (/** @type {Scored} */ { code, score }) => wanted[code] && score > HIDDEN / 2;
+      let best = (await this.#best(last, state, wanted)).filter(fits);
+      if (best.length < Math.min(top, wanted.reduce((sum, one) => sum + one, 0))) { // the graph gives too few
+        best = (await this.#allScores(last, state)).filter(fits);
       }
-      let best = Array.from(found.items, (code, place) => ({ code, score: found.scores[place] }));
-      if (best.filter(({ code }) => wanted[code]).length < Math.min(top, wanted.reduce((sum, one) => sum + one, 0))) {
-        best = await this.#allScores(codes[codes.length - 1], before, best[0]); // the graph gives too few
-      }
-      best = best.filter(({ code }) => wanted[code]).slice(0, top);
-      return best.map(({ code, score }) => ({ id: this.file.ids[code], score }));
+      return best.slice(0, top).map(({ code, score }) => ({ id: this.file.ids[code], score }));
     });
   }
 
   /**
-   * Learn from what was clicked, one step for each click but the last. It is kept when it is saved.
-   * @param {Iterable<unknown>} ids in order; ids that the model does not know are skipped.
-   * @returns {Promise<number[]>} the loss of each step before it was made, in nats.
-   * @throws {PocketrecError} the model cannot learn, knows none of the ids, or has numbers that are not finite.
+   * Keep a session of the user that has ended, in the journal and in the state cache.
+   * @param {Iterable<unknown>} ids what was clicked, in order. The model need not know them: one for another catalogue may.
+   * @returns {Promise<void>}
+   * @throws {PocketrecError} there are no ids, or the browser cannot keep them; the journal stays as it was.
    */
-  learn(ids) {
-    const clicked = [...ids];
+  observe(ids) {
+    const session = Array.from(ids, String);
     return this.#alone(async () => {
-      this.#checkTrainable();
-      const codes = this.#codesOf(clicked), losses = [];
-      let state = this.#freshState(), since = performance.now();
-      for (let step = 0; step + 1 < codes.length; step++) {
-        const [feat, target] = [codes[step], codes[step + 1]].map((code) => Int32Array.of(code));
-        const found = await this.#run("train_one", { feat, target, initstate: state });
-        const loss = found.loss[0];
-        state = /** @type {Float32Array} */ (found.state);
-        if (!Number.isFinite(loss) || !state.every(Number.isFinite)) throw notFinite(`The loss of a step is ${loss}.`);
-        losses.push(loss);
-        if (performance.now() - since > BUSY) {
-          await pause();
-          since = performance.now();
-        }
+      if (!session.length) {
+        throw new PocketrecError("The session has no items.", { expected: "the ids that were clicked, in order" });
       }
-      return losses;
+      const { journal: limit } = this.file.settings, since = this.journal.observed;
+      const journal = await write(this.#database, this.#name, "journal",
+        (there) => added(checkJournal(there), session, limit));
+      if (journal.observed <= since) return this._resume(); // another page has forgotten what this one knew
+      this.journal = journal;
+      for (const one of newerThan(journal, since)) await this.#remember(this.#known(one));
     });
   }
 
   /**
-   * Keep what was learned in IndexedDB, in one transaction: what was kept before is replaced whole, or stays.
-   * @param {unknown} [about] what the app wants to keep with it, such as the clicks: anything that can be cloned.
-   * @returns {Promise<{steps: number}>} how many steps the model has learned in all.
-   * @throws {PocketrecError} it has numbers that are not finite, the browser cannot keep it, or what is there under the
-   *   same name was learned by another model.
+   * Learn the journal: the weights of the file, in `use.passes` passes of the signature `learn`, and the state cache; and
+   * keep that. What was learned before is replaced. A file of int8 has the state cache alone.
+   * @param {object} [options]
+   * @param {"better" | "always"} [options.keep] better, of the learned weights and of the state cache only what predicts
+   *   the newest quarter of the journal's transitions better, after the others; then the quarter is learned, too. always:
+   *   both, without looking.
+   * @returns {Promise<Learned>}
+   * @throws {PocketrecError} the file is of an earlier pocketrec, comes to numbers that are not finite, or the browser
+   *   cannot keep what was learned; the model stays as it was.
    */
-  save(about) {
+  learn({ keep = "better" } = {}) {
     return this.#alone(async () => {
-      this.#checkTrainable();
-      const tensors = await this.#run("save", { zero: new Int32Array(1) });
-      checkTensors(tensors, "The model");
-      const record = { ...this.#own(), tensors, saved: new Date(), about };
-      await keep(this.#database, this.#name, record, (there) => there && this.#checkOwn(there));
-      return { steps: tensors.step[0] };
-    });
-  }
-
-  /**
-   * Go on from what `save` kept, bit for bit.
-   * @returns {Promise<{steps: number, saved: Date, about: any} | undefined>} undefined where nothing was kept.
-   * @throws {PocketrecError} it was learned by another model, or is damaged; the model stays as it is.
-   */
-  restore() {
-    return this.#alone(async () => {
-      const record = await find(this.#database, this.#name);
-      if (!record) return undefined;
-      this.#checkOwn(record);
-      this.#checkTrainable();
-      const tensors = record.tensors ?? {};
-      for (const { name, shape, dtype } of this.#signature("restore").getInputDetails()) {
-        const size = [...shape].reduce((product, length) => product * length, 1);
-        const kind = dtype === "int32" ? Int32Array : Float32Array;
-        if (!(tensors[name] instanceof kind) || tensors[name].length !== size) {
-          throw new PocketrecError(`The tensor ${name} that was kept is damaged.`, {
-            expected: `${size} numbers of ${dtype}`, todo: "forget what was kept",
+      if (!["better", "always"].includes(keep)) {
+        throw new PocketrecError(`\`keep\` is ${keep}.`, { expected: "better or always" });
+      }
+      if (!this.trainable && !this.file.caches) {
+        throw new PocketrecError("This model cannot learn: it is of an earlier pocketrec.", {
+          expected: "a model of this version", todo: "pocketrec export, with --from the checkpoint that it was made from",
+        });
+      }
+      const observed = this.journal.observed;
+      try {
+        this.journal = checkJournal((await find(this.#database, this.#name)).journal);
+        this.learned = await this.#learnJournal(keep);
+        this.#cache = this.#emptyCache();
+        for (const one of this.journal.sessions) await this.#remember(this.#known(one));
+        const tensors = this.learned.kept ? await this.#run("save", { zero: new Int32Array(1) }) : {};
+        checkTensors(tensors, "The model");
+        const record = {
+          base: this.file.base, observed: this.journal.observed, learned: this.learned, tensors, cache: this.#cache,
+        };
+        await write(this.#database, this.#name, "learned", (there) => {
+          if (checkJournal(there).observed >= record.observed) return record;
+          throw new PocketrecError("Another page has forgotten meanwhile what this one learned from.", {
+            expected: "the journal that it began with", todo: "observe() sessions, and learn() again",
           });
-        }
+        });
+        this.fault = undefined;
+        return this.learned;
+      } catch (error) {
+        await this._resume();
+        throw error;
       }
-      checkTensors(tensors, "What was kept");
-      const { step } = await this.#run("restore", tensors);
-      if (step[0] !== tensors.step[0]) throw notFinite("LiteRT did not take what was kept.");
-      return { steps: step[0], saved: record.saved, about: record.about };
     });
   }
 
-  /** Remove what was kept, also if it belongs to another model, and go back to what the file holds. */
+  /** Remove all that belongs to the user, also what cannot be used, and go back to the model as it was shipped.
+   * @returns {Promise<void>} */
   forget() {
     return this.#alone(async () => {
       await remove(this.#database, this.#name);
-      if (this.trainable) await this._open();
+      await this._resume();
     });
+  }
+
+  /** Go to what was learned last, or to the model as shipped; and go along the sessions that came since. @internal */
+  async _resume() {
+    await this.#open();
+    this.#cache = this.#emptyCache();
+    this.journal = checkJournal(undefined);
+    this.learned = this.fault = undefined;
+    let since = 0;
+    try {
+      const { journal, learned } = await find(this.#database, this.#name);
+      this.journal = checkJournal(journal);
+      if (learned?.base === this.file.base) since = await this.#take(learned);
+    } catch (error) {
+      if (!(error instanceof PocketrecError)) throw error;
+      this.fault = error;
+    }
+    for (const one of newerThan(this.journal, since)) await this.#remember(this.#known(one));
+  }
+
+  /** Go on from a record of `learn`, bit for bit.
+   * @param {any} record @returns {Promise<number>} how many sessions were observed when it was made. */
+  async #take({ observed, learned, tensors, cache }) {
+    const { journal, hidden_size: units, n_items: items } = this.file.settings;
+    const kinds = [learned?.kept, learned?.cached].every((one) => typeof one === "boolean");
+    if (!kinds || (learned.kept && !this.trainable) || !Number.isSafeInteger(observed)) throw damaged("The record");
+    const needed = learned.kept ? this.#signature("restore").getInputDetails() : [];
+    for (const { name, shape, dtype } of needed) {
+      checkKept(name, tensors?.[name], dtype, [...shape].reduce((product, length) => product * length, 1));
+    }
+    checkTensors(learned.kept ? tensors : {}, "What was kept");
+    const inState = (/** @type {number} */ one) => Math.abs(one) <= LARGEST_STATE;
+    checkKept("cache_states", cache?.cache_states, "float32", journal * units, inState);
+    checkKept("cache_items", cache.cache_items, "int32", journal, (code) => code >= -1 && code < items);
+    checkKept("cache_state", cache.cache_state, "float32", units, inState);
+    if (needed.length) await this.#run("restore", tensors);
+    this.#cache = cache;
+    this.learned = learned;
+    return observed;
+  }
+
+  /** The file opened anew, without anything that was learned. */
+  async #open() {
+    const compiled = await loadAndCompile(this.#bytes, { accelerator: "wasm" }).catch((error) => {
+      throw new PocketrecError(`LiteRT.js cannot run the model: ${error?.message ?? error}`, {
+        expected: "@litertjs/core 2.5.2 or later, and memory for the model", todo: "npm install @litertjs/core",
+        cause: error,
+      });
+    });
+    const needed = [
+      "recommend", "infer", ...(this.trainable ? ["learn", "save", "restore"] : []),
+      ...(this.file.caches ? ["recommend_user"] : []),
+    ];
+    const lacking = needed.find((name) => !(name in compiled.signatures));
+    if (lacking) {
+      compiled.delete();
+      throw new PocketrecError(`The model has no signature ${lacking}.`, {
+        expected: "what its settings say", todo: "export it again, or copy it again",
+      });
+    }
+    this.#compiled?.delete();
+    this.#compiled = compiled;
   }
 
   /** Run something when everything before it is done. @template T @param {() => Promise<T>} work @returns {Promise<T>} */
   #alone(work) {
     const turn = this.#last.then(() => {
       if (!this.#compiled) throw new PocketrecError("The model is closed.", { expected: "calls before close()" });
+      this.#since = performance.now();
       return work();
     });
     this.#last = turn.catch(() => undefined);
@@ -259,11 +335,20 @@ export class Model {
     return /** @type {import("@litertjs/core").CompiledModel} */ (this.#compiled).signatures[name];
   }
 
+  /** Let the page draw and hear, if it is time. */
+  async #breathe() {
+    if (performance.now() - this.#since > BUSY) {
+      await pause();
+      this.#since = performance.now();
+    }
+  }
+
   /**
    * Copies of the outputs of a signature. Tensors are freed by hand: LiteRT.js does not.
    * @param {string} name @param {Tensors} given @returns {Promise<Tensors>}
    */
   async #run(name, given) {
+    await this.#breathe();
     const signature = this.#signature(name), inputs = /** @type {Record<string, Tensor>} */ ({});
     let outputs = /** @type {Record<string, Tensor>} */ ({});
     try {
@@ -280,49 +365,185 @@ export class Model {
     }
   }
 
-  /** All items, best first: the graph's `recommend` has too few. Their probabilities lack a constant, which one score says.
-   * @param {number} code @param {Float32Array} state @param {{code: number, score: number}} best */
-  async #allScores(code, state, best) {
-    const lanes = this.file.settings.batch_size, states = new Float32Array(lanes * state.length);
-    for (let lane = 0; lane < lanes; lane++) states.set(state, lane * state.length);
-    const { output } = await this.#run("infer", { feat: new Int32Array(lanes).fill(code), initstate: states });
-    const shares = output.subarray(0, this.file.ids.length), own = Math.log(shares[best.code]);
-    const found = Array.from(shares, (share, item) => ({ code: item, share, score: Math.log(share) - own + best.score }));
-    return found.sort((one, other) => other.share - one.share);
+  /** The item codes of what the model sees as one sequence each: a session, or the whole journal. */
+  #sequences() {
+    const sessions = this.journal.sessions.map((one) => this.#known(one));
+    return this.#carries ? [sessions.flat()] : sessions;
   }
 
-  /** @param {Tensors} found */
-  #checkItems({ items, scores, state }) {
+  /** @param {"better" | "always"} keep @returns {Promise<Learned>} */
+  async #learnJournal(keep) {
+    const sequences = this.#sequences(), saved = new Date();
+    const transitions = sequences.reduce((sum, codes) => sum + Math.max(codes.length - 1, 0), 0);
+    const held = Math.floor(transitions / HELD_OUT), all = keep === "always" && transitions > 0;
+    let choice = { kept: all && this.trainable, cached: all && this.file.caches }, losses = {};
+    await this.#open();
+    if (keep === "better" && held) {
+      const found = await this.#heldOut(sequences, transitions - held, false);
+      if (this.trainable) {
+        await this.#learnAll(sequences, transitions - held);
+        found.push(...await this.#heldOut(sequences, transitions - held, true));
+        await this.#open();
+      }
+      const [{ loss: before }] = found;
+      if (Number.isNaN(before)) throw notFinite("The loss of what was held out is NaN.");
+      const { loss: after, ...best } = found.reduce((one, other) => other.loss < one.loss ? other : one); // no NaN
+      [choice, losses] = [best, { before, after }];
+    }
+    if (choice.kept) await this.#learnAll(sequences, transitions);
+    return { ...choice, transitions, ...losses, saved };
+  }
+
+  /** Learn the first `end` transitions in all passes. @param {number[][]} sequences @param {number} end */
+  async #learnAll(sequences, end) {
+    const amounts = Object.entries(this.file.learning ?? {}).map(([name, amount]) => [name, Float32Array.of(amount)]);
+    for (let pass = 0; pass < this.use.passes; pass++) {
+      let left = end;
+      for (const codes of sequences) {
+        const steps = Math.min(left, Math.max(codes.length - 1, 0));
+        let state = this.#freshState();
+        for (let step = 0; step < steps; step++) {
+          const [feat, target] = [codes[step], codes[step + 1]].map((code) => Int32Array.of(code));
+          const found = await this.#run("learn", { feat, target, initstate: state, ...Object.fromEntries(amounts) });
+          state = /** @type {Float32Array} */ (found.state);
+          if (!Number.isFinite(found.loss[0])) throw notFinite(`The loss of a step is ${found.loss[0]}.`);
+        }
+        left -= steps;
+      }
+    }
+  }
+
+  /**
+   * The mean loss of the transitions from number `begin` on: without a state cache, and with one of those before them.
+   * @param {number[][]} sequences @param {number} begin @param {boolean} kept what the weights are
+   */
+  async #heldOut(sequences, begin, kept) {
+    const pairs = [], lanes = this.file.settings.batch_size, units = this.file.settings.hidden_size;
+    for (const codes of sequences) {
+      const states = await this.#walk(codes.slice(0, -1), this.#freshState());
+      for (let step = 0; step + 1 < codes.length; step++) {
+        pairs.push({ feat: codes[step], target: codes[step + 1], before: states[step], after: states[step + 1] });
+      }
+    }
+    const known = pairs.slice(0, begin), states = known.map(({ after }) => after);
+    let own = 0, mixed = 0;
+    for (let first = begin; first < pairs.length; first += lanes) {
+      const some = pairs.slice(first, first + lanes);
+      const feat = new Int32Array(lanes), initstate = new Float32Array(lanes * units);
+      some.forEach(({ feat: code, before }, lane) => {
+        feat[lane] = code;
+        initstate.set(before, lane * units);
+      });
+      const { output } = await this.#run("infer", { feat, initstate });
+      for (const [lane, { target, after }] of some.entries()) {
+        await this.#breathe();
+        const share = output[lane * this.file.ids.length + target], weights = cacheWeights(states, after);
+        const given = known.reduce((sum, one, place) => one.target === target ? sum + weights[place] : sum, 0);
+        own -= Math.log(share);
+        mixed -= Math.log((1 - this.use.cache_share) * share + this.use.cache_share * given);
+      }
+    }
+    const losses = [{ kept, cached: false, loss: own / (pairs.length - begin) }];
+    if (this.file.caches) losses.push({ kept, cached: true, loss: mixed / (pairs.length - begin) });
+    return losses;
+  }
+
+  /** The state that is given, and that after each item. @param {number[]} codes @param {Float32Array} state */
+  async #walk(codes, state) {
+    const states = [state];
+    for (const code of codes) {
+      const initstate = states[states.length - 1];
+      states.push((await this.#recommendations("recommend", { feat: Int32Array.of(code), initstate })).state);
+    }
+    return states;
+  }
+
+  /** @returns {Cache} */
+  #emptyCache() {
+    const { journal, hidden_size: units } = this.file.settings;
+    return {
+      cache_states: new Float32Array(journal * units), cache_items: new Int32Array(journal).fill(-1),
+      cache_state: this.#freshState(),
+    };
+  }
+
+  /** Go along a session: each state of it and the item that came next go into the cache, where the oldest leave it.
+   * @param {number[]} codes */
+  async #remember(codes) {
+    if (!codes.length) return;
+    const { cache_states: states, cache_items: items } = this.#cache, units = this.file.settings.hidden_size;
+    const walked = await this.#walk(codes, this.#begin);
+    // The state before the first item says nothing of it, unless it is that of earlier sessions.
+    const first = this.#carries && walked[0].some(Boolean) ? 0 : 1;
+    const rows = Math.min(codes.length - first, items.length), from = codes.length - rows, place = items.length - rows;
+    states.copyWithin(0, rows * units);
+    items.copyWithin(0, rows);
+    for (let row = 0; row < rows; row++) {
+      states.set(walked[from + row], (place + row) * units);
+      items[place + row] = codes[from + row];
+    }
+    this.#cache.cache_state = walked[walked.length - 1];
+  }
+
+  /** Of the state cache in a recommendation. */
+  get #share() {
+    return this.learned?.cached && this.#cache.cache_items.some((code) => code >= 0) ? this.use.cache_share : 0;
+  }
+
+  get #carries() {
+    return this.use.between === "carry";
+  }
+
+  /** The state before the first item of a session. */
+  get #begin() {
+    return this.#carries ? this.#cache.cache_state : this.#freshState();
+  }
+
+  /** The best items, without as many of those that are not wanted as the graph can hide.
+   * @param {number} code @param {Float32Array} state @param {Uint8Array} wanted @returns {Promise<Scored[]>} */
+  async #best(code, state, wanted) {
+    const inputs = { feat: Int32Array.of(code), initstate: state };
+    if (!this.file.caches) return (await this.#recommendations("recommend", inputs)).best;
+    const { cache_states, cache_items } = this.#cache, hide = new Int32Array(cache_items.length).fill(-1);
+    let place = 0;
+    for (let item = 0; item < wanted.length && place < hide.length; item++) if (!wanted[item]) hide[place++] = item;
+    const user = { cache_states, cache_items, cache_share: Float32Array.of(this.#share), hide };
+    return (await this.#recommendations("recommend_user", { ...inputs, ...user })).best;
+  }
+
+  /** All items, best first, by `infer`. Their probabilities lack a constant, which the score of one item says.
+   * @param {number} code @param {Float32Array} state @returns {Promise<Scored[]>} */
+  async #allScores(code, state) {
+    const lanes = this.file.settings.batch_size, states = new Float32Array(lanes * state.length);
+    for (let lane = 0; lane < lanes; lane++) states.set(state, lane * state.length);
+    const one = await this.#recommendations("recommend", { feat: Int32Array.of(code), initstate: state });
+    const { output } = await this.#run("infer", { feat: new Int32Array(lanes).fill(code), initstate: states });
+    const shares = output.slice(0, this.file.ids.length), level = one.best[0].score - Math.log(shares[one.best[0].code]);
+    this.#mix(shares, one.state);
+    const found = Array.from(shares, (share, item) => ({ code: item, share, score: Math.log(share) + level }));
+    return found.sort((first, second) => second.share - first.share);
+  }
+
+  /** Put a share of what the state cache says into probabilities of all items, as `recommend_user` does.
+   * @param {Float32Array | Int32Array} shares @param {Float32Array} state */
+  #mix(shares, state) {
+    const part = this.#share, { cache_states, cache_items } = this.#cache;
+    if (!part) return;
+    const units = state.length, rows = [...cache_items.keys()].filter((row) => cache_items[row] >= 0);
+    const weights = cacheWeights(rows.map((row) => cache_states.subarray(row * units, (row + 1) * units)), state);
+    for (let item = 0; item < shares.length; item++) shares[item] *= 1 - part;
+    rows.forEach((row, place) => { shares[cache_items[row]] += part * weights[place]; });
+  }
+
+  /** What `recommend` or `recommend_user` gives. @param {string} signature @param {Tensors} inputs */
+  async #recommendations(signature, inputs) {
+    const { items, scores, state } = await this.#run(signature, inputs);
     const whole = items.length === this.k && items.every((code) => code >= 0 && code < this.file.ids.length);
     if (!whole || !scores.every(Number.isFinite) || !state.every(Number.isFinite)) {
       throw notFinite("What the model recommends are not items.");
     }
-  }
-
-  #checkTrainable() {
-    if (!this.trainable) {
-      throw new PocketrecError("This model cannot learn: its weights are stored as int8.", {
-        expected: "a model that can", todo: "pocketrec export --weights float32 (or float16)",
-      });
-    }
-  }
-
-  #own() {
-    const { items, settings } = this.file;
-    return { items, settings: JSON.stringify(settings, Object.keys(settings).sort()) };
-  }
-
-  /** @param {import("./store.js").Learned} record */
-  #checkOwn(record) {
-    const own = this.#own();
-    for (const name of /** @type {const} */ (["items", "settings"])) {
-      if (record[name] !== own[name]) {
-        throw new PocketrecError(`What was kept belongs to another model: its ${name} are ${record[name]}.`, {
-          expected: `the ${name} of this model: ${own[name]}`,
-          todo: "forget it, or load this model with another `name`",
-        });
-      }
-    }
+    const best = Array.from(items, (code, place) => ({ code, score: scores[place] }));
+    return { best, state: /** @type {Float32Array} */ (state) };
   }
 
   /** @returns {Float32Array} */
@@ -345,19 +566,43 @@ export class Model {
   }
 }
 
+/** How much each of the states of a cache counts for one state; the sum is 1.
+ * @param {Float32Array[]} states @param {Float32Array} query */
+function cacheWeights(states, query) {
+  const dot = (/** @type {Float32Array} */ one, /** @type {Float32Array} */ other) =>
+    one.reduce((sum, value, unit) => sum + value * other[unit], 0);
+  const length = Math.sqrt(dot(query, query));
+  const weights = states.map((state) =>
+    Math.exp(SHARPNESS * (dot(state, query) / Math.max(Math.sqrt(dot(state, state)) * length, 1e-15) - 1)));
+  const sum = weights.reduce((one, other) => one + other, 0);
+  return weights.map((weight) => weight / sum);
+}
+
 /** @param {string} wrong */
 function notFinite(wrong) {
-  return new PocketrecError(wrong, {
-    expected: "finite numbers", todo: "restore() what was kept before, or forget() it; nothing was saved",
-  });
+  return new PocketrecError(wrong, { expected: "finite numbers", todo: "pocketrec verify, with this model" });
 }
 
 /** @param {Tensors} tensors @param {string} what */
 function checkTensors(tensors, what) {
   const wrong = Object.keys(tensors).find((name) => !tensors[name].every(Number.isFinite));
   if (wrong) throw notFinite(`${what} has numbers in ${wrong} that are not finite.`);
-  const step = tensors.step?.[0];
+  const step = tensors.step?.[0] ?? 0;
   if (!(step >= 0 && step <= LAST_STEP)) throw notFinite(`${what} has the count of steps ${step}.`);
+}
+
+/** @param {string} name @param {any} found @param {string} dtype @param {number} size
+ * @param {(value: number) => boolean} fits */
+function checkKept(name, found, dtype, size, fits = () => true) {
+  const kind = dtype === "int32" ? Int32Array : Float32Array;
+  if (!(found instanceof kind && found.length === size && found.every(fits))) throw damaged(`The tensor ${name}`);
+}
+
+/** @param {string} what */
+function damaged(what) {
+  return new PocketrecError(`${what} that was kept is damaged.`, {
+    expected: "what learn() keeps", todo: "learn() the journal again, or forget()",
+  });
 }
 
 /** Let the page draw and hear. @returns {Promise<void>} */
