@@ -3,7 +3,7 @@
 const TOP = 8; // recommendations
 const SHOWN = matchMedia("(min-width: 56rem)").matches ? 24 : 8; // items of the catalogue at a time
 const NEWEST = 4; // sessions of the journal that are shown
-const ENOUGH = 4; // next clicks, of which the newest one can be held out
+const ENOUGH = 4; // next clicks; with fewer nothing is learned
 
 /** @param {string} id @returns {any} */
 const at = (id) => document.getElementById(id);
@@ -167,13 +167,13 @@ function wordsOf({ kept, cached, transitions, before, after }) {
     return "It is as it came: there is too little to see whether learning helps, " +
       `${count(transitions, "next click")} of ${ENOUGH} at least.`;
   }
-  const quarter = `the newest quarter of your ${number.format(transitions)} next clicks`, loss = before.toFixed(2);
+  const newest = `the newest of your ${number.format(transitions)} next clicks`, loss = before.toFixed(2);
   if (!kept && !cached) {
-    return `It is as it came: what it learned from the others did not help to predict ${quarter} (loss ${loss}).`;
+    return `It is as it came: what it learned from the others did not help to predict ${newest} (loss ${loss}).`;
   }
   const what = [kept && "its weights have changed", cached && "it looks up what came next in moments like this one"];
-  return `It has learned: ${what.filter(Boolean).join(", and ")}. Learned from the others, this predicts ${quarter} ` +
-    `better: loss ${loss} before, ${after.toFixed(2)} after.`;
+  const helped = kept ? ` Learned from the others, this predicts ${newest}: loss ${loss} before, ${after.toFixed(2)} after.` : "";
+  return `It has learned: ${what.filter(Boolean).join(", and ")}.${helped}`;
 }
 
 /** @param {string} id */

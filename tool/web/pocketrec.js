@@ -30,8 +30,9 @@ export { PocketrecError };
  * @property {boolean} kept whether the weights have learned; otherwise they are those that were shipped.
  * @property {boolean} cached whether the state cache has its share in recommendations.
  * @property {number} transitions pairs of an item and the next one in the journal.
- * @property {number} [before] mean loss of the transitions that were held out, as shipped, in nats; if any were.
- * @property {number} [after] the same with what was learned of the others and is kept.
+ * @property {number} [before] mean loss of the transitions that were held out with the weights as shipped, in nats; with the
+ *   state cache if that is kept. If any were held out.
+ * @property {number} [after] the same with the weights that are kept, as far as they were learned of the others.
  * @property {Date} saved when.
  */
 
@@ -42,7 +43,9 @@ export { PocketrecError };
 
 const LAST_STEP = 2 ** 31 - 2; // the largest count of steps after which there can be another
 const BUSY = 12; // milliseconds that a page may stand still
-const HELD_OUT = 4; // one in this many transitions, the newest, is held out to see whether learning helps
+// The newest transitions are held out to see whether learning helps: one in so many, but at least so many, or half of all.
+const HELD_OUT = 4, LEAST_HELD = 8;
+const LEAST_JUDGED = 4; // with fewer transitions nothing is learned, since nobody could say whether it helps
 const SHARPNESS = 10; // of the state cache: a state whose cosine with the present one is c has the weight exp(10 (c - 1))
 const HIDDEN = -1e30; // is added to the score of a hidden item
 const LARGEST_STATE = 1000; // numbers of a state beyond it are refused by the graphs
@@ -205,9 +208,9 @@ export class Model {
    * Learn the journal: the weights of the file, in `use.passes` passes of the signature `learn`, and the state cache; and
    * keep that. What was learned before is replaced. A file of int8 has the state cache alone.
    * @param {object} [options]
-   * @param {"better" | "always"} [options.keep] better, of the learned weights and of the state cache only what predicts
-   *   the newest quarter of the journal's transitions better, after the others; then the quarter is learned, too. always:
-   *   both, without looking.
+   * @param {"better" | "always"} [options.keep] better, the state cache if it predicts the transitions of the journal
+   *   better, each by those before it; and the learned weights if they predict the newest quarter of the transitions no
+   *   worse, after the others were learned; then the quarter is learned, too. always: both, without looking.
    * @returns {Promise<Learned>}
    * @throws {PocketrecError} the file is of an earlier pocketrec, comes to numbers that are not finite, or the browser
    *   cannot keep what was learned; the model stays as it was.
@@ -375,20 +378,24 @@ export class Model {
   async #learnJournal(keep) {
     const sequences = this.#sequences(), saved = new Date();
     const transitions = sequences.reduce((sum, codes) => sum + Math.max(codes.length - 1, 0), 0);
-    const held = Math.floor(transitions / HELD_OUT), all = keep === "always" && transitions > 0;
+    const all = keep === "always" && transitions > 0;
     let choice = { kept: all && this.trainable, cached: all && this.file.caches }, losses = {};
     await this.#open();
-    if (keep === "better" && held) {
-      const found = await this.#heldOut(sequences, transitions - held, false);
+    if (keep === "better" && transitions >= LEAST_JUDGED) {
+      const shipped = await this.#losses(sequences, 0);
+      const cached = this.file.caches && mean(shipped.mixed) <= mean(shipped.plain), by = cached ? "mixed" : "plain";
+      const held = Math.min(Math.max(Math.floor(transitions / HELD_OUT), LEAST_HELD), Math.floor(transitions / 2));
+      const before = mean(shipped[by].slice(-held));
+      if (Number.isNaN(before)) throw notFinite("The loss of what was held out is NaN.");
+      let kept = false, after = before;
       if (this.trainable) {
         await this.#learnAll(sequences, transitions - held);
-        found.push(...await this.#heldOut(sequences, transitions - held, true));
+        const learned = mean((await this.#losses(sequences, transitions - held))[by]);
+        kept = learned <= before; // not so for NaN
+        if (kept) after = learned;
         await this.#open();
       }
-      const [{ loss: before }] = found;
-      if (Number.isNaN(before)) throw notFinite("The loss of what was held out is NaN.");
-      const { loss: after, ...best } = found.reduce((one, other) => other.loss < one.loss ? other : one); // no NaN
-      [choice, losses] = [best, { before, after }];
+      [choice, losses] = [{ kept, cached }, { before, after }];
     }
     if (choice.kept) await this.#learnAll(sequences, transitions);
     return { ...choice, transitions, ...losses, saved };
@@ -414,10 +421,10 @@ export class Model {
   }
 
   /**
-   * The mean loss of the transitions from number `begin` on: without a state cache, and with one of those before them.
-   * @param {number[][]} sequences @param {number} begin @param {boolean} kept what the weights are
+   * The losses of the transitions from number `begin` on: without a state cache, and with one of all before each.
+   * @param {number[][]} sequences @param {number} begin
    */
-  async #heldOut(sequences, begin, kept) {
+  async #losses(sequences, begin) {
     const pairs = [], lanes = this.file.settings.batch_size, units = this.file.settings.hidden_size;
     for (const codes of sequences) {
       const states = await this.#walk(codes.slice(0, -1), this.#freshState());
@@ -425,8 +432,7 @@ export class Model {
         pairs.push({ feat: codes[step], target: codes[step + 1], before: states[step], after: states[step + 1] });
       }
     }
-    const known = pairs.slice(0, begin), states = known.map(({ after }) => after);
-    let own = 0, mixed = 0;
+    const plain = [], mixed = [];
     for (let first = begin; first < pairs.length; first += lanes) {
       const some = pairs.slice(first, first + lanes);
       const feat = new Int32Array(lanes), initstate = new Float32Array(lanes * units);
@@ -437,15 +443,14 @@ export class Model {
       const { output } = await this.#run("infer", { feat, initstate });
       for (const [lane, { target, after }] of some.entries()) {
         await this.#breathe();
-        const share = output[lane * this.file.ids.length + target], weights = cacheWeights(states, after);
+        const own = output[lane * this.file.ids.length + target], known = pairs.slice(0, first + lane);
+        const weights = cacheWeights(known.map((one) => one.after), after), part = known.length ? this.use.cache_share : 0;
         const given = known.reduce((sum, one, place) => one.target === target ? sum + weights[place] : sum, 0);
-        own -= Math.log(share);
-        mixed -= Math.log((1 - this.use.cache_share) * share + this.use.cache_share * given);
+        plain.push(-Math.log(own));
+        mixed.push(-Math.log((1 - part) * own + part * given));
       }
     }
-    const losses = [{ kept, cached: false, loss: own / (pairs.length - begin) }];
-    if (this.file.caches) losses.push({ kept, cached: true, loss: mixed / (pairs.length - begin) });
-    return losses;
+    return { plain, mixed };
   }
 
   /** The state that is given, and that after each item. @param {number[]} codes @param {Float32Array} state */
@@ -564,6 +569,11 @@ export class Model {
       expected: `ids of its ${this.file.ids.length} items, ${this.file.ids[0]} for one`,
     });
   }
+}
+
+/** @param {number[]} numbers */
+function mean(numbers) {
+  return numbers.reduce((one, other) => one + other, 0) / numbers.length;
 }
 
 /** How much each of the states of a cache counts for one state; the sum is 1.
