@@ -77,6 +77,12 @@ def left_out(read: IngestReport, used: int) -> Iterator[str]:
         yield f"  {read.set_aside:,} lines set aside in {read.rejects}"
 
 
+def not_kept(why: str) -> Iterator[str]:
+    """A remark on figures that `report` will not have."""
+    if why:
+        yield f"  not kept for the page of `pocketrec report`: {why}"
+
+
 def _day(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
 
@@ -271,6 +277,7 @@ def _(result: EvaluateReport) -> Iterable[str]:
         yield f"  {result.unknown:,} clicks of {result.on} are left out, their items were not trained on"
     if result.on == "train_valid" and result.protocol.get("train_on") == "train_full":
         yield "  train_valid is part of train_full: these are figures of what was trained on"
+    yield from not_kept(result.not_kept)
 
 
 @results.register

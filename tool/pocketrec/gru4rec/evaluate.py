@@ -7,7 +7,7 @@ DIR/parquet/sequences and put into lanes here, so no session is dropped, however
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,19 @@ from pocketrec.gru4rec.baselines import co_occurrence, last_item, popularity
 from pocketrec.gru4rec.checkpoints import read_weights
 from pocketrec.gru4rec.options import RankSettings, Ties
 from pocketrec.gru4rec.ranking import Accuracy, Ranking
-from pocketrec.gru4rec.scoring import Scorer, rank
+from pocketrec.gru4rec.scoring import Example, Scorer, examples, rank
 from pocketrec.lite.catalogue import Catalogue
+from pocketrec.lite.contract import ModelSpec
 from pocketrec.lite.inputs import read_item_list
 from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.progress import SILENT, Progress
 from pocketrec.sessions.sequences import read_sequences
+from pocketrec.settings import options_for
+from pocketrec.storage.files import content_hash
 from pocketrec.storage.layout import Dataset
-from pocketrec.storage.manifest import Record, read_records
+from pocketrec.storage.manifest import Record, json_digest, read_records
 from pocketrec.storage.repair import check_files
+from pocketrec.storage.reports import try_to_keep
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class EvaluateReport:
         items: number of items that are ranked.
         unknown: clicks that are left out of the set, since their item is not in the training data.
         models: accuracy of the model, if one was given, and of the baselines.
+        settings: what the model's network is and was trained with; none where no model was given.
+        examples: some sessions, with what the model recommended in them.
+        not_kept: why the page of `report` will not have these figures; "" where they are kept.
     """
 
     dataset: Path
@@ -52,6 +59,9 @@ class EvaluateReport:
     items: int
     unknown: int
     models: tuple[Accuracy, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    examples: tuple[Example, ...] = ()
+    not_kept: str = ""
 
 
 def evaluate(
@@ -86,22 +96,37 @@ def evaluate(
             do=f"hold out more of the log, or keep rarer items: pocketrec split --dataset {where.root} --holdout 7d",
         )
     items = read_item_list(where)
-    scorers: list[Scorer] = [_open(Path(model), items, where)] if model is not None else []
+    scorers: list[Scorer] = []
+    network: Mapping[str, Any] = {}
+    if model is not None:
+        scorer, spec = _open(Path(model), items, where)
+        scorers, network = [scorer], asdict(spec)
     if settings.baselines:
         following = co_occurrence(read_sequences(where, "train_tr"), len(items.ids))
         scorers += [following, last_item(len(items.ids)), popularity(items.support)]
     models = []
     with progress.task("evaluate", clicks * len(scorers), "clicks") as advance:
         for scorer in scorers:
-            ranking = rank(scorer, where, on, Ranking(settings.cutoffs, settings.ties), advance)
+            ranking = rank(scorer, where, on, Ranking(settings.cutoffs, settings.ties, items.support), advance)
             models.append(ranking.accuracy(scorer.name))
+    shown = examples(scorers[0], where, on, sessions, items.ids, settings.ties) if model is not None else ()
     roles = read_records(where.roles.parent).get("roles")
     protocol = {**(roles.settings if roles else {}), **record.settings}
     counts = (clicks - sessions, sessions, len(items.ids), record.counts["unknown"][on])
-    return EvaluateReport(where.root, on, settings.ties, protocol, *counts, tuple(models))
+    report = EvaluateReport(where.root, on, settings.ties, protocol, *counts, tuple(models), network, shown)
+    of = {"sequences": record.content, "items": items.hash}
+    return replace(report, not_kept=_keep(report, settings, None if model is None else Path(model), of, where))
 
 
-def _open(model: Path, items: Catalogue, where: Dataset) -> Scorer:
+def _keep(report: EvaluateReport, settings: RankSettings, model: Path | None, of: dict[str, str], where: Dataset) -> str:
+    """Keep a report for the page; `of` says what data it is of. Why it was not kept, or ""."""
+    argv = ["evaluate", *([] if model is None else [str(model.absolute())]), *options_for(settings)]
+    of["model"] = "" if model is None else content_hash(model)
+    key = f"evaluate {json_digest([of, asdict(settings)])}"
+    return try_to_keep(where.root, where.model, key, argv, of, report)
+
+
+def _open(model: Path, items: Catalogue, where: Dataset) -> tuple[Scorer, ModelSpec]:
     if model.suffix == ".safetensors":
         require("run a checkpoint", "tensorflow")
         checkpoint = read_weights(model, items.hash, where.root)
@@ -111,12 +136,12 @@ def _open(model: Path, items: Catalogue, where: Dataset) -> Scorer:
 
             network = SparseGru4Rec(checkpoint.settings, support=items.support)
             network.load(checkpoint.tensors)
-            return ModelScorer(network, f"{model.name}, {checkpoint.what}")
+            return ModelScorer(network, f"{model.name}, {checkpoint.what}"), checkpoint.settings
     from pocketrec.lite.runtime import LiteScorer, OnDeviceModel
 
     opened = OnDeviceModel(model)
     opened.check_items(items.hash, f"the dataset {where.root}")
-    return LiteScorer(opened)
+    return LiteScorer(opened), opened.settings
 
 
 def sequences_record(where: Dataset) -> Record:
