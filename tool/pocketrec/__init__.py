@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pocketrec.lite.recommend import recommend as recommend
     from pocketrec.lite.runtime import OnDeviceModel as OnDeviceModel
     from pocketrec.lite.serve import serve as serve
+    from pocketrec.page.report import report as report
     from pocketrec.sessions.batches import batches as batches
     from pocketrec.sessions.options import BatchSettings as BatchSettings
     from pocketrec.sessions.options import SplitSettings as SplitSettings
@@ -58,6 +59,7 @@ _HOMES = {
     "demo": "gru4rec.demo",
     "recommend": "lite.recommend",
     "serve": "lite.serve",
+    "report": "page.report",
     "OnDeviceModel": "lite.runtime",
     "inspect": "storage.inspect",
     "inspect_model": "lite.inspect_model",
