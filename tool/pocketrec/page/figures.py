@@ -29,6 +29,7 @@ from pocketrec.ingestion.parts import Parts, read_frame
 from pocketrec.lite.inputs import read_item_list
 from pocketrec.lite.inspect_model import inspect_model
 from pocketrec.page.log_figures import log_figures
+from pocketrec.page.words import short
 from pocketrec.progress import Progress
 from pocketrec.schema import RATING
 from pocketrec.sessions import batches
@@ -43,14 +44,7 @@ from pocketrec.version import __version__
 
 Figures = dict[str, Any]
 PACKAGES = ("polars", "pyarrow", "numpy", "tensorflow", "ai-edge-litert")
-LONGEST = 80
-"""Characters of an id, and of a line that was set aside, that are kept."""
 EXAMPLES_A_REASON, MOST_REASONS, MOST_VALUES = 3, 12, 20
-
-
-def short(text: str, most: int = LONGEST) -> str:
-    """A text, cut where it is longer than that."""
-    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
 
 
 def figures(homes: list[Dataset], progress: Progress) -> Figures:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pocketrec.ingestion.parts import Parts, read_columns
+from pocketrec.page.words import short
 from pocketrec.parallel import ahead
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import ITEM, MS, SESSION, TIME, Bool, Int64, UInt8
@@ -151,7 +152,8 @@ def _overlap(where: Dataset, parts: Parts) -> Overlap:
         found.seconds = np.zeros(length, bool)
         for path in parts.folders:
             time, role = read_columns(path, [TIME])[0], _roles(where, path)
-            found.seconds[time[(role & TRAIN_FULL > 0) & (time >= found.first_test)] // MS - found.first_test // MS] = True
+            seconds = time[role & TRAIN_FULL > 0] // MS - found.first_test // MS
+            found.seconds[seconds[seconds >= 0]] = True
     return found
 
 
@@ -206,7 +208,7 @@ def _count_leaks(part: Part, counts: Counts, overlap: Overlap, lengths: Int64) -
     same = part.follows & (np.diff(part.time) == 0)
     counts.add("test_same_time", np.count_nonzero(same & (part.role[1:] & TEST > 0)))
     if overlap.seconds is not None:
-        early = np.flatnonzero((part.role & TEST > 0) & (part.time <= overlap.last_train))
+        early = np.flatnonzero((part.role & TEST > 0) & (part.time // MS <= overlap.last_train // MS))
         shared = early[overlap.seconds[part.time[early] // MS - overlap.first_test // MS]]
         owner = np.repeat(np.arange(len(lengths)), lengths)
         counts.add("test_shares_second", len(np.unique(owner[shared])))
@@ -220,7 +222,7 @@ def _described(counts: Counts, parts: Parts) -> dict[str, Any]:
     below = np.cumsum(falling)
     ranks = np.unique(np.round(np.geomspace(1, len(falling), 60)).astype(np.int64))
     top = np.lexsort((counts.items.codes.ids, -support))[:TOP_ITEMS]
-    names = [str(one) for one in parts.item_ids(counts.items.codes.ids[top]).to_list()]
+    names = [short(str(one)) for one in parts.item_ids(counts.items.codes.ids[top]).to_list()]
     hours, new = _bin_hours(len(by_hour)), np.bincount(counts.first // HOUR - counts.first_hour, minlength=len(by_hour))
     return {
         "sessions": counts.sums["sessions"],

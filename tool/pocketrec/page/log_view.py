@@ -54,7 +54,8 @@ def over_time(log: Figures, what: str) -> Iterator[Block]:
         return
     top = max(range(len(counts)), key=counts.__getitem__)
     shown = _moment_of_bin(begins[top], log)
-    title = f"Most {what} came on {shown}: {counts[top]:,} in {each}"
+    when = f"on {shown}" if log["time"]["bin_hours"] == 24 else f"in {each} from {shown} on"
+    title = f"Most {what} came {when}: {counts[top]:,}"
     drawn = picture(
         [Series("", "area", begins, counts), Series("", "line", begins, counts)],
         time_ticks(begins[0], begins[-1]),
@@ -292,13 +293,15 @@ def split_blocks(split: Figures, found: Figures) -> Iterator[Block]:
     if log and "time" in split:
         yield from _axis(split, log)
         verdicts = list(_verdicts(split, found))
-        leaks = sum(one.verdict == "leak" for one in verdicts)
-        notes = sum(one.verdict == "note" for one in verdicts)
-        title = (
-            f"{number(leaks, 'leak')} found" if leaks else
-            f"No leak found; {number(notes, 'thing')} to know" if notes else "No leak found"
-        )  # fmt: skip
-        yield Verdicts(title, verdicts)
+        yield leak_verdicts(verdicts)
+
+
+def leak_verdicts(verdicts: Sequence[Verdict]) -> Verdicts:
+    """Verdicts on leaks, under what they come to."""
+    leaks = sum(one.verdict == "leak" for one in verdicts)
+    notes = sum(one.verdict == "note" for one in verdicts)
+    found = f"{number(leaks, 'leak')} found" if leaks else "No leak found"
+    return Verdicts(found + (f"; {number(notes, 'thing')} to know" if notes else ""), verdicts)
 
 
 def _axis(split: Figures, log: Figures) -> Iterator[Block]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pocketrec.page.blocks import Bar, Bars, Block, Chart, Facts, Table, Verdict, Verdicts
+from pocketrec.page.blocks import Bar, Bars, Block, Chart, Facts, Table, Verdict
 from pocketrec.page.charts import Series, picture
-from pocketrec.page.log_view import how_read, new_items, over_time, popularity
+from pocketrec.page.log_view import how_read, leak_verdicts, new_items, over_time, popularity
 from pocketrec.page.model_view import by_epoch, settings_table
 from pocketrec.page.words import Figures, moment, number, percent, span
 
@@ -55,8 +55,7 @@ def rating_split(name: str, split: Figures) -> Iterator[Block]:
     if name == "ncf":
         cold = split["cold"]
         by_time = split["settings"].get("split") == "time"
-        yield Verdicts(
-            "What the training knows of the test",
+        yield leak_verdicts(
             [
                 Verdict("note" if cold else "clean",
                         f"{number(cold, 'item')} held out nobody has in the train set" if cold else "All items are known",
@@ -69,8 +68,7 @@ def rating_split(name: str, split: Figures) -> Iterator[Block]:
         )  # fmt: skip
     else:
         held = max(1, split["test"] + split["valid"])
-        yield Verdicts(
-            "What the training knows of what is held out",
+        yield leak_verdicts(
             [
                 Verdict("note" if split["new_users"] else "clean",
                         f"{number(split['new_users'], 'rating')} are of users that training does not have",
@@ -157,7 +155,7 @@ def dnn_training(run: Figures) -> Iterator[Block]:
 def dnn_accuracy(reports: Sequence[Figures]) -> Iterator[Block]:
     for report in reports:
         models = report["models"]
-        for measure, name in (("rmse", "RMSE"), ("mae", "mean absolute error")):
+        for measure, name in (("rmse", "RMSE"), ("mae", "Mean absolute error")):
             ours = models["dnn"][measure]
             rival = min((other for other in models if other != "dnn"), key=lambda one: models[one][measure])
             most = max(one[measure] for one in models.values())

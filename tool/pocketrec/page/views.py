@@ -30,7 +30,7 @@ def view_of(figures: Figures) -> View:
 
 def _clicks(found: Figures, figures: Figures) -> Part:
     log = found["log"]["data"]
-    summary = f"{log['rows']:,} clicks in {number(log['sessions'], 'session')}" if log else "Nothing was read yet"
+    summary = f"{number(log['rows'], 'click')} in {number(log['sessions'], 'session')}" if log else "Nothing was read yet"
     sections = [
         Section("log", "The log", "What came in.", _topic(found, "log", log_blocks)),
         Section("funnel", "The funnel", "What each filter and cut took.",
@@ -88,7 +88,7 @@ def _made(found: Figures, figures: Figures) -> Iterator[Block]:
 
 def _ratings(name: str, title: str, found: Figures, figures: Figures) -> Part:
     log = found["log"]["data"]
-    summary = f"{log['rows']:,} ratings by {number(log['sessions'], 'user')}" if log else "Nothing was read yet"
+    summary = f"{number(log['rows'], 'rating')} by {number(log['sessions'], 'user')}" if log else "Nothing was read yet"
     training, accuracy = (ncf_training, ncf_accuracy) if name == "ncf" else (dnn_training, dnn_accuracy)
     sections = [
         Section(f"{name}-log", "The ratings", "What came in.", _topic(found, "log", rated_blocks)),

@@ -8,6 +8,13 @@ from typing import Any
 
 Figures = Mapping[str, Any]
 NARROW = "\N{NO-BREAK SPACE}"
+LONGEST = 80
+"""Characters of an id that are shown."""
+
+
+def short(whole: str, most: int = LONGEST) -> str:
+    """A text, cut where it is longer than that."""
+    return whole if len(whole) <= most else f"{whole[:most]}… ({len(whole):,} characters)"
 
 
 def percent(share: float) -> str:
