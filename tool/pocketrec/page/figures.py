@@ -15,14 +15,17 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from pocketrec.errors import PocketrecError
 from pocketrec.gru4rec.checkpoints import Position
 from pocketrec.ingestion import ingest
 from pocketrec.ingestion.parts import Parts, read_frame
@@ -43,6 +46,8 @@ from pocketrec.storage.tensors import read_about
 from pocketrec.version import __version__
 
 Figures = dict[str, Any]
+STAGES = ("ingest", "prep", "roles", "split", "sequences", "batches", "train", "export", "verify", "evaluate")
+"""In the order in which they run; `prep` is that of ratings."""
 PACKAGES = ("polars", "pyarrow", "numpy", "tensorflow", "ai-edge-litert")
 EXAMPLES_A_REASON, MOST_REASONS, MOST_VALUES = 3, 12, 20
 
@@ -91,30 +96,41 @@ class _Home:
         state = self.states[key]
         if state.state != "current":
             return _topic(state.state, state.why, self.again(key))
-        return _topic("current", data=data(self.records[key]))
+        try:
+            return _topic("current", data=data(self.records[key]))
+        except PocketrecError as error:
+            return _topic("damaged", error.wrong, self.again(key))
 
     @property
     def aged(self) -> str:
         """Why all of it is of a log as it was; "" where it is not."""
         return next((one.why for one in stages_of(self.home) if one.key == "ingest" and one.state == "out of date"), "")
 
+    @cached_property
+    def weights(self) -> dict[str, Path]:
+        """The checkpoints, networks and models that are there, by content."""
+        paths = sorted(self.home.model.glob("*.safetensors")) + sorted(self.home.model.glob("*.tflite"))
+        return {content_hash(path): path for path in paths if not path.stem.endswith(".last")}
+
     def made(self) -> list[Figures]:
-        """Each command that made something, in the order of the stages, and what."""
+        """Each command that made something that is there, in the order of the stages, and what."""
+        steps: list[tuple[str, str, Figures]] = []
+        for key, record in self.records.items():
+            about = {
+                "stage": key, "state": self.states[key].state, "files": len(record.files), "bytes": record.bytes,
+                "xxh3": record.content, "inputs": dict(record.inputs), "settings": dict(record.settings),
+            }  # fmt: skip
+            steps.append((record.stage.removeprefix(f"{self.side}_"), self.again(key), about))
+        for one in self.reports.values():
+            if all(one.of.get(name, "") in ("", *self.weights) for name in ("checkpoint", "network", "model")):
+                stage = one.argv[1 if self.side else 0]
+                steps.append((stage, command_line(self.root, *one.argv), {"stage": stage, "inputs": dict(one.of)}))
+        if (verdict := _verdict(self.home.model / "verify.json")) and verdict["xxh3"] in self.weights:
+            command = self.command("verify", "--batch-size", verdict["batch_size"])
+            steps.append(("verify", command, {"stage": "verify", "inputs": {"model": verdict["xxh3"]}}))
         found: dict[str, Figures] = {}
-        order = [*dict.fromkeys(("ingest", "roles", "split", "sequences", *self.records))]
-        for key in (one for one in order if one in self.records):
-            record, state = self.records[key], self.states[key]
-            made = found.setdefault(self.again(key), {"command": self.again(key), "made": []})
-            made["made"].append(
-                {
-                    "stage": key, "state": state.state, "files": len(record.files), "bytes": record.bytes,
-                    "xxh3": record.content, "inputs": dict(record.inputs), "settings": dict(record.settings),
-                }
-            )  # fmt: skip
-        reports = {command_line(self.root, *one.argv): one for one in self.reports.values()}
-        for command, one in reports.items():
-            made = found.setdefault(command, {"command": command, "made": []})
-            made["made"].append({"stage": " ".join(one.argv[: 2 if self.side else 1]), "inputs": dict(one.of)})
+        for _, command, about in sorted(steps, key=lambda step: (*STAGES, step[0]).index(step[0])):
+            found.setdefault(command, {"command": command, "made": []})["made"].append(about)
         return list(found.values())
 
     def log(self) -> Figures:
@@ -162,7 +178,7 @@ class _Clicks(_Home):
     def figures(self) -> Figures:
         log = self.log()
         roles = log["data"].pop("split", None) if log["data"] else None
-        self.items = read_item_list(self.home).hash if self._batches() else ""
+        self.items = self._items()
         return {
             "aged": self.aged,
             "log": log,
@@ -175,6 +191,13 @@ class _Clicks(_Home):
             "model": self._model(),
             "made": self.made(),
         }
+
+    def _items(self) -> str:
+        """The hash of the items that are trained on; "" where there are none, or their file is damaged."""
+        try:
+            return read_item_list(self.home).hash if self._batches() else ""
+        except PocketrecError:
+            return ""
 
     def _split(self, record: Record, roles: Figures | None) -> Figures:
         filters = record.counts.get("filters")  # none in a record of pocketrec 0.1
@@ -200,17 +223,20 @@ class _Clicks(_Home):
     def _training(self) -> Figures:
         old, found = [], []
         for path in sorted(self.home.model.glob("gru4rec_bs*.safetensors")):
-            about = None if path.stem.endswith(".last") else read_about(path, "training")
+            about = read_about(path, "training") if re.fullmatch(r"gru4rec_bs\d+", path.stem) else None
             if about is None:
                 continue
-            lanes = about["settings"]["batch_size"]
+            lanes = int(path.stem.removeprefix("gru4rec_bs"))
             made = self.records.get(f"batches_bs{lanes}")
             kept = self.reports.get(f"train_bs{lanes}")
             again = command_line(self.root, *kept.argv) if kept else self.command("train", "--batch-size", lanes, "--fresh")
-            if about["items"] != self.items or made is None or made.content != about["batches"]:
+            if made is None or (about.get("items"), about.get("batches")) != (self.items, made.content):
                 old.append((path, again))
                 continue
-            found.append(self._checkpoint(path, about, kept))
+            try:
+                found.append(self._checkpoint(path, about, kept))
+            except (ValueError, KeyError, TypeError):
+                return _topic("damaged", f"the header of {path.name} is not what train wrote", again)
         if found:
             return _topic("current", data=found)
         if old:
@@ -222,7 +248,9 @@ class _Clicks(_Home):
         content = content_hash(path)
         report = kept.report if kept and kept.of.get("checkpoint") == content else None
         last = read_about(path.with_suffix(".last.safetensors"), "training")  # it knows of the epochs after the best one
-        same = last is not None and all(last[name] == about[name] for name in ("settings", "items", "batches", "source"))
+        same = last is not None and all(
+            last.get(name) == about[name] for name in ("settings", "items", "batches", "source")
+        )
         position = Position.of((last if same and last else about)["position"])
         validation = list(position.validation)
         return {
@@ -237,7 +265,7 @@ class _Clicks(_Home):
 
     def _accuracy(self) -> Figures:
         made = self.records.get("sequences")
-        command = self.command("evaluate", *(path for path in self._weights().values() if path.suffix == ".safetensors"))
+        command = self.command("evaluate", *(path for path in self.weights.values() if path.suffix == ".safetensors"))
         evaluated = [one for one in self.reports.values() if one.argv[:1] == ("evaluate",)]
         if not evaluated:
             return _topic("missing", "nothing was measured", command)
@@ -245,16 +273,10 @@ class _Clicks(_Home):
         of_now = [one for one in evaluated if all(one.of.get(name) == content for name, content in now.items())]
         if not of_now:
             return _topic("out of date", "what was measured is of sessions that have been replaced since", command)
-        here = self._weights()
-        runs = [_evaluation(one, here) for one in of_now]
+        runs = [_evaluation(one, self.weights) for one in of_now]
         if not any(one["is_here"] for one in runs):
             return _topic("out of date", "what was measured is of a model that is not there any more", command)
         return _topic("current", data=runs)
-
-    def _weights(self) -> dict[str, Path]:
-        """What can be measured, by content: the checkpoint first."""
-        paths = [*self.home.model.glob("gru4rec_bs*.safetensors"), *self.home.model.glob("gru4rec_bs*.tflite")]
-        return {content_hash(path): path for path in sorted(paths) if not path.stem.endswith(".last")}
 
     def _model(self) -> Figures:
         keys = [key for key, one in self.records.items() if one.stage == "export"]
@@ -262,7 +284,7 @@ class _Clicks(_Home):
         if not current:
             key = next(iter(keys), "export")
             return self.topic(key, "no model was exported", self.command("export"), lambda _: None)
-        return _topic("current", data=[self._exported(self.records[key]) for key in current])
+        return self.topic(current[0], "", "", lambda _: [self._exported(self.records[key]) for key in current])
 
     def _exported(self, record: Record) -> Figures:
         (name, file) = next(iter(record.files.items()))
@@ -288,6 +310,7 @@ def _verdict(path: Path) -> Figures | None:
     """The report of `verify`, as it is in verify.json."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+        _ = found["losses"], found["step_seconds"], found["peak_bytes"], found["batch_size"]
         found["rungs"] = [dict(rung, detail=short(rung["detail"], 600)) for rung in found["rungs"]]
         return dict(found, xxh3=str(found["xxh3"]))
     except (OSError, ValueError, TypeError, KeyError):

@@ -194,6 +194,7 @@ def model_blocks(model: Figures) -> Iterator[Block]:
     if verdict and verdict.get("losses"):
         facts.append(("a training step", f"{verdict['step_seconds'] * 1000:,.3g} ms"))
         facts.append(("most memory of it", size(verdict["peak_bytes"])))
+    facts.append(("written by", f"pocketrec {model['version'] or '0.1'}"))
     if model["runtime"]:
         facts.append(("runs on", f"TensorFlow Lite {model['runtime']} or later, LiteRT"))
     yield Facts(facts)

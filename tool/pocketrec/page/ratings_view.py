@@ -71,18 +71,28 @@ def rating_split(name: str, split: Figures) -> Iterator[Block]:
         yield leak_verdicts(
             [
                 Verdict("note" if split["new_users"] else "clean",
-                        f"{number(split['new_users'], 'rating')} are of users that training does not have",
+                        f"{number(split['new_users'], 'rating')} are of users that training does not have"
+                        if split["new_users"] else "Training has all users of what is held out",
                         f"{percent(split['new_users'] / held)} of those held out."),
                 Verdict("note" if split["new_items"] else "clean",
-                        f"{number(split['new_items'], 'rating')} are of items that training does not have",
+                        f"{number(split['new_items'], 'rating')} are of items that training does not have"
+                        if split["new_items"] else "Training has all items of what is held out",
                         f"{percent(split['new_items'] / held)} of those held out; {split['unknown_items']:,} are not in "
                         "movies.csv either."),
                 Verdict("clean" if split["settings"].get("split") == "time" else "note",
-                        f"The split is by {split['settings'].get('split', 'chance')}",
+                        HELD_OUT[split["settings"].get("split", "random")],
                         "With --split time nothing is trained on that came after a test rating."),
             ],
         )  # fmt: skip
     yield settings_table("Settings of the split", split["settings"])
+
+
+HELD_OUT = {
+    "random": "Ratings are held out at random",
+    "user": "A share of each user's ratings is held out at random",
+    "time": "All of the training is from before the test",
+}
+"""The split of the DNN in words."""
 
 
 def ncf_training(run: Figures) -> Iterator[Block]:

@@ -15,7 +15,7 @@ from typing import Any
 from pocketrec.errors import PocketrecError
 from pocketrec.storage.files import size_of, write_text
 from pocketrec.storage.lock import hold
-from pocketrec.storage.manifest import MOST_BYTES, claim_for_good
+from pocketrec.storage.manifest import MOST_BYTES, claim_for_good, json_digest
 from pocketrec.storage.space import room
 
 REPORTS = "reports.json"
@@ -57,7 +57,8 @@ def keep_report(folder: Path, key: str, argv: Sequence[str], of: Mapping[str, st
         kept.pop(key, None)  # the newest is last
         kept[key] = KeptReport(tuple(argv), dict(of), as_values(report))
         newest = dict(list(kept.items())[-MOST:])
-        document = {"format": FORMAT, "reports": {name: asdict(one) for name, one in newest.items()}}
+        reports = json.loads(json.dumps({name: asdict(one) for name, one in newest.items()}))
+        document = {"format": FORMAT, "reports": reports, "xxh3": json_digest(reports)}
         write_text(folder / REPORTS, json.dumps(document, indent=1) + "\n")
 
 
@@ -81,7 +82,7 @@ def read_reports(folder: Path) -> dict[str, KeptReport]:
         if (size_of(path) or 0) > MOST_BYTES or not path.is_file():
             return {}
         document = json.loads(path.read_text(encoding="utf-8"))
-        if document["format"] != FORMAT:
+        if document["format"] != FORMAT or document["xxh3"] != json_digest(document["reports"]):
             return {}
         return {
             str(key): KeptReport(tuple(map(str, one["argv"])), dict(one["of"]), dict(one["report"]))
