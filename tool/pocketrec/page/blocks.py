@@ -37,6 +37,7 @@ class Table(Block):
     rows: Sequence[Sequence[str]]
     note: str = ""
     ids: tuple[int, ...] = ()
+    wide: bool = False
 
     @property
     def right(self) -> tuple[bool, ...]:

@@ -28,7 +28,7 @@ import polars as pl
 from pocketrec.errors import PocketrecError
 from pocketrec.gru4rec.checkpoints import Position
 from pocketrec.ingestion import ingest
-from pocketrec.ingestion.parts import Parts, read_frame
+from pocketrec.ingestion.parts import UNREADABLE, Parts, read_frame
 from pocketrec.lite.inputs import read_item_list
 from pocketrec.lite.inspect_model import inspect_model
 from pocketrec.page.log_figures import log_figures
@@ -40,7 +40,7 @@ from pocketrec.storage.files import content_hash, size_of
 from pocketrec.storage.inspect import StageState, stages_of
 from pocketrec.storage.layout import SIDES, Dataset
 from pocketrec.storage.manifest import Record, logs_of, read_records, versions
-from pocketrec.storage.repair import command_line, rebuild_command
+from pocketrec.storage.repair import command_line, rebuild_command, unreadable
 from pocketrec.storage.reports import KeptReport, as_values, read_reports
 from pocketrec.storage.tensors import read_about
 from pocketrec.version import __version__
@@ -49,7 +49,7 @@ Figures = dict[str, Any]
 STAGES = ("ingest", "prep", "roles", "split", "sequences", "batches", "train", "export", "verify", "evaluate")
 """In the order in which they run; `prep` is that of ratings."""
 PACKAGES = ("polars", "pyarrow", "numpy", "tensorflow", "ai-edge-litert")
-EXAMPLES_A_REASON, MOST_REASONS, MOST_VALUES = 3, 12, 20
+EXAMPLES_A_REASON, MOST_REASONS, LONGEST_REASON, MOST_VALUES = 3, 12, 400, 20
 
 
 def figures(homes: list[Dataset], progress: Progress) -> Figures:
@@ -155,11 +155,14 @@ class _Home:
 
 def _set_aside(rejects: Path) -> list[Figures]:
     """The lines that were set aside, by reason, the most frequent first, each with some examples."""
-    reason = pl.col("reason").str.replace_all(r"[0-9]+", "N").str.slice(0, 120)  # some name a number of the line
+    reason = pl.col("reason").str.slice(0, LONGEST_REASON)
     grouped = pl.scan_csv(rejects, schema={"line": pl.Int64, "reason": pl.String, "text": pl.String}, glob=False)
     some = pl.col("line", "text").slice(0, EXAMPLES_A_REASON)
     found = grouped.group_by(reason).agg(pl.len().alias("lines"), some).sort("lines", "reason", descending=[True, False])
-    rows = found.head(MOST_REASONS).collect(engine="streaming").iter_rows(named=True)
+    try:
+        rows = found.head(MOST_REASONS).collect(engine="streaming").rows(named=True)
+    except UNREADABLE as error:
+        raise unreadable(rejects, error, expected="what ingest has set aside") from error
     return [
         {
             "reason": row["reason"],

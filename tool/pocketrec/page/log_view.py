@@ -137,7 +137,7 @@ def popularity(log: Figures, what: str) -> Iterator[Block]:
     )
     yield Chart(title, drawn, Table("", ("rank", what), rows), note)
     top = [(one["item"], f"{one['clicks']:,}", percent(one["clicks"] / log["rows"])) for one in found["top"]]
-    yield Table("The most popular items", ("item", what, "share"), top, ids=(0,))
+    yield Table(f"The most popular item has {top[0][2]} of the {what}", ("item", what, "share"), top, ids=(0,))
 
 
 def new_items(log: Figures) -> Block:
@@ -185,11 +185,11 @@ def how_read(log: Figures) -> Iterator[Block]:
     if log["set_aside"]:
         share = percent(ingest["set_aside"] / ingest["lines"])
         aside = [
-            (one["reason"], f"{one['lines']:,}", example["text"], f"{example['line']:,}")
-            for one in log["set_aside"] for example in one["examples"]
-        ]  # fmt: skip
+            (one["reason"], f"{one['lines']:,}", "\n".join(f"{it['line']:,}: {it['text']}" for it in one["examples"]))
+            for one in log["set_aside"]
+        ]
         title = f"{ingest['set_aside']:,} of {ingest['lines']:,} rows ({share}) were set aside"
-        yield Table(title, ("reason", "rows", "an example", "its line"), aside, ids=(2,))
+        yield Table(title, ("reason", "rows", "examples, each behind its line"), aside, ids=(2,), wide=True)
     if len(log["files"]) > 1:
         rows = [(one["name"], size(one["bytes"]) if one["bytes"] is not None else "gone") for one in log["files"]]
         yield Table(f"{len(rows):,} files are one log, in this order", ("file", "size"), rows, ids=(0,))
