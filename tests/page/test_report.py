@@ -188,6 +188,7 @@ def test_a_log_that_has_changed_is_said_in_every_section(log: Path, tmp_path: Pa
     found, page = report(tmp_path / "d")
     assert found["data"]["clicks"]["aged"] == f"{mine} has changed since"
     assert page.text.count("of the log as it was then") == 3, "log, funnel and split"
+    assert "sessions, before the log changed" in page.text
 
 
 def test_hostile_ids_are_text(tmp_path: Path) -> None:

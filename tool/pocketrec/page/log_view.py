@@ -286,7 +286,7 @@ def split_blocks(split: Figures, found: Figures) -> Iterator[Block]:
             *((f"clicks to {title}" if title == "train" else f"clicks of the {title}", f"{sets[name]['events']:,}")
               for name, title in SET_TITLES.items()),
             ("sessions of the test", f"{test['sessions']:,}"),
-            *([("held out", exact_duration(rules["holdout"]))] if "holdout" in rules else []),
+            *([("held out", exact_duration(rules["holdout"]))] if isinstance(rules.get("holdout"), float) else []),
         ]
     )  # fmt: skip
     log = found["log"]["data"]

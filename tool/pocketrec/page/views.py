@@ -45,7 +45,7 @@ def _clicks(found: Figures, figures: Figures) -> Part:
         Section("made", "How it was made", "Commands that make the same files again.",
                 tuple(_made(found, figures))),
     ]  # fmt: skip
-    return Part("clicks", "The click log", summary, sections)
+    return Part("clicks", "The click log", _dated(summary, found), sections)
 
 
 def _topic(found: Figures, name: str, blocks: Any) -> Sequence[Block]:
@@ -101,7 +101,12 @@ def _ratings(name: str, title: str, found: Figures, figures: Figures) -> Part:
         Section(f"{name}-made", "How it was made", "Commands that make the same files again.",
                 tuple(_made(found, figures))),
     ]  # fmt: skip
-    return Part(name, title, summary, sections)
+    return Part(name, title, _dated(summary, found), sections)
+
+
+def _dated(summary: str, found: Figures) -> str:
+    """A summary; it says so where it is of a log that has changed."""
+    return f"{summary}, before the log changed" if found["aged"] else summary
 
 
 def one_model(model: Figures) -> Iterator[Block]:
