@@ -20,10 +20,10 @@ PACKAGES = ("@litertjs/core", "playwright-core")
 CURE = "bash .ci/browser installs them"
 
 
-def missing(root: Path = ROOT) -> str:
+def missing(root: Path = ROOT, packages_needed: tuple[str, ...] = PACKAGES) -> str:
     """What is not there of what a browser test needs, and the cure; "" where all is."""
     programs = [name for name in ("node", "chromium") if not shutil.which(name)]
-    packages = [name for name in PACKAGES if not (root / "node_modules" / name / "package.json").is_file()]
+    packages = [name for name in packages_needed if not (root / "node_modules" / name / "package.json").is_file()]
     return f"{', '.join(programs + packages)}: not here; {CURE}" if programs or packages else ""
 
 

@@ -18,7 +18,7 @@ MODULES = {
     ".".join(("pocketrec", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
     for path in PACKAGE.rglob("*.py")
 }
-HEAVY = ("tensorflow", "ai_edge_litert", "matplotlib", "polars")
+HEAVY = ("tensorflow", "ai_edge_litert", "matplotlib", "polars", "jinja2")
 
 GROUND = ("errors", "progress", "schema", "durations", "parallel", "settings", "version")
 """Files in the package's root that everybody may import, and that import one another alone."""
@@ -48,7 +48,20 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "ncf/tf": ("ncf", "training", "training/tf", "lite", "storage"),
     "dnn": ("dnn/tf", "training", "training/tf", "ingestion", "sources", "lite", "lite/judge", "storage"),
     "dnn/tf": ("dnn", "training", "training/tf", "lite", "storage"),
-    "cli": ("dnn", "ncf", "gru4rec", "lite", "lite/judge", "training", "sessions", "ingestion", "sources", "storage"),
+    "page": ("dnn", "ncf", "gru4rec", "lite", "lite/judge", "training", "sessions", "ingestion", "sources", "storage"),
+    "cli": (
+        "page",
+        "dnn",
+        "ncf",
+        "gru4rec",
+        "lite",
+        "lite/judge",
+        "training",
+        "sessions",
+        "ingestion",
+        "sources",
+        "storage",
+    ),
 }
 """Room -> rooms it may import. A room may always import itself and the ground. What needs TensorFlow is in a room `tf`,
 which the room around it calls only when a command needs it."""

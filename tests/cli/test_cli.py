@@ -30,6 +30,7 @@ COMMANDS = (
     "train",
     "tune",
     "evaluate",
+    "report",
 )
 
 
@@ -188,6 +189,12 @@ def test_run_makes_a_model_that_passes_every_rung(tmp_path: Path) -> None:
     assert {rung["verdict"] for rung in report["run"]["verify"]["rungs"]} == {"passed"}
     for made in ("model/gru4rec_bs128.tflite", "model/verify.json", "model/verify.png", "final/items.parquet"):
         assert (tmp_path / "demo" / made).stat().st_size > 0
+    page = tmp_path / "demo" / "report.html"
+    assert report["run"]["page"] == str(page)
+    text = page.read_text(encoding="utf-8")
+    assert "The judge passed 16 of 16 rungs" in text
+    assert f"{report['run']['verify']['step_seconds'] * 1000:,.3g} ms" in text
+    assert "exported without a checkpoint" in text
 
 
 def test_prep_does_without_tensorflow(log: Path, tmp_path: Path) -> None:

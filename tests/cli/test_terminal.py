@@ -17,7 +17,7 @@ import pocketrec
 from conftest import Click, call
 from log_support import zipped
 from pocketrec.cli import reports
-from pocketrec.cli.terminal import visible
+from pocketrec.errors import visible
 from pocketrec.lite.judge.ladder import Rung
 from pocketrec.sources.lines import BadLine, original, reject_row
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,16 @@ def test_it_learns_beats_its_baselines_and_knows_when_it_has(trained: tuple[Path
     assert evaluate(folder, DnnMeasureSettings(on="valid")).models["dnn"] == best.valid
     assert train(folder, DnnTrainSettings(**SMALL)).reused
     assert verify_data(folder).passed
+    assert sum(one.count for one in found.spread) == found.ratings
+    mean = sum(one.count * one.mean for one in found.spread) / found.ratings
+    rows, network = read_sets(DnnDataset(folder)).sets["test"], read_network(DnnDataset(folder)).network
+    assert mean == pytest.approx(float(network.ratings(*rows.pairs.T).mean()), abs=1e-4)
+    code, out, err = call("report", "--dataset", folder, "--json")
+    assert code == 0, err
+    data = json.loads(out)["data"]["dnn"]
+    assert [asdict(one) for one in found.spread] == data["accuracy"]["data"][0]["spread"]
+    assert data["accuracy"]["data"][0]["models"]["dnn"]["rmse"] == found.models["dnn"].rmse
+    assert sum(one["count"] for one in data["log"]["data"]["values"]) == data["log"]["data"]["rows"]
     assert list((folder / "dnn" / "model" / "summaries").iterdir())
 
 

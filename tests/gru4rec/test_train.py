@@ -140,6 +140,16 @@ def test_training_helps_and_the_tflite_measures_the_same(where: Dataset) -> None
     assert there.events == here.events
     assert there.models[0].recall == here.models[0].recall
     assert there.models[0].mrr == pytest.approx(here.models[0].mrr, abs=1e-6)
+    data = json.loads(call("report", "--dataset", where.root, "--json")[1])["data"]["clicks"]
+    (run,) = data["training"]["data"]
+    assert {**run["report"], "seconds": report["seconds"]} == report, "what train printed"
+    names = ("losses", "validation", "kept")
+    assert [run[name] for name in names] == [report[name] for name in names], "from the checkpoints"
+    measured = [one["report"]["models"][0]["recall"]["20"] for one in data["accuracy"]["data"]]
+    assert measured == [here.models[0].recall[20], there.models[0].recall[20]]
+    (model,) = data["model"]["data"]
+    assert (model["from"], model["bytes"]) == (Path(report["checkpoint"]).name, path.stat().st_size)
+    assert model["verify"]["state"] == "missing"
     saved = OnDeviceModel(path).save()
     assert saved[STEP] == kept.tensors[STEP] > 0
     for name in kept.settings.state:

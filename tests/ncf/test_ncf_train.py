@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from pocketrec.ncf.recommend import recommend
 from pocketrec.ncf.runtime import NcfModel
 from pocketrec.ncf.train import NcfTrainReport, train
 from pocketrec.ncf.verify import verify_export
+from pocketrec.storage.manifest import read_records
 from pocketrec.storage.networks import NetworkFile
 from pocketrec.storage.verify_data import verify_data
 from pocketrec.training.epoch_runs import Checkpoints, History
@@ -312,6 +314,24 @@ def exported(trained: tuple[Path, NcfTrainReport]) -> Path:
     assert code == 0, out
     assert "Verified: 10 of 10 rungs passed" in out
     return trained[0]
+
+
+def test_the_page_has_these_figures_and_the_verdict(exported: Path, tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
+    measured = json.loads(call("ncf", "evaluate", "--dataset", exported, "--json")[1])
+    code, out, err = call("report", "--dataset", exported, "--out", tmp_path / "page.html", "--json")
+    assert code == 0, err
+    data = json.loads(out)["data"]
+    assert data["clicks"] is data["dnn"] is None
+    assert measured in data["ncf"]["accuracy"]["data"]
+    trained = read_records(NcfDataset(exported).model)["ncf_train"].counts
+    assert data["ncf"]["training"]["data"]["epochs"] == trained["epochs"]
+    verdict = data["ncf"]["model"]["data"]["verify"]["data"]
+    assert [rung["verdict"] for rung in verdict["rungs"]] == ["passed"] * 10
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    for one in (measured["network"], measured["popularity"]):
+        assert f"{one['sampled']['hr']:.4f}" in page
+        assert f"{one['full']['ndcg']:.4f}" in page
 
 
 def test_the_exported_network_recommends_as_the_trained(exported: Path) -> None:

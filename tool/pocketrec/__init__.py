@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pocketrec.lite.options import VerifySettings as VerifySettings
     from pocketrec.lite.recommend import recommend as recommend
     from pocketrec.lite.serve import serve as serve
+    from pocketrec.page.report import report as report
     from pocketrec.sessions.batches import batches as batches
     from pocketrec.sessions.options import BatchSettings as BatchSettings
     from pocketrec.sessions.options import SplitSettings as SplitSettings
@@ -66,6 +67,7 @@ _HOMES = {
     "demo": "gru4rec.demo",
     "recommend": "lite.recommend",
     "serve": "lite.serve",
+    "report": "page.report",
     "OnDeviceModel": "lite.on_device",
     "NeighbourModel": "lite.neighbour_model",
     "inspect": "storage.inspect",

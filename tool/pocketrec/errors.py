@@ -7,6 +7,7 @@ prints the message alone and exits with 1; a traceback means a defect in pocketr
 from __future__ import annotations
 
 import importlib.util
+import re
 
 
 class PocketrecError(Exception):
@@ -63,7 +64,7 @@ class MissingExtraError(PocketrecError):
         super().__init__(f"{package} is not installed; it is needed to {purpose}.", do=f"pip install 'pocketrec[{extra}]'")
 
 
-EXTRAS = {"tensorflow": "train", "ai_edge_litert": "lite", "matplotlib": "lite"}
+EXTRAS = {"tensorflow": "train", "ai_edge_litert": "lite", "matplotlib": "lite", "jinja2": "report"}
 """Optional packages by the name they are imported by, and the extra of pocketrec that installs each."""
 
 
@@ -75,3 +76,20 @@ def require(purpose: str, *packages: str) -> None:
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package.replace("_", "-"), EXTRAS[package], purpose)
+
+
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but tab and line feed; line and paragraph separator, marks of direction; halves of characters, which
+stand for the bytes of a path that are not UTF-8."""
+
+
+def visible(text: str) -> str:
+    r"""The text with what cannot be seen as `\xNN` or `\uNNNN`; line feeds and tabs stay."""
+    return _HIDDEN.sub(_code, text)
+
+
+def _code(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that is not UTF-8
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import webbrowser
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,8 +20,8 @@ from typer.core import TyperGroup
 import pocketrec
 from pocketrec.cli import dnn, ncf, signals
 from pocketrec.cli.options import Again, Clicks, DatasetOption, Output, fail_unless, with_options
-from pocketrec.cli.terminal import say, visible
-from pocketrec.errors import PocketrecError
+from pocketrec.cli.terminal import say
+from pocketrec.errors import MissingExtraError, PocketrecError, visible
 from pocketrec.gru4rec.options import DemoSettings, NeighbourSettings, RankSettings, TrainSettings, TuneSettings
 from pocketrec.lite.options import ExportSettings, ModelSettings, ServeSettings, VerifySettings
 from pocketrec.sessions.options import BatchSettings, SplitSettings
@@ -105,7 +107,8 @@ def demo(
     output: Output,
 ) -> None:
     """A synthetic log through every stage, in under a minute; nothing is downloaded."""
-    output.show(pocketrec.demo(folder, settings, progress=output.progress))
+    result = pocketrec.demo(folder, settings, progress=output.progress)
+    output.show(replace(result, run=replace(result.run, page=_page(folder, output))))
 
 
 @app.command()
@@ -126,8 +129,19 @@ def run(
         clicks, dataset, batching=batching, splitting=splitting, reading=reading, model=model,
         fresh=again.fresh, force=again.force, progress=output.progress,
     )  # fmt: skip
-    output.show(result)
+    output.show(replace(result, page=_page(dataset, output)))
     fail_unless(result.verify.passed)
+
+
+def _page(dataset: Path, output: Output) -> Path | None:
+    """The page of a dataset that was just made; None without the extra, or where it cannot be written, which is said."""
+    try:
+        return pocketrec.report(dataset, progress=output.progress).page
+    except MissingExtraError:
+        return None  # `RunReport` says which command makes it
+    except PocketrecError as error:
+        say(f"No page: {error}", err=True)
+        return None
 
 
 @app.command()
@@ -292,6 +306,22 @@ def inspect(
 ) -> None:
     """Show what a dataset folder holds and what would be done again; or, given a .tflite, what that says about itself."""
     output.show(pocketrec.inspect(dataset) if model is None else pocketrec.inspect_model(model))
+
+
+@app.command()
+@with_options
+def report(
+    dataset: DatasetOption = Path("dataset"),
+    out: Annotated[Path | None, typer.Option("--out", help="The page to write; DIR/report.html by default.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser of this machine.")] = False,
+    *,
+    output: Output,
+) -> None:
+    """One HTML page: what is in the log, what was done to it, how good the model is. It needs no network."""
+    result = pocketrec.report(dataset, out=out, progress=output.progress)
+    output.show(result)
+    if show:
+        webbrowser.open(result.page.absolute().as_uri())
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pocketrec.cli.reports import done, left_out, remarks, results
+from pocketrec.cli.reports import done, left_out, not_kept, remarks, results
 from pocketrec.dnn.evaluate import DnnEvaluateReport
 from pocketrec.dnn.metrics import Accuracy
 from pocketrec.dnn.predict import DnnPredictReport
@@ -70,6 +70,7 @@ def _(result: DnnEvaluateReport) -> Iterable[str]:
     yield f"  the network has epoch {result.epochs}; the other two learned from {' and '.join(result.learned_from)}"
     if result.picture:
         yield f"  picture: {result.picture}"
+    yield from not_kept(result.not_kept)
 
 
 @results.register

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pocketrec.cli.reports import done, left_out, remarks, results
+from pocketrec.cli.reports import done, left_out, not_kept, remarks, results
 from pocketrec.ncf.batches import NcfBatchesReport
 from pocketrec.ncf.evaluate import NcfEvaluateReport
 from pocketrec.ncf.prep import NcfPrepReport
@@ -67,6 +67,11 @@ def _(result: NcfEvaluateReport) -> Iterable[str]:
         for head, one in zip(heads, (scores.sampled, scores.full), strict=False):
             if one:
                 yield f"{name:<10}  {head:<16}  {_metrics(one, result.top)}"
+
+
+@remarks.register
+def _(result: NcfEvaluateReport) -> Iterable[str]:
+    return not_kept(result.not_kept)
 
 
 @results.register

@@ -12,7 +12,8 @@ from functools import singledispatch
 from io import StringIO
 from typing import Any
 
-from pocketrec.cli.terminal import Drawn, visible
+from pocketrec.cli.terminal import Drawn
+from pocketrec.errors import visible
 from pocketrec.gru4rec.demo import DemoReport
 from pocketrec.gru4rec.evaluate import EvaluateReport
 from pocketrec.gru4rec.export import ExportReport
@@ -26,6 +27,7 @@ from pocketrec.lite.judge.ladder import Rung
 from pocketrec.lite.judge.verify import VerifyReport
 from pocketrec.lite.recommend import RecommendReport
 from pocketrec.lite.serve import ServeReport
+from pocketrec.page.report import PageReport
 from pocketrec.sessions.batches import BatchesReport
 from pocketrec.sessions.prep import PrepReport
 from pocketrec.sessions.split import TITLES, SplitReport
@@ -34,6 +36,7 @@ from pocketrec.sources.peek import PeekReport
 from pocketrec.sources.synth import SynthReport
 from pocketrec.storage.inspect import InspectReport
 from pocketrec.storage.layout import SPLITS
+from pocketrec.storage.repair import command_line
 from pocketrec.storage.space import size
 from pocketrec.storage.verify_data import VerifyDataReport
 from pocketrec.training.export import FrozenExportReport
@@ -78,6 +81,12 @@ def left_out(read: IngestReport, used: int) -> Iterator[str]:
         yield f"  {left:,} ratings left out, of users with too few, or given twice"
     if read.set_aside:
         yield f"  {read.set_aside:,} lines set aside in {read.rejects}"
+
+
+def not_kept(why: str) -> Iterator[str]:
+    """A remark on figures that `report` will not have."""
+    if why:
+        yield f"  not kept for the page of `pocketrec report`: {why}"
 
 
 def _day(ms: int) -> str:
@@ -347,6 +356,7 @@ def _(result: EvaluateReport) -> Iterable[str]:
     if result.sessions_known < result.sessions_trained:
         what = f"the newest {result.sessions_known:,} of {result.sessions_trained:,} sessions"
         yield f"  the baselines know {what} of the train set, so that memory has a limit"
+    yield from not_kept(result.not_kept)
 
 
 @results.register
@@ -447,7 +457,25 @@ def _(result: PrepReport) -> Iterable[str]:
 
 @results.register
 def _(result: RunReport) -> Iterable[str]:
-    return _chain(results, (result.prep, result.export, result.verify))
+    yield from _chain(results, (result.prep, result.export, result.verify))
+    yield _page(result)
+
+
+def _page(result: RunReport) -> str:
+    """Where the page of a run is, or how it is made."""
+    dataset = result.verify.json.parents[1]
+    cure = f"pip install 'pocketrec[report]', then {command_line(dataset, 'report')}"
+    return f"Page: {result.page}" if result.page else f"A page of all of it: {cure}"
+
+
+@results.register
+def _(result: PageReport) -> Iterable[str]:
+    yield f"Page: {result.page}, {size(result.bytes)}"
+
+
+@remarks.register
+def _(result: PageReport) -> Iterable[str]:
+    return (f"  {line}" for line in result.missing)
 
 
 @remarks.register
@@ -457,8 +485,9 @@ def _(result: RunReport) -> Iterable[str]:
 
 @results.register
 def _(result: DemoReport) -> Iterable[str]:
-    yield from _chain(results, (result.log, result.run))
+    yield from _chain(results, (result.log, result.run.prep, result.run.export, result.run.verify))
     yield f"Everything is in {result.dataset}/: parquet, rsc15/*.txt, final/*.npy and *.txt, model/*.tflite and verify.png"
+    yield _page(result.run)
 
 
 @remarks.register

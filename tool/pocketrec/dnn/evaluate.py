@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pocketrec.dnn.layout import DnnDataset
-from pocketrec.dnn.metrics import Accuracy, baselines, measure
+from pocketrec.dnn.metrics import Accuracy, Spread, baselines, measure, spread
 from pocketrec.dnn.network import read_network
 from pocketrec.dnn.options import DnnMeasureSettings
 from pocketrec.dnn.sets import read_sets
 from pocketrec.errors import require
 from pocketrec.progress import SILENT, Progress
+from pocketrec.settings import options_for
+from pocketrec.storage.files import content_hash
 from pocketrec.storage.manifest import read_records
+from pocketrec.storage.reports import try_to_keep
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class DnnEvaluateReport:
         models: by name, the network first.
         picture: where it was drawn, if it was asked for.
         seconds: wall time.
+        spread: for each rating that was given, how those that the network predicts instead are spread.
+        not_kept: why the page of `report` will not have these figures; "" where they are kept.
     """
 
     on: str
@@ -39,6 +44,8 @@ class DnnEvaluateReport:
     models: dict[str, Accuracy]
     picture: Path | None
     seconds: float
+    spread: tuple[Spread, ...] = ()
+    not_kept: str = ""
 
 
 def evaluate(
@@ -79,7 +86,7 @@ def evaluate(
 
         counts = read_records(place.model)["dnn_train"].counts
         draw(Path(picture), trained.network, counts["epochs"], counts["kept"], rows, on)
-    return DnnEvaluateReport(
+    report = DnnEvaluateReport(
         on=on,
         ratings=len(rows),
         task=shape.task,
@@ -88,4 +95,8 @@ def evaluate(
         models=models,
         picture=Path(picture) if picture else None,
         seconds=time.perf_counter() - began,
+        spread=spread(shape, rows, trained.network.ratings),
     )
+    of, argv = {"network": content_hash(place.network)}, ("dnn", "evaluate", *options_for(settings))
+    not_kept = try_to_keep(place.home, place.model, f"evaluate {on}", argv, of, report)
+    return replace(report, not_kept=not_kept)

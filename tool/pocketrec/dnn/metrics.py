@@ -67,6 +67,54 @@ def measure(settings: DnnSettings, rows: RatingSet, predict: Predict, advance: A
     )
 
 
+@dataclass(frozen=True)
+class Spread:
+    """How predictions are spread where a rating was given, in stars.
+
+    Attributes:
+        rating: that was given; where there are more than `MOST_RATINGS` of them the middle of a range.
+        count: how often.
+        mean: of the predictions.
+        low: below it are a tenth of the predictions.
+        middle: below it is half of them.
+        high: above it are a tenth of them.
+    """
+
+    rating: float
+    count: int
+    mean: float
+    low: float
+    middle: float
+    high: float
+
+
+MOST_RATINGS, BINS = 20, 500
+"""Ratings that are told apart; ranges of predictions that are counted, so that nothing is kept of single ratings."""
+
+
+def spread(settings: DnnSettings, rows: RatingSet, predict: Predict) -> tuple[Spread, ...]:
+    """Count the ratings that `predict` gives instead of each rating of a set, a block at a time."""
+    lowest, width = settings.lowest, max(settings.highest - settings.lowest, 1e-6)
+    given = np.unique(np.concatenate([np.unique(ratings) for *_, ratings in rows.blocks()]))
+    if len(given) > MOST_RATINGS:
+        edges = np.linspace(given[0], given[-1], MOST_RATINGS + 1)
+        given = (edges[1:] + edges[:-1]) / 2
+    counts, sums = np.zeros((len(given), BINS), np.int64), np.zeros(len(given))
+    for users, items, ratings in rows.blocks():
+        found = predict(users, items)
+        own = np.abs(ratings[:, None] - given[None, :]).argmin(axis=1)
+        bins = np.clip((found - lowest) / width * BINS, 0, BINS - 1).astype(np.int64)
+        np.add.at(counts, (own, bins), 1)
+        sums += np.bincount(own, found, len(given))
+    totals, below = counts.sum(axis=1), counts.cumsum(axis=1)
+    spreads = []
+    for rating, total, part, mean in zip(given.tolist(), totals.tolist(), below, sums.tolist(), strict=True):
+        if total:
+            at = (lowest + (np.searchsorted(part, np.array([0.1, 0.5, 0.9]) * total) + 0.5) / BINS * width).tolist()
+            spreads.append(Spread(rating, total, mean / total, *at))
+    return tuple(spreads)
+
+
 def _nats(outputs: Float32, classes: Int32) -> float:
     top = outputs.max(axis=1)
     total = top + np.log(np.exp(outputs - top[:, None]).sum(axis=1))

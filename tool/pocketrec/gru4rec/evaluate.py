@@ -7,7 +7,7 @@ DIR/parquet/sequences and put into lanes here, so no session is dropped, however
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from pocketrec.gru4rec.checkpoints import read_weights
 from pocketrec.gru4rec.kept_sessions import KeptSessions, kept_sessions
 from pocketrec.gru4rec.options import RankSettings, Ties
 from pocketrec.gru4rec.ranking import Accuracy, Ranking
-from pocketrec.gru4rec.scoring import Scorer, SessionScorer, WithoutOwn, rank
+from pocketrec.gru4rec.scoring import Example, Scorer, SessionScorer, WithoutOwn, examples, rank
 from pocketrec.gru4rec.search import Choice, EvenSessions, better, choose_neighbours
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.inputs import read_item_list
@@ -29,9 +29,12 @@ from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.progress import SILENT, Progress
 from pocketrec.sessions.options import TrainOn
 from pocketrec.sessions.sequences import read_sequences
+from pocketrec.settings import options_for
+from pocketrec.storage.files import content_hash
 from pocketrec.storage.layout import Dataset
-from pocketrec.storage.manifest import Record, read_records
+from pocketrec.storage.manifest import Record, json_digest, read_records
 from pocketrec.storage.repair import check_files
+from pocketrec.storage.reports import try_to_keep
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,9 @@ class EvaluateReport:
         chosen_on: next clicks of train_valid that settings of baselines were chosen on.
         sessions_known: sessions that the baselines know of those in training, the newest.
         sessions_trained: sessions in training.
+        settings: what the model's network is and was trained with; none where no model was given.
+        examples: some sessions, with what the model recommended in them.
+        not_kept: why the page of `report` will not have these figures; "" where they are kept.
     """
 
     dataset: Path
@@ -69,6 +75,9 @@ class EvaluateReport:
     chosen_on: int = 0
     sessions_known: int = 0
     sessions_trained: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    examples: tuple[Example, ...] = ()
+    not_kept: str = ""
 
 
 def evaluate(
@@ -108,17 +117,22 @@ def evaluate(
 
     def measure(scorer: Scorer) -> Accuracy:
         with progress.task(f"evaluate {scorer.name}", clicks, "clicks") as advance:
-            return rank(scorer, where, on, Ranking(settings.cutoffs, settings.ties), advance).accuracy(scorer.name)
+            ranking = Ranking(settings.cutoffs, settings.ties, items.support)
+            return rank(scorer, where, on, ranking, advance).accuracy(scorer.name)
 
+    network: Mapping[str, Any] = {}
+    shown: tuple[Example, ...] = ()
     if model is not None:
-        models.append(measure(open_scorer(Path(model), items, where)))
+        opened, network = open_scorer(Path(model), items, where)
+        models.append(measure(opened))
+        shown = examples(opened, where, on, sessions, items.ids, settings.ties)
     name = models[0].name if models else None
     tried: dict[str, int] = {}
     baselines = _Baselines(where, record, items, settings, progress)
     if settings.blend:
         if model is None:
             raise SettingsError("--blend is given without a model.", expected="a checkpoint or a .tflite to blend")
-        blend, chosen = baselines.blend(settings.blend, lambda: open_scorer(Path(model), items, where))
+        blend, chosen = baselines.blend(settings.blend, lambda: open_scorer(Path(model), items, where)[0])
         one = measure(blend if chosen["own"] else WithoutOwn(blend))
         models.append(replace(one, settings=chosen))
     if settings.baselines:
@@ -129,7 +143,18 @@ def evaluate(
     roles = read_records(where.roles.parent).get("roles")
     protocol = {**(roles.settings if roles else {}), **record.settings}
     counts = (clicks - sessions, sessions, len(items.ids), record.counts["unknown"][on])
-    return EvaluateReport(where.root, on, settings.ties, protocol, *counts, tuple(models), name, **tried)
+    report = EvaluateReport(where.root, on, settings.ties, protocol, *counts, tuple(models), name)
+    report = replace(report, **tried, settings=network, examples=shown)
+    of = {"sequences": record.content, "items": items.hash}
+    return replace(report, not_kept=_keep(report, settings, None if model is None else Path(model), of, where))
+
+
+def _keep(report: EvaluateReport, settings: RankSettings, model: Path | None, of: dict[str, str], where: Dataset) -> str:
+    """Keep a report for the page; `of` says what data it is of. Why it was not kept, or ""."""
+    argv = ["evaluate", *([] if model is None else [str(model.absolute())]), *options_for(settings)]
+    of["model"] = "" if model is None else content_hash(model)
+    key = f"evaluate {json_digest([of, asdict(settings)])}"
+    return try_to_keep(where.root, where.model, key, argv, of, report)
 
 
 class _Baselines:
@@ -219,15 +244,21 @@ def size_of_set(record: Record, where: Dataset, name: str) -> tuple[int, int]:
     return clicks, sessions
 
 
-def open_scorer(model: Path, items: Catalogue, where: Dataset) -> Scorer:
-    """A checkpoint in TensorFlow, kept sessions, or a .tflite on LiteRT; a ModelError if it is made for other items."""
+def open_scorer(model: Path, items: Catalogue, where: Dataset) -> tuple[Scorer, Mapping[str, Any]]:
+    """A checkpoint in TensorFlow, kept sessions, or a .tflite on LiteRT, and what it is made of.
+
+    Raises a ModelError if it is made for other items.
+    """
     if is_neighbour_file(model):
         kept = NeighbourModel(model)
         if kept.items.hash != items.hash:
             wrong = f"{model} is made for other items than those of {where.root}."
             raise ModelError(wrong, expected="kept sessions of this dataset", do=f"pocketrec export --dataset {where.root}")
         scorer = SessionScorer(f"{model.name}, {len(kept.known.index):,} sessions", kept.scores)
-        return scorer if kept.known.own else WithoutOwn(scorer)
+        return scorer if kept.known.own else WithoutOwn(scorer), {
+            "method": kept.known.method,
+            **Choice(kept.known.own, kept.known.settings).described(),
+        }
     if model.suffix == ".safetensors":
         require("run a checkpoint", "tensorflow")
         checkpoint = read_weights(model, items.hash, where.root)
@@ -237,12 +268,12 @@ def open_scorer(model: Path, items: Catalogue, where: Dataset) -> Scorer:
 
             network = SparseGru4Rec(checkpoint.settings, support=items.support)
             network.load(checkpoint.tensors)
-            return ModelScorer(network, f"{model.name}, {checkpoint.what}")
+            return ModelScorer(network, f"{model.name}, {checkpoint.what}"), asdict(checkpoint.settings)
     from pocketrec.lite.runtime import LiteModel, LiteScorer
 
     opened = LiteModel(model)
     opened.check_items(items.hash, f"the dataset {where.root}")
-    return LiteScorer(opened)
+    return LiteScorer(opened), asdict(opened.settings)
 
 
 def sequences_record(where: Dataset) -> Record:

@@ -19,11 +19,12 @@ from pocketrec.storage.lock import hold
 
 @dataclass(frozen=True)
 class RunReport:
-    """The reports of the stages of `run`."""
+    """The reports of the stages of `run`; and the page of `report`, which the command line makes after them."""
 
     prep: PrepReport
     export: ExportReport
     verify: VerifyReport
+    page: Path | None = None
 
 
 def run(

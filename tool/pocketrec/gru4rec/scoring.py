@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from pocketrec.gru4rec.ranking import Ranking
+from pocketrec.gru4rec.options import Ties
+from pocketrec.gru4rec.ranking import Ranking, ranks_of
 from pocketrec.progress import Advance
 from pocketrec.schema import Float32, Int32, Int64
 from pocketrec.sessions.sequences import read_sequences
@@ -85,8 +87,10 @@ class WithoutOwn:
 
 def rank(scorer: Scorer, where: Dataset, on: str, ranking: Ranking, advance: Advance = lambda _: None) -> Ranking:
     """Add all events of the set `on` to a ranking; one block of steps is in memory at a time."""
+    place = np.zeros(scorer.lanes, np.int64)
     for feat, target, mask in steps(scorer.lanes, read_sequences(where, on), advance):
-        ranking.add(scorer.scores(feat, mask), target)
+        place = place * mask + 1
+        ranking.add(scorer.scores(feat, mask), target, place)
     return ranking
 
 
@@ -101,6 +105,59 @@ def rank_with_and_without_own(
         for ranking, some in zip(rankings, (scores, clicks.own_last(scores)), strict=True):
             ranking.add(some, target)
     return rankings
+
+
+@dataclass(frozen=True)
+class Example:
+    """A session of a set, and what was recommended in it. Items are ids.
+
+    Attributes:
+        clicks: the items that were clicked, in order, the first `CLICKS_SHOWN`.
+        recommended: after each click but the last the best items, best first.
+        ranks: the rank that the next click had each time, as the accuracy counts it.
+    """
+
+    clicks: tuple[str, ...]
+    recommended: tuple[tuple[str, ...], ...]
+    ranks: tuple[float, ...]
+
+
+EXAMPLES, BEST, CLICKS_SHOWN = 5, 5, 8
+
+
+def examples(scorer: Scorer, where: Dataset, on: str, sessions: int, ids: Sequence[str], ties: Ties) -> tuple[Example, ...]:
+    """Some sessions from all over the set `on`, which has so many `sessions`, with what a model recommends in them."""
+    chosen, found = _some_sessions(where, on, sessions), []
+    for first in range(0, len(chosen), scorer.lanes):
+        here = chosen[first : first + scorer.lanes]
+        lengths = np.array([len(one) for one in here])
+        best: list[list[tuple[str, ...]]] = [[] for _ in here]
+        ranks: list[list[float]] = [[] for _ in here]
+        for step, (feat, target, mask) in enumerate(steps(scorer.lanes, [(np.concatenate(here), lengths)])):
+            scores = scorer.scores(feat, mask if step else np.zeros_like(mask))
+            for lane in np.flatnonzero(target[: len(here)] >= 0).tolist():
+                order = np.argsort(-scores[lane], kind="stable")[:BEST]
+                best[lane].append(tuple(str(ids[code]) for code in order.tolist()))
+                ranks[lane].append(float(ranks_of(scores[lane][None], target[lane][None], ties)[0]))
+        for one, recommended, rank_of in zip(here, best, ranks, strict=True):
+            clicks = tuple(str(ids[code]) for code in one.tolist())
+            found.append(Example(clicks, tuple(recommended), tuple(rank_of)))
+    return tuple(found)
+
+
+def _some_sessions(where: Dataset, on: str, sessions: int) -> list[Int32]:
+    """Items of the sessions at some places of a set, each cut to `CLICKS_SHOWN`; if there are, of three or more."""
+    wanted = [sessions * (2 * place + 1) // (2 * EXAMPLES) for place in range(min(EXAMPLES, sessions))]
+    found: list[Int32] = []
+    before = 0
+    for items, lengths in read_sequences(where, on):
+        starts = np.cumsum(lengths) - lengths
+        for place in [one - before for one in wanted if before <= one < before + len(lengths)]:
+            near = slice(place, place + max(1, sessions // (2 * EXAMPLES)))
+            at = place + int(np.argmax(lengths[near] > 2))
+            found.append(items[starts[at] : starts[at] + min(int(lengths[at]), CLICKS_SHOWN)])
+        before += len(lengths)
+    return found
 
 
 def steps(

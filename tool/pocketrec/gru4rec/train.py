@@ -37,12 +37,13 @@ from pocketrec.lite.quiet import native_stderr_closed
 from pocketrec.lite.sampling import Sampler
 from pocketrec.parallel import ahead
 from pocketrec.progress import SILENT, Progress
-from pocketrec.settings import option_of, rules_of
+from pocketrec.settings import option_of, options_for, rules_of
 from pocketrec.storage.files import content_hash
 from pocketrec.storage.layout import Dataset
 from pocketrec.storage.lock import hold
 from pocketrec.storage.manifest import Record, read_records
 from pocketrec.storage.repair import check_files
+from pocketrec.storage.reports import keep_report
 from pocketrec.storage.space import room
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ class Training:
         self.origin = None if source is None else read_weights(source, self.items.hash, where.root)
         chosen = settings if self.origin is None else fine_tuning(settings, self.origin.settings)
         self.settings = ModelSpec.of(chosen, len(self.items.ids))
+        self.argv = ("train", *(["--from", str(source.absolute())] if source else []), *options_for(settings))
         origin = "" if source is None else content_hash(source)
         self.now = Checkpoint(self.settings, self.items.hash, self.record.content, origin)
         self.kept, self.last = where.checkpoint(lanes), where.checkpoint(lanes, last=True)
@@ -171,7 +173,7 @@ class Training:
             self._finish_epoch(log)
         position = self.now.position
         kept = 1 + int(np.argmax(position.validation)) if self.judged else position.epoch
-        return TrainReport(
+        report = TrainReport(
             checkpoint=self.kept,
             epochs=position.epoch,
             losses=position.losses,
@@ -185,6 +187,10 @@ class Training:
             passed_over=tuple(passed_over),
             transitions=self.transitions,
         )
+        if self.events:  # else there was nothing left to do, and what is kept is of the run that did it
+            of = {"checkpoint": content_hash(self.kept), "batches": self.record.content, "items": self.items.hash}
+            keep_report(self.where.model, f"train_bs{self.settings.batch_size}", self.argv, of, report)
+        return report
 
     def _epoch(self, epoch: int, progress: Progress) -> None:
         """Train on the remaining steps of an epoch."""

@@ -211,11 +211,11 @@ def _trained(where: Dataset, number: int, tuned: dict[str, float], training: Tra
 def _measured(where: Dataset, best: Trial) -> tuple[bool, Accuracy]:
     """Whether own items are better left in, by train_valid, and the accuracy on test that comes of it."""
     items = read_item_list(where)
-    scorer = open_scorer(best.checkpoint, items, where)
+    scorer = open_scorer(best.checkpoint, items, where)[0]
     both = rank_with_and_without_own(scorer, read_sequences(where, "train_valid"), (JUDGED_AT,))
     with_own, without = (one.accuracy("").mrr[JUDGED_AT] for one in both)
     own = with_own >= without
-    scorer = open_scorer(best.checkpoint, items, where)
+    scorer = open_scorer(best.checkpoint, items, where)[0]
     return own, rank(scorer if own else WithoutOwn(scorer), where, "test", Ranking()).accuracy(scorer.name)
 
 

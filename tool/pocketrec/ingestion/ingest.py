@@ -146,7 +146,7 @@ def ingest_kind(
         inputs = found.inputs if found and same_log(logs, found) else {}
         stage = Stage(where.clicks.parent, "ingest", reading.recorded(kind), inputs, argv)
         if inputs and not fresh and (found := stage.current()):
-            return _report(where, found, reused=True)
+            return report_of(where, found, reused=True)
         _check_place(logs, where)
         beside = (OUTSIDE, ITEM_IDS)
         with stage.replacing(into=where.clicks, names=beside) as draft:
@@ -160,7 +160,7 @@ def ingest_kind(
                     commit(draft.folder / path.name, path)
                 else:
                     path.unlink(missing_ok=True)
-    return _report(where, draft.record, reused=False)
+    return report_of(where, draft.record, reused=False)
 
 
 def _check_own_form(logs: list[Path], reading: ReadSettings) -> None:
@@ -295,7 +295,8 @@ def _sessions_of(files: list[Path]) -> tuple[int, int, int]:
     return len(first), int(several.sum()), int((several & (span == 0)).sum())
 
 
-def _report(where: Dataset, record: Record, *, reused: bool) -> IngestReport:
+def report_of(where: Dataset, record: Record, *, reused: bool) -> IngestReport:
+    """The report of an ingest that a record is of."""
     counts = record.counts
     parts = [name for name in record.files if name.startswith(f"{where.clicks.name}/")]
     return IngestReport(

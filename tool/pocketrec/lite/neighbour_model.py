@@ -32,7 +32,7 @@ from pocketrec.lite.neighbours import NEVER, Neighbourhood, SessionIndex, Weighe
 from pocketrec.lite.on_device import Recommendation
 from pocketrec.schema import Array, Float32, Int64
 from pocketrec.storage.space import room
-from pocketrec.storage.tensors import is_tensor_file, kind_of, read_tensors, write_tensors
+from pocketrec.storage.tensors import read_about, read_tensors, write_tensors
 
 WHAT = "sessions that export --model vstan (or s-knn, v-sknn, stan) wrote"
 DO = "pocketrec export --model vstan"
@@ -100,7 +100,7 @@ class KnownSessions:
 
 def is_neighbour_file(path: Path) -> bool:
     """Whether the header of a file says that it holds kept sessions."""
-    return path.suffix == ".safetensors" and is_tensor_file(path) and kind_of(path) == "neighbours"
+    return path.suffix == ".safetensors" and read_about(path, "neighbours") is not None
 
 
 class NeighbourModel:

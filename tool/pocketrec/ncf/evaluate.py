@@ -13,6 +13,9 @@ from pocketrec.ncf.options import NcfRankSettings, NcfTrainSettings
 from pocketrec.ncf.producer import Producer
 from pocketrec.ncf.ranking import Metrics, Popularity, Scorer, full, rows_to_rank, sampled
 from pocketrec.progress import SILENT, Progress
+from pocketrec.settings import options_for
+from pocketrec.storage.files import content_hash
+from pocketrec.storage.reports import try_to_keep
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class NcfEvaluateReport:
         network: its scores.
         popularity: those of the items' train rows.
         seconds: wall time.
+        not_kept: why the page of `report` will not have these figures; "" where they are kept.
     """
 
     on: str
@@ -53,6 +57,7 @@ class NcfEvaluateReport:
     network: Scores
     popularity: Scores
     seconds: float
+    not_kept: str = ""
 
 
 def evaluate(
@@ -85,7 +90,7 @@ def evaluate(
             return Scores(among, whole)
 
     network, popular = scores(trained.network, "network"), scores(Popularity(interactions), "popularity")
-    return NcfEvaluateReport(
+    report = NcfEvaluateReport(
         on=settings.on,
         top=settings.top,
         negatives=training.eval_negatives,
@@ -96,3 +101,6 @@ def evaluate(
         popularity=popular,
         seconds=time.perf_counter() - began,
     )
+    of, key = {"network": content_hash(place.network)}, f"evaluate {settings.on}"
+    argv = ("ncf", "evaluate", *options_for(settings))
+    return replace(report, not_kept=try_to_keep(place.home, place.model, key, argv, of, report))

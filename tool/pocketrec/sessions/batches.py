@@ -103,7 +103,7 @@ def _batches(where: Dataset, settings: BatchSettings, fresh: bool, force: bool, 
     argv = ("batches", *options_for(settings), "--fresh")
     stage = Stage(where.final, "batches", recorded, inputs, argv, key=f"batches_bs{settings.batch_size}")
     if not fresh and (found := stage.current()):
-        return _report(found, reused=True)
+        return report_of(found, reused=True)
     sizes = roles.counts["sets"]
     sizes = {**sizes, "train_tr": sizes[settings.train_on]}
     _check_sessions(settings, sizes["train_tr"]["sessions"], force=force)
@@ -130,7 +130,7 @@ def _batches(where: Dataset, settings: BatchSettings, fresh: bool, force: bool, 
             for name, one in sets.items()
         }
         draft.counts = {"items": len(index), "sets": counted}
-    return _report(draft.record, reused=False)
+    return report_of(draft.record, reused=False)
 
 
 def _check_sessions(settings: BatchSettings, sessions: int, *, force: bool) -> None:
@@ -228,7 +228,8 @@ def _blocks(where: Dataset, sets: Mapping[str, Blocks], advance: Advance) -> Ite
             yield name, block
 
 
-def _report(record: Record, *, reused: bool) -> BatchesReport:
+def report_of(record: Record, *, reused: bool) -> BatchesReport:
+    """The report of batches that a record is of."""
     sets = {name: BatchCounts(**record.counts["sets"][name]) for name in SPLITS}
     return BatchesReport(record.settings["batch_size"], record.counts["items"], sets, reused)
 

@@ -84,11 +84,13 @@ class Survey:
 
     first_end: by item code, the earliest end of a session that still has the item: the item is in train_full exactly if
         that session is.
+    left: how many rows there were, and how many the protocol's steps 1, 2 and 3 left, (4,).
     """
 
     tmax: int
     first_end: Int64
     scratch: Path
+    left: Int64
 
 
 def session_codes(session: Int64) -> tuple[Int64, int]:
@@ -131,20 +133,22 @@ def survey(parts: Parts, rules: SplitSettings, items: ItemCodes, scratch: Path) 
     ends_NAME.npy, the end of each session in ms (LONG_AGO where nothing is left of it).
     """
 
-    def what_is_left(path: Path) -> tuple[Int32, Int64]:
+    def what_is_left(path: Path) -> tuple[Int32, Int64, list[int]]:
         codes, sessions = session_codes(read_column(path, SESSION))
-        kept = items.of(read_column(path, ITEM))
-        kept[~_long_enough(codes, sessions, rules)] = MISSING
+        kept, long_enough = items.of(read_column(path, ITEM)), _long_enough(codes, sessions, rules)
+        kept[~long_enough] = MISSING
+        frequent = np.count_nonzero(kept != MISSING)
         kept[~_long_enough(codes, sessions, rules, kept != MISSING)] = MISSING
         left = np.flatnonzero(kept != MISSING)
         ends = np.full(sessions, LONG_AGO)
         np.maximum.at(ends, codes[left], read_column(path, TIME)[left])
         np.save(scratch / f"kept_{path.name}.npy", kept)
         np.save(scratch / f"ends_{path.name}.npy", ends)
-        return kept[left], ends[codes[left]]
+        return kept[left], ends[codes[left]], [len(codes), int(np.count_nonzero(long_enough)), int(frequent), len(left)]
 
-    found = Survey(LONG_AGO, np.full(len(items), NEVER), scratch)
-    for left, ends in ahead(what_is_left, parts.folders, threads=3):
+    found = Survey(LONG_AGO, np.full(len(items), NEVER), scratch, np.zeros(4, np.int64))
+    for left, ends, counts in ahead(what_is_left, parts.folders, threads=3):
+        found.left += counts
         np.minimum.at(found.first_end, left, ends)
         found.tmax = max(found.tmax, int(ends.max(initial=LONG_AGO)))
     return found

@@ -126,7 +126,7 @@ def _texts(where: Dataset, rules: SplitSettings, clicks: Mapping[str, str], role
 
 
 def _fill_roles(parts: Parts, rules: SplitSettings, draft: Draft) -> None:
-    """The three passes. Counted are the sizes of the sets, and for each part its rows and its first and last line."""
+    """The three passes. Counted are the sizes of the sets, what each filter left, and for each part its rows and lines."""
     items = holdout.count(parts, rules).at_least(rules.min_item_support)
     scratch = draft.folder / "scratch"
     scratch.mkdir()
@@ -155,7 +155,8 @@ def _fill_roles(parts: Parts, rules: SplitSettings, draft: Draft) -> None:
     vocabulary.write_parquet(draft.folder / "items.parquet")
     draft.files = {path.name: OutputFile.of(path) for path in sorted(draft.folder.iterdir())}
     sets = {name: asdict(SetSize(size.events, size.sessions, size.items)) for name, size in total.sets.items()}
-    draft.counts = {"sets": sets, "lines": ranges}
+    left = dict(zip(("rows", "long_sessions", "frequent_items", "left"), found.left.tolist(), strict=True))
+    draft.counts = {"sets": sets, "lines": ranges, "filters": left}
 
 
 def _check_sizes(total: Tally, parts: Parts, rules: SplitSettings, found: Survey) -> None:

@@ -52,10 +52,11 @@ def inspect(dataset: Path | str = "dataset") -> InspectReport:
     """
     homes = homes_in(dataset)
     left = tuple(path for home in homes for place in home.homes for path in leftovers(place, OWN))
-    return InspectReport(homes[0].root, tuple(stage for home in homes for stage in _stages(home)), left)
+    return InspectReport(homes[0].root, tuple(stage for home in homes for stage in stages_of(home)), left)
 
 
-def _stages(home: Dataset) -> Iterator[StageState]:
+def stages_of(home: Dataset, *, logs: bool = True) -> Iterator[StageState]:
+    """The stages of a dataset folder or of a side of it; without `logs` as if the log were still as it was read."""
     records = {key: (folder, record) for folder in home.homes for key, record in read_records(folder).items()}
     contents = {key: record.content for key, (_, record) in records.items()}
     now = {
@@ -67,7 +68,7 @@ def _stages(home: Dataset) -> Iterator[StageState]:
         "network": _hash(home.model / "neumf.safetensors") or _hash(home.model / "dnn.safetensors"),
     }
     for key, (folder, record) in records.items():
-        state, why = _state(folder, record, now)
+        state, why = _state(folder, record, now, logs=logs)
         if state != "current" and record.stage in ("ingest", "roles"):  # then what is made of it is out of date, too
             now["clicks" if record.stage == "ingest" else "roles"] = ""
         yield StageState(key, state, why, record.bytes, record.settings, record.counts)
@@ -77,14 +78,14 @@ def _hash(path: Path) -> str:
     return content_hash(path) if path.exists() else ""
 
 
-def _state(folder: Path, record: Record, now: Mapping[str, str]) -> tuple[State, str]:
+def _state(folder: Path, record: Record, now: Mapping[str, str], *, logs: bool) -> tuple[State, str]:
     """The state of a stage run and the reason; `now` has the content of each possible input, "" for one that is gone."""
     if missing := record.missing(folder):
         return "damaged", f"{missing[0]} is missing or has another size"
     if record.stage == "ingest":  # a log that is gone was read once and is not needed any more
-        logs = [Path(log) for log in logs_of(record)]
-        stays = not all(log.exists() for log in logs) or same_log(logs, record)
-        return ("current", "") if stays else ("out of date", f"{changed_one(logs)} has changed since")
+        paths = [Path(log) for log in logs_of(record)]
+        stays = not logs or not all(path.exists() for path in paths) or same_log(paths, record)
+        return ("current", "") if stays else ("out of date", f"{changed_one(paths)} has changed since")
     for name, content in record.inputs.items():
         if now.get(name, content) != content:  # what came along with the ratings is not looked for again
             made_by = {"clicks": "the ingested log", "roles": "the split", "items": "the item index"}.get(name, name)

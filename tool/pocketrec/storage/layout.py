@@ -11,7 +11,7 @@ from pocketrec.errors import DatasetError, FolderError
 
 OWN = re.compile(
     r"manifest\.json|clicks|scan|roles|sequences|item_ids\.parquet|items\.parquet|rejects\.csv|rsc15_\w+\.txt|gru4rec_bs\d+\S*"
-    r"|(feats|targets|masks)\w*_bs\d+\.(npy|txt)|verify\.\w+|neumf\.\w+|dnn\.\w+|epoch-\d+\.\w+|extras|ratings|interactions|epochs"
+    r"|(feats|targets|masks)\w*_bs\d+\.(npy|txt)|verify\.\w+|reports\.json|neumf\.\w+|dnn\.\w+|epoch-\d+\.\w+|extras|ratings|interactions|epochs"
 )
 """The names that pocketrec gives to what it writes into `Dataset.homes`; whatever else is there is somebody else's."""
 SPLITS = ("train_tr", "train_valid", "test")

@@ -99,12 +99,17 @@ def read_tensors(path: Path, *kinds: Kind, what: str, do: str) -> TensorFile:
     return TensorFile(path, kind, about, tensors)
 
 
-def kind_of(path: Path) -> str:
-    """The kind that the header of such a file says; its tensors may be damaged."""
-    from safetensors import safe_open
+def read_about(path: Path, kind: Kind) -> Mapping[str, Any] | None:
+    """The JSON object in the header of a file of this kind, whose tensors are not looked at; None if it cannot be read."""
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, "numpy") as file:
-        return str(json.loads(file.metadata()[_METADATA]).get("kind"))
+    try:
+        with safe_open(path, "numpy") as file:
+            about = json.loads((file.metadata() or {})[_METADATA])
+        found: Mapping[str, Any] = about
+        return found if _EARLIER.get(about["format"], about.get("kind")) == kind else None
+    except (SafetensorError, OSError, TypeError, ValueError, KeyError, AttributeError, RecursionError):
+        return None
 
 
 def is_tensor_file(path: Path) -> bool:

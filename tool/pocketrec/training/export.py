@@ -18,6 +18,7 @@ from pocketrec.storage.item_index import read_items
 from pocketrec.storage.lock import hold
 from pocketrec.storage.manifest import OutputFile, json_digest, versions
 from pocketrec.storage.networks import NetworkFile, NetworkSide, NetworkT
+from pocketrec.storage.reports import keep_report
 from pocketrec.storage.space import OVERHEAD
 from pocketrec.storage.stage import Stage
 
@@ -101,9 +102,11 @@ def export_network(
                 draft.files = {path.name: OutputFile.of(path)}
                 draft.counts = {"parameters": settings.parameters}
         output = (found or draft.record).files[path.name]
-        rungs = judge(trained, ids)
-    seconds = time.perf_counter() - began
-    return FrozenExportReport(path, output.bytes, output.xxh3, settings.parameters, rungs, found is not None, seconds)
+        rungs, reused = judge(trained, ids), found is not None
+        seconds = time.perf_counter() - began
+        report = FrozenExportReport(path, output.bytes, output.xxh3, settings.parameters, rungs, reused, seconds)
+        keep_report(place.model, "export", (*argv, *options_for(fixed)), {"model": output.xxh3}, report)
+    return report
 
 
 def ids_of(place: NetworkSide, *, unknown: bool) -> Catalogue:
