@@ -127,7 +127,7 @@ def evaluate(
         models.append(measure(opened))
         shown = examples(opened, where, on, sessions, items.ids, settings.ties)
     name = models[0].name if models else None
-    tried: dict[str, int] = {}
+    tried: dict[str, Any] = {}
     baselines = _Baselines(where, record, items, settings, progress)
     if settings.blend:
         if model is None:
