@@ -617,6 +617,9 @@ def test_a_screen_reader_hears_names_and_a_narrow_screen_scrolls_in_one_directio
     assert {"End and keep it", "Drop it", "Learn from them", "Forget all of it"} <= {name for _, name in controls}
     tab.use("tab.setViewportSize({ width: 320, height: 640 })")
     assert tab.find("() => document.documentElement.scrollWidth") == 320
+    tab.click("#drop")
+    tab.wait("() => document.querySelectorAll('#clicks li').length === 0")
+    assert tab.text("#kept").startswith("Nothing")
 
 
 def test_the_page_says_what_is_missing(tmp_path: Path, browser: Browser, url: object) -> None:

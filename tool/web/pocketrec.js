@@ -225,9 +225,9 @@ export class Model {
           expected: "a model of this version", todo: "pocketrec export, with --from the checkpoint that it was made from",
         });
       }
-      const observed = this.journal.observed;
+      const journal = checkJournal((await find(this.#database, this.#name)).journal); // other pages may have added to it
       try {
-        this.journal = checkJournal((await find(this.#database, this.#name)).journal);
+        this.journal = journal;
         this.learned = await this.#learnJournal(keep);
         this.#cache = this.#emptyCache();
         for (const one of this.journal.sessions) await this.#remember(this.#known(one));
