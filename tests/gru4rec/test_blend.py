@@ -29,8 +29,9 @@ def slow_mrr(weight: float, own: bool, score: WeighedNeighbours) -> float:
         for stop in range(1, len(session)):
             logits, likes = TABLE[session[stop - 1]].astype(float), score(session[:stop]).astype(float)
             shares: Float32 = np.exp(logits) / np.exp(logits).sum()
-            both = (1 - weight) * shares + weight * likes / likes.sum() if likes.sum() else shares
-            both[[] if own else session[:stop]] = -1
+            likes /= likes.sum() or 1
+            both = (1 - weight) * np.log(shares) + weight * np.log(likes + 1e-4)
+            both[[] if own else session[:stop]] = -99
             rank = slow_rank(both.astype(np.float32).tolist(), session[stop], "conservative")
             found.append((rank <= 20) / rank)
     return float(np.mean(found))

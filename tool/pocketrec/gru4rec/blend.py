@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pocketrec.gru4rec.ranking import Ranking
+from pocketrec.gru4rec.ranking import JUDGED_AT, Ranking
 from pocketrec.gru4rec.scoring import Clicks, Scorer, SessionScorer, steps
-from pocketrec.gru4rec.search import JUDGED_AT
 from pocketrec.lite.blend import blended
 from pocketrec.lite.neighbours import WeighedNeighbours
 from pocketrec.schema import Float32, Int32, Int64

@@ -163,15 +163,13 @@ class _Baselines:
     def __init__(
         self, where: Dataset, record: Record, items: Catalogue, settings: RankSettings, progress: Progress
     ) -> None:
-        self.where, self.items, self.settings, self.progress = where, items, settings, progress
+        self.where, self.record, self.items, self.settings, self.progress = where, record, items, settings, progress
         self.train_on: TrainOn = record.settings["train_on"]
-        clicks, sessions = size_of_set(record, where, "train_valid")
-        self.judges = EvenSessions(read_sequences(where, "train_valid"), clicks, sessions) if settings.tune else None
 
     @property
     def counts(self) -> dict[str, int]:
         """What a report says of them."""
-        known, chosen_on = self._known, self.judges.events if self.judges else 0
+        known, chosen_on = self._known, self.judges.events
         return {
             "tries": self.settings.tune if chosen_on else 0,
             "chosen_on": chosen_on,
@@ -182,7 +180,7 @@ class _Baselines:
     def scorers(self) -> Iterator[tuple[Scorer, Choice]]:
         """Each with its settings; one of them is in memory at a time."""
         n_items, nothing = len(self.items.ids), Choice()
-        choices = self._choices(n_items) if self.judges and self.judges.events else {}
+        choices = self._choices(n_items) if self.judges.events else {}
         yield popularity(self.items.support), nothing
         yield last_item(n_items), nothing
         yield own_items(n_items), nothing
@@ -195,7 +193,6 @@ class _Baselines:
 
     def _choices(self, n_items: int) -> dict[str, Choice]:
         """What is chosen for each on train_valid, by those that know train_tr alone."""
-        assert self.judges is not None
         known = self._known if self.train_on == "train_tr" else self._read("train_tr")
         total = self.judges.events * (len(RULES) + len(METHODS) * self.settings.tune)
         with self.progress.task("choose settings on train_valid", total, "clicks") as advance:
@@ -212,23 +209,26 @@ class _Baselines:
         name = next(one for one in METHODS if one.lower() == named)
         index = self._known.index(len(self.items.ids))
         judges, given = self.judges, self.settings.blend_weight
-        if given is None and (self.train_on != "train_tr" or not (judges and judges.events)):
+        if given is None and (self.train_on != "train_tr" or not judges.events):
             raise SettingsError(
-                f"No weight of --blend can be chosen: {self.where.root} holds no clicks out that the model has not seen.",
+                f"No weight of --blend can be chosen: {self.where.root} has no clicks that the model has not seen.",
                 expected="batches of train_tr, a train_valid with an event, and --tune 1 or more",
                 do="--blend-weight .5, or the weight that was chosen with a model of train_tr",
             )
         usual, asked = Choice(settings=METHODS[name]), (self.settings.tune, self.settings.seed)
-        if judges and judges.events:
+        if judges.events:
             known = index if self.train_on == "train_tr" else self._read("train_tr").index(len(self.items.ids))
             usual = choose_neighbours(known, name, *asked, judges)
         neighbours = WeighedNeighbours(index, usual.settings or METHODS[name])
-        if given is None:
-            assert judges is not None
-            weighed = choose_weight(opened(), neighbours, judges)
-        else:
-            weighed = BlendChoice(given, usual.own)
+        weighed = choose_weight(opened(), neighbours, judges) if given is None else BlendChoice(given, usual.own)
         return Blend(opened(), name, neighbours, weighed.weight), {"weight": weighed.weight, "own": weighed.own}
+
+    @cached_property
+    def judges(self) -> EvenSessions:
+        """The sessions that settings are chosen on; none if nothing is to be chosen."""
+        if not self.settings.tune:
+            return EvenSessions([], 0, 0)
+        return EvenSessions(read_sequences(self.where, "train_valid"), *size_of_set(self.record, self.where, "train_valid"))
 
     @cached_property
     def _known(self) -> KeptSessions:

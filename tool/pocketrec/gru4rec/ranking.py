@@ -23,6 +23,8 @@ from pocketrec.errors import ModelError
 from pocketrec.gru4rec.options import Ties
 from pocketrec.schema import Bool, Float32, Float64, Int32, Int64
 
+JUDGED_AT = 20
+"""N of the MRR@N on train_valid that decides which epoch's weights are kept, and which settings are chosen."""
 TIED_SHARE: Mapping[str, float] = {"standard": 0.0, "conservative": 1.0, "median": 0.5}
 """Tie mode -> share of the other items with the same score that counts as higher."""
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pocketrec.gru4rec.ranking import JUDGED_AT
 from pocketrec.gru4rec.scoring import Scorer, SessionScorer, rank_with_and_without_own
 from pocketrec.lite.neighbours import METHODS, NEVER, Neighbourhood, SessionIndex, WeighedNeighbours
 from pocketrec.progress import Advance
@@ -20,8 +21,6 @@ from pocketrec.schema import Int32, Int64
 
 EVENTS = 2000
 """Next clicks of train_valid that a try is measured on: one standard error of Recall is .011 then, less between tries."""
-JUDGED_AT = 20
-"""N of the MRR@N that decides."""
 
 _SIZES: dict[str, tuple[Any, ...]] = {
     "neighbours": (100, 200, 500, 1000, 2000),

@@ -28,7 +28,7 @@ from pocketrec.gru4rec.checkpoints import (
     write_checkpoint,
 )
 from pocketrec.gru4rec.options import TrainSettings
-from pocketrec.gru4rec.ranking import Accuracy, Ranking
+from pocketrec.gru4rec.ranking import JUDGED_AT, Accuracy, Ranking
 from pocketrec.gru4rec.scoring import rank
 from pocketrec.lite.contract import STEP, ModelSpec
 from pocketrec.lite.inputs import check_codes, open_batches, read_item_list
@@ -54,8 +54,6 @@ STEPS_PER_BLOCK = 256
 SECONDS_PER_CHECKPOINT = 60.0
 FEW_TRANSITIONS = 20_000
 """With fewer to train on, methods without training are likely better (benchmarks/ACCURACY.md)."""
-JUDGED_AT = 20
-"""N of the MRR@N on train_valid that decides which epoch's weights are kept."""
 
 
 @dataclass(frozen=True)

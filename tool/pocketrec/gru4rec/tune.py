@@ -24,9 +24,9 @@ import numpy as np
 from pocketrec.errors import DatasetError, ModelError, SettingsError, require
 from pocketrec.gru4rec.evaluate import open_scorer
 from pocketrec.gru4rec.options import TrainSettings, TuneSettings
-from pocketrec.gru4rec.ranking import Accuracy, Ranking
+from pocketrec.gru4rec.ranking import JUDGED_AT, Accuracy, Ranking
 from pocketrec.gru4rec.scoring import WithoutOwn, rank, rank_with_and_without_own
-from pocketrec.gru4rec.train import JUDGED_AT, Training
+from pocketrec.gru4rec.train import Training
 from pocketrec.lite.inputs import read_item_list
 from pocketrec.progress import SILENT, Progress
 from pocketrec.sessions.sequences import read_sequences

@@ -91,7 +91,7 @@ def _blended(
     top: int,
     exclude: Sequence[object],
 ) -> list[Recommendation]:
-    """The best items by both models; their scores are shares of 1."""
+    """The best items by both models; for the scores see `blend`."""
     if not isinstance(device, OnDeviceModel) or not 0 <= weight <= 1:
         what = f"the weight {weight}" if isinstance(device, OnDeviceModel) else str(device.path)
         raise ModelError(f"Kept sessions cannot be blended with {what}.", expected="a .tflite, and a weight of 0 to 1")
