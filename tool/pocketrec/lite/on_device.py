@@ -25,6 +25,7 @@ import numpy as np
 from pocketrec.errors import ModelError
 from pocketrec.lite.contract import CACHE_TENSORS, HIDDEN, SHARPNESS
 from pocketrec.lite.journal import Journal
+from pocketrec.lite.options import UserSettings
 from pocketrec.lite.runtime import LiteModel
 from pocketrec.schema import Bool, Float32, Int32
 from pocketrec.storage.tensors import Tensors
@@ -73,10 +74,11 @@ class OnDeviceModel(LiteModel):
         path: as in `LiteModel`.
         threads: as in `LiteModel`.
         user: folder of the user's journal and of what was learned; made when there is something to write. None: in memory.
+        use: how the model is used for its user; as the file says if not given.
         trusted: as in `LiteModel`.
 
     Attributes:
-        use: how the model is used for its user; that of the file, and may be replaced.
+        use: how the model is used for its user; what is replaced holds from the next call on.
         journal: the newest sessions of the user.
         learned: what came of the last `learn`; None where there was none. Until then the state cache has no share.
 
@@ -87,10 +89,16 @@ class OnDeviceModel(LiteModel):
     """
 
     def __init__(
-        self, path: Path | str, threads: int = 2, *, user: Path | str | None = None, trusted: bool = False
+        self,
+        path: Path | str,
+        threads: int = 2,
+        *,
+        user: Path | str | None = None,
+        use: UserSettings | None = None,
+        trusted: bool = False,
     ) -> None:
         super().__init__(path, threads, trusted=trusted)
-        self.use = self.card.use
+        self.use = use or self.card.use
         self._user, self._lock = None if user is None else Path(user), threading.RLock()
         self.journal = Journal(self._user and self._user / JOURNAL, self.settings.journal)
         self.learned: Learned | None = None

@@ -117,7 +117,7 @@ class ModelSettings(Gru4RecSettings):
         "Clicks of its user that a model keeps on the device, J: to learn from, and in its state cache; and how many items "
         "recommend_user can hide. Fixed in the file.",
         least=8,
-        most=1 << 16,
+        most=1 << 12,
     )
 
 
