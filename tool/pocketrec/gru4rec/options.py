@@ -21,7 +21,7 @@ class TrainSettings(Gru4RecSettings):
     """Settings of a training on the desktop.
 
     Defaults are those of the official GRU4Rec, but for more dropout, more epochs, and rare items drawn more often. These
-    were better on every log that was tried (benchmarks/ACCURACY.md says which, and the official values).
+    were better on the logs that both were tried on (benchmarks/ACCURACY.md says which, and the official values).
     """
 
     batch_size: int = again(Gru4RecSettings, "batch_size", 32)
