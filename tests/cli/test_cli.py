@@ -192,7 +192,7 @@ def test_run_makes_a_model_that_passes_every_rung(tmp_path: Path) -> None:
     page = tmp_path / "demo" / "report.html"
     assert report["run"]["page"] == str(page)
     text = page.read_text(encoding="utf-8")
-    assert "The judge passed 16 of 16 rungs" in text
+    assert "The judge passed 17 of 17 rungs" in text
     assert f"{report['run']['verify']['step_seconds'] * 1000:,.3g} ms" in text
     assert "exported without a checkpoint" in text
 

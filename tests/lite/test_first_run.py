@@ -129,7 +129,7 @@ def with_a_shape(*shape: int) -> Callable[[schema.Model, bytearray], None]:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (call_another_graph, "an operator calls the graph 99, but there are 10"),
+        (call_another_graph, "an operator calls the graph 99, but there are 11"),
         (use_another_tensor, "an operator uses the tensors"),
         (return_another_tensor, "a graph uses the tensors"),
         (with_a_shape(-4, 8), r"is float32\[-4, 8\], of the form"),

@@ -178,12 +178,14 @@ def test_the_losses_that_decide_are_what_the_judge_computes(between: Any) -> Non
             plain, after = reference.recommend(feat, state)
             mixed = reference.recommend_user(feat, state, *cache, 0.3, np.zeros(0, np.int32))[0] if states else plain
             chances = [np.exp(some - some.max()) for some in (plain, mixed)]
-            wanted.append([-np.log(some[target] / some.sum()) for some in chances])
+            rank = int((plain >= plain[target]).sum())
+            losses = [-np.log(some[target] / some.sum()) for some in chances]
+            wanted.append([*losses, 1 / rank if rank <= model.settings.k else 0])
             states.append(after[0])
             targets.append(target)
             state = after
     for begin in (0, 3, len(wanted) - 1):
-        np.testing.assert_allclose(np.stack(model._losses(model._sequences(), begin), axis=1), wanted[begin:], atol=1e-4)
+        np.testing.assert_allclose(np.stack(model._judge(model._sequences(), begin), axis=1), wanted[begin:], atol=1e-4)
 
 
 @pytest.mark.parametrize("sessions", [[], [[4711, 4712]], [[100]], [[100, 103, 100]]], ids=["no", "unknown", "one", "few"])

@@ -221,7 +221,7 @@ CONTRARY = [[100, 103] * 8, [100, 103] * 8, [106 + 9 * place for place in range(
         ("shared", {}, [*OTHERS, *[HABIT] * 8], "better", (True, True)),
         ("adam", {"between": "carry", "seen": "hide"}, [*OTHERS, *[HABIT] * 4], "always", (True, True)),
         ("answers", {"cache_share": 0.9}, [HABIT] * 3, "better", (False, True)),
-        ("shared", {}, CONTRARY, "better", (False, False)),
+        ("shared", {}, CONTRARY, "better", (False, True)),
         ("adam", {}, [[100, 103, 100]], "better", (False, False)),
     ],
 )

@@ -45,6 +45,7 @@ const LAST_STEP = 2 ** 31 - 2; // the largest count of steps after which there c
 const BUSY = 12; // milliseconds that a page may stand still
 // The newest transitions are held out to see whether learning helps: one in so many, but at least so many, or half of all.
 const HELD_OUT = 4, LEAST_HELD = 8;
+const LEAST_RANKED = 16; // of so many held-out transitions the ranks are looked at, too
 const LEAST_JUDGED = 4; // with fewer transitions nothing is learned, since nobody could say whether it helps
 const SHARPNESS = 10; // of the state cache: a state whose cosine with the present one is c has the weight exp(10 (c - 1))
 const HIDDEN = -1e30; // is added to the score of a hidden item
@@ -382,7 +383,7 @@ export class Model {
     let choice = { kept: all && this.trainable, cached: all && this.file.caches }, losses = {};
     await this.#open();
     if (keep === "better" && transitions >= LEAST_JUDGED) {
-      const shipped = await this.#losses(sequences, 0);
+      const shipped = await this.#judge(sequences, 0);
       const cached = this.file.caches && mean(shipped.mixed) <= mean(shipped.plain), by = cached ? "mixed" : "plain";
       const held = Math.min(Math.max(Math.floor(transitions / HELD_OUT), LEAST_HELD), Math.floor(transitions / 2));
       const before = mean(shipped[by].slice(-held));
@@ -390,9 +391,10 @@ export class Model {
       let kept = false, after = before;
       if (this.trainable) {
         await this.#learnAll(sequences, transitions - held);
-        const learned = mean((await this.#losses(sequences, transitions - held))[by]);
-        kept = learned <= before; // not so for NaN
-        if (kept) after = learned;
+        const learned = await this.#judge(sequences, transitions - held), found = mean(learned[by]);
+        kept = found <= before // not so for NaN
+          && (held < LEAST_RANKED || mean(learned.ranks) >= mean(shipped.ranks.slice(-held)));
+        if (kept) after = found;
         await this.#open();
       }
       [choice, losses] = [{ kept, cached }, { before, after }];
@@ -421,10 +423,11 @@ export class Model {
   }
 
   /**
-   * The losses of the transitions from number `begin` on: without a state cache, and with one of all before each.
+   * How the model predicts the transitions from number `begin` on: the losses without a state cache, and with one of all
+   * before each; and the reciprocal ranks without it, 0 beyond the k best.
    * @param {number[][]} sequences @param {number} begin
    */
-  async #losses(sequences, begin) {
+  async #judge(sequences, begin) {
     const pairs = [], lanes = this.file.settings.batch_size, units = this.file.settings.hidden_size;
     for (const codes of sequences) {
       const states = await this.#walk(codes.slice(0, -1), this.#freshState());
@@ -432,7 +435,7 @@ export class Model {
         pairs.push({ feat: codes[step], target: codes[step + 1], before: states[step], after: states[step + 1] });
       }
     }
-    const plain = [], mixed = [];
+    const plain = [], mixed = [], ranks = [], items = this.file.ids.length;
     for (let first = begin; first < pairs.length; first += lanes) {
       const some = pairs.slice(first, first + lanes);
       const feat = new Int32Array(lanes), initstate = new Float32Array(lanes * units);
@@ -443,14 +446,18 @@ export class Model {
       const { output } = await this.#run("infer", { feat, initstate });
       for (const [lane, { target, after }] of some.entries()) {
         await this.#breathe();
-        const own = output[lane * this.file.ids.length + target], known = pairs.slice(0, first + lane);
+        const shares = output.subarray(lane * items, (lane + 1) * items), own = shares[target];
+        let rank = 0;
+        for (const share of shares) if (share >= own) rank++;
+        ranks.push(rank <= this.k ? 1 / rank : 0);
+        const known = pairs.slice(0, first + lane);
         const weights = cacheWeights(known.map((one) => one.after), after), part = known.length ? this.use.cache_share : 0;
         const given = known.reduce((sum, one, place) => one.target === target ? sum + weights[place] : sum, 0);
         plain.push(-Math.log(own));
         mixed.push(-Math.log((1 - part) * own + part * given));
       }
     }
-    return { plain, mixed };
+    return { plain, mixed, ranks };
   }
 
   /** The state that is given, and that after each item. @param {number[]} codes @param {Float32Array} state */

@@ -18,7 +18,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,9 @@ JOURNAL, LEARNED = "journal.jsonl", "learned.safetensors"
 HELD_OUT, LEAST_HELD = 4, 8
 """The newest transitions of a journal are held out to see whether learning helps: one in so many, but at least so many, or
 half of all. A quarter of a short journal says too little: of 11 transitions, 3."""
+LEAST_RANKED = 16
+"""Of so many held-out transitions the ranks are looked at, too: what is learned of a user who never comes back to an item
+can lower the loss and put what is used up first."""
 LEAST_JUDGED = 4
 """With fewer transitions nothing is learned, since nobody could say whether it helps."""
 
@@ -65,6 +68,16 @@ class Learned:
     transitions: int
     before: float | None = None
     after: float | None = None
+
+
+class _Judged(NamedTuple):
+    """How a model predicts transitions: their losses without a state cache, and with one of all before each, in nats; and
+    the reciprocal ranks without it, 0 beyond the k best. (n,) each.
+    """
+
+    plain: Float32
+    mixed: Float32
+    ranks: Float32
 
 
 class OnDeviceModel(LiteModel):
@@ -164,7 +177,8 @@ class OnDeviceModel(LiteModel):
         Args:
             keep: better, the state cache if it predicts the transitions of the journal better, each by those before it;
                 and the learned weights if they predict the newest quarter of the transitions no worse, after the others
-                were learned; then the quarter is learned, too (see `HELD_OUT`). always: both, without looking.
+                were learned; then the quarter is learned, too (see `HELD_OUT`, `LEAST_RANKED`). always: both, without
+                looking.
 
         Raises:
             ModelError: the file is of an earlier pocketrec, or comes to numbers that are not finite; the model stays as it
@@ -263,15 +277,17 @@ class OnDeviceModel(LiteModel):
         elif count < LEAST_JUDGED:
             kept = cached = False
         else:
-            shipped = self._losses(sequences)
-            cached = caches and bool(shipped[True].mean() <= shipped[False].mean())
+            shipped = self._judge(sequences)
+            cached = caches and bool(shipped.mixed.mean() <= shipped.plain.mean())
             held = min(max(count // HELD_OUT, LEAST_HELD), count // 2)
             before = after = shipped[cached][-held:].mean()
             kept = False
             if learns:
                 self._learn_all(sequences, count - held)
-                found = self._losses(sequences, count - held)[cached].mean()
+                learned = self._judge(sequences, count - held)
+                found = learned[cached].mean()
                 kept = bool(found <= before)  # not so for NaN
+                kept &= held < LEAST_RANKED or bool(learned.ranks.mean() >= shipped.ranks[-held:].mean())
                 after = found if kept else before
                 self._runner = self._as_shipped()
             losses = {"before": float(before), "after": float(after)}
@@ -290,24 +306,26 @@ class OnDeviceModel(LiteModel):
                     _, state = self.learn_one(feat, target, state, **amounts)
                 left -= max(len(some) - 1, 0)
 
-    def _losses(self, sequences: Sequence[Int32], begin: int = 0) -> tuple[Float32, Float32]:
-        """The losses of transitions from number `begin` on, in nats: without a state cache, and with one of all before."""
+    def _judge(self, sequences: Sequence[Int32], begin: int = 0) -> _Judged:
+        """How the model predicts the transitions from number `begin` on."""
         walked, lanes = [self._walk(codes, self.fresh_state(1)) for codes in sequences], self.settings.batch_size
         before, after = (np.concatenate([one[some] for one in walked]) for some in (slice(0, -2), slice(1, -1)))
         feats, targets = (np.concatenate([one[some] for one in sequences]) for some in (slice(0, -1), slice(1, None)))
-        own = np.zeros(len(feats) - begin, np.float32)
+        own, ranks = np.zeros((2, len(feats) - begin), np.float32)
         for first in range(begin, len(feats), lanes):
             feat, state = feats[first : first + lanes], before[first : first + lanes]
             rest = (0, lanes - len(feat))
             shares, _ = self.infer(np.pad(feat, rest), np.pad(state, (rest, (0, 0))))
-            own[first - begin :][:lanes] = shares[np.arange(len(feat)), targets[first : first + lanes]]
+            found, here = shares[np.arange(len(feat)), targets[first : first + lanes]], slice(first - begin, None)
+            own[here][:lanes], ranks[here][:lanes] = found, (shares[: len(feat)] >= found[:, None]).sum(axis=1)
         numbers = np.arange(len(feats))
         weights = _likeness(after, after[begin:]) * (numbers < numbers[begin:, None])
         total = weights.sum(axis=1)
         given = (weights * (targets == targets[begin:, None])).sum(axis=1) / np.maximum(total, np.finfo(np.float32).tiny)
         share = self.use.cache_share * (total > 0)
         with np.errstate(divide="ignore"):
-            return -np.log(own), -np.log((1 - share) * own + share * given)
+            mixed = -np.log((1 - share) * own + share * given)
+            return _Judged(-np.log(own), mixed, np.where(ranks <= self.settings.k, 1 / ranks, 0))
 
     def _walk(self, codes: Int32, state: Float32) -> Float32:
         """The state that is given, and that after each item: (n + 1, H)."""

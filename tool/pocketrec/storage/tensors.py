@@ -103,6 +103,8 @@ def read_about(path: Path, kind: Kind) -> Mapping[str, Any] | None:
     """The JSON object in the header of a file of this kind, whose tensors are not looked at; None if it cannot be read."""
     from safetensors import SafetensorError, safe_open
 
+    if not path.is_file():  # a pipe would be waited for
+        return None
     try:
         with safe_open(path, "numpy") as file:
             about = json.loads((file.metadata() or {})[_METADATA])

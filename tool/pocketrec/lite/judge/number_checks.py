@@ -266,12 +266,9 @@ def check_cache(case: Case) -> str:
         best = np.sort(expected)[::-1][: settings.k]
         there = best > HIDDEN / 2  # where nearly all items are hidden, those come last
         allowed = CLOSE * max(1.0, float(np.abs(best[there]).max(initial=0)))
-        pairs = (
-            ("scores", found[1][there], best[there]),
-            ("items", expected[found[0][there]], best[there]),
-            ("hidden items", (found[1] > HIDDEN / 2).astype(np.float32), there.astype(np.float32)),
-            ("state", found[2], after),
-        )
+        pairs = [("hidden items", np.float32(found[1] > HIDDEN / 2), np.float32(there)), ("state", found[2], after)]
+        if there.any():
+            pairs += [("scores", found[1][there], best[there]), ("items", expected[found[0][there]], best[there])]
         differences = [Difference.of(name, ours, wanted, allowed) for name, ours, wanted in pairs]
         worst = max(worst, *(one.largest for one in differences))
         faults += [f"step {step}: {one}" for one in differences if one.too_large]
