@@ -171,7 +171,8 @@ def time_ticks(first_ms: float, last_ms: float, most: int = 6) -> list[tuple[flo
         ms = datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC).timestamp() * 1000
         if ms > last_ms:
             return found
-        found.append((ms, f"{_moment(ms):%Y}" if months % 12 == 0 else f"{_moment(ms):%b %Y}"))
+        short = months % 12 != 0 and found and month % 12 != 0  # the year is said where it begins
+        found.append((ms, f"{_moment(ms):%Y}" if months % 12 == 0 else f"{_moment(ms):{'%b' if short else '%b %Y'}}"))
         month += months
 
 

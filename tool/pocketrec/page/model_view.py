@@ -227,6 +227,7 @@ ENOUGH = 30
 """Events of a group from which it is called the best or the worst."""
 ABILITIES = (
     ("recommend what comes next", ("recommend",)),
+    ("recommend what its user came back to", ("recommend_user",)),
     ("recommend from a history", ("recommend_fixed",)),
     ("predict a rating", ("predict", "predict_fixed")),
     ("score items", ("infer", "score", "score_fixed")),
