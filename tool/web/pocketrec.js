@@ -44,8 +44,8 @@ export { PocketrecError };
 const LAST_STEP = 2 ** 31 - 2; // the largest count of steps after which there can be another
 const BUSY = 12; // milliseconds that a page may stand still
 // The newest transitions are held out to see whether learning helps: one in so many, but at least so many, or half of all.
+// Where more are held out, their ranks count like their loss.
 const HELD_OUT = 4, LEAST_HELD = 8;
-const LEAST_RANKED = 16; // of so many held-out transitions the ranks are looked at, too
 const LEAST_JUDGED = 4; // with fewer transitions nothing is learned, since nobody could say whether it helps
 const SHARPNESS = 10; // of the state cache: a state whose cosine with the present one is c has the weight exp(10 (c - 1))
 const HIDDEN = -1e30; // is added to the score of a hidden item
@@ -393,7 +393,7 @@ export class Model {
         await this.#learnAll(sequences, transitions - held);
         const learned = await this.#judge(sequences, transitions - held), found = mean(learned[by]);
         kept = found <= before // not so for NaN
-          && (held < LEAST_RANKED || mean(learned.ranks) >= mean(shipped.ranks.slice(-held)));
+          && (held <= LEAST_HELD || mean(learned.ranks) >= mean(shipped.ranks.slice(-held)));
         if (kept) after = found;
         await this.#open();
       }

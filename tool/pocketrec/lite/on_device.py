@@ -34,10 +34,8 @@ Keep = Literal["better", "always"]
 JOURNAL, LEARNED = "journal.jsonl", "learned.safetensors"
 HELD_OUT, LEAST_HELD = 4, 8
 """The newest transitions of a journal are held out to see whether learning helps: one in so many, but at least so many, or
-half of all. A quarter of a short journal says too little: of 11 transitions, 3."""
-LEAST_RANKED = 16
-"""Of so many held-out transitions the ranks are looked at, too: what is learned of a user who never comes back to an item
-can lower the loss and put what is used up first."""
+half of all. A quarter of a short journal says too little: of 11 transitions, 3. Where more are held out, their ranks count
+like their loss: what is learned of a user who never comes back to an item can lower the loss and put what is used up first."""
 LEAST_JUDGED = 4
 """With fewer transitions nothing is learned, since nobody could say whether it helps."""
 
@@ -177,8 +175,7 @@ class OnDeviceModel(LiteModel):
         Args:
             keep: better, the state cache if it predicts the transitions of the journal better, each by those before it;
                 and the learned weights if they predict the newest quarter of the transitions no worse, after the others
-                were learned; then the quarter is learned, too (see `HELD_OUT`, `LEAST_RANKED`). always: both, without
-                looking.
+                were learned; then the quarter is learned, too (see `HELD_OUT`). always: both, without looking.
 
         Raises:
             ModelError: the file is of an earlier pocketrec, or comes to numbers that are not finite; the model stays as it
@@ -287,7 +284,7 @@ class OnDeviceModel(LiteModel):
                 learned = self._judge(sequences, count - held)
                 found = learned[cached].mean()
                 kept = bool(found <= before)  # not so for NaN
-                kept &= held < LEAST_RANKED or bool(learned.ranks.mean() >= shipped.ranks[-held:].mean())
+                kept &= held <= LEAST_HELD or bool(learned.ranks.mean() >= shipped.ranks[-held:].mean())
                 after = found if kept else before
                 self._runner = self._as_shipped()
             losses = {"before": float(before), "after": float(after)}
