@@ -34,8 +34,8 @@ Keep = Literal["better", "always"]
 JOURNAL, LEARNED = "journal.jsonl", "learned.safetensors"
 HELD_OUT, LEAST_HELD = 4, 8
 """The newest transitions of a journal are held out to see whether learning helps: one in so many, but at least so many, or
-half of all. A quarter of a short journal says too little: of 11 transitions, 3. Where more are held out, their ranks count
-like their loss: what is learned of a user who never comes back to an item can lower the loss and put what is used up first."""
+half of all. A quarter of a short journal says too little: of 11 transitions, 3. Where more are held out, their ranks count,
+too: what is learned of a user who never comes back to an item can lower the loss and put what is used up first."""
 LEAST_JUDGED = 4
 """With fewer transitions nothing is learned, since nobody could say whether it helps."""
 
