@@ -120,7 +120,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(where: Dataset, monkeypat
 
 def test_training_helps_and_the_tflite_measures_the_same(where: Dataset) -> None:
     code, out, _ = call(
-        *("train", "--dataset", where.root, "--batch-size", 8, "--epochs", 3, "--hidden-size", 12, "--negatives", 64),
+        *("train", "--dataset", where.root, "--batch-size", 8, "--epochs", 2, "--hidden-size", 12, "--negatives", 64),
         "--json",
     )
     assert code == 0
