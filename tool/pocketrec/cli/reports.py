@@ -347,9 +347,10 @@ def _(result: EvaluateReport) -> Iterable[str]:
         yield "  train_valid is part of train_full: these are figures of what was trained on"
     if result.chosen_on:
         again = ", which is measured here: they are a little too good" if result.on == "train_valid" else ""
-        tries = f"{result.tries} tries each for sessions like this one; --tune 30 tries more" if result.tries < 30 else ""
         yield f"  settings of baselines were chosen on {result.chosen_on:,} next clicks of train_valid{again}"
-        yield f"  {tries or f'{result.tries} tries each for sessions like this one'}"
+        tries = "1 try" if result.tries == 1 else f"{result.tries} tries"
+        more = "; --tune 30 tries more" if result.tries < 30 else ""
+        yield f"  {tries} each for sessions like this one{more}"
     for one in result.models:
         if len(one.settings) > 1:
             yield f"  {one.name}: {', '.join(f'{name}={value}' for name, value in one.settings.items())}"
