@@ -99,7 +99,7 @@ def begin() -> None:
     """Have the models made beside the first tests; one that asks for them meanwhile waits."""
 
     def make() -> None:
-        with contextlib.suppress(AssertionError, OSError):  # the test that asks for them says it
+        with contextlib.suppress(AssertionError, OSError, UserWarning):  # the test that asks for them says it
             models()
 
     threading.Thread(target=make, daemon=True).start()
