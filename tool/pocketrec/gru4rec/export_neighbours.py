@@ -83,19 +83,19 @@ def export_neighbours(
         if not found:
             items = read_item_list(where)
             n_items, train_on = len(items.ids), record.settings["train_on"]
+            kept = kept_sessions(where, train_on, train_on)
+            index = kept.index(n_items)
             choice, judges = Choice(settings=METHODS[method]), EvenSessions([], 0, 0)
             if settings.tune:
                 judges = EvenSessions(read_sequences(where, "train_valid"), *size_of_set(record, where, "train_valid"))
             if judges.events:
-                index = kept_sessions(where, train_on, "train_tr").index(n_items)
+                known = index if train_on == "train_tr" else kept_sessions(where, train_on, "train_tr").index(n_items)
                 with progress.task("choose settings", judges.events * settings.tune, "clicks") as advance:
-                    choice = choose_neighbours(index, method, settings.tune, settings.seed, judges, advance)
-            kept = kept_sessions(where, train_on, train_on)
-            index = kept.index(n_items)
+                    choice = choose_neighbours(known, method, settings.tune, settings.seed, judges, advance)
             with stage.replacing(6 * len(index.items) + 16 * len(index), names=[path.name]) as draft:
                 stage.claim(path.name)
-                known = KnownSessions(method, choice.settings or METHODS[method], choice.own, items, index, protocol)
-                known.write(path)
+                chosen = choice.settings or METHODS[method]
+                KnownSessions(method, chosen, choice.own, items, index, protocol).write(path)
                 draft.files = {path.name: OutputFile.of(path)}
                 draft.counts = {
                     "items": n_items,
