@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 import xxhash
 
 from pocketrec.errors import DatasetError, ModelError
-from pocketrec.schema import Float32, Int64
+from pocketrec.schema import Bool, Float32, Int64
 
 ITEMS, SUPPORT, USERS = "items.txt", "support.txt", "users.txt"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -108,6 +108,19 @@ class Catalogue:
             for name, (_, lines) in self.files.items():
                 archive.writestr(zipfile.ZipInfo(name, _EPOCH), _lines(lines))
         return whole.getvalue()
+
+
+def known_codes(codes: Mapping[str, int], ids: Iterable[object]) -> list[int]:
+    """The codes of ids, in their order; those that have none are skipped."""
+    return [codes[text] for text in map(str, ids) if text in codes]
+
+
+def wanted_items(codes: Mapping[str, int], n_items: int, exclude: Iterable[object], allow: Iterable[object] | None) -> Bool:
+    """Which items may be recommended, (n_items,): those of `allow`, or all if that is None, without those of `exclude`."""
+    wanted = np.full(n_items, allow is None)
+    wanted[known_codes(codes, allow or ())] = True
+    wanted[known_codes(codes, exclude)] = False
+    return wanted
 
 
 def _texts(what: str, ids: Iterable[object], do: str) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from pocketrec.errors import DatasetError, ModelError
-from pocketrec.lite.catalogue import Catalogue
+from pocketrec.lite.catalogue import Catalogue, known_codes, wanted_items
 from pocketrec.lite.neighbours import NEVER, Neighbourhood, SessionIndex, WeighedNeighbours
 from pocketrec.lite.on_device import Recommendation
 from pocketrec.schema import Array, Float32, Int64
@@ -149,9 +149,7 @@ class NeighbourModel:
             raise ModelError(f"{top} items are asked for.", expected="1 or more")
         codes = self.codes_of(session)
         scores = self.scores(codes)
-        wanted = np.full(len(scores), allow is None)
-        for ids, value in ((allow or (), True), (exclude, False)):
-            wanted[[self._codes[text] for text in map(str, ids) if text in self._codes]] = value
+        wanted = wanted_items(self._codes, len(scores), exclude, allow)
         if not self.known.own:
             wanted[codes] = False
         left = np.flatnonzero(wanted & (scores > 0))
@@ -172,7 +170,7 @@ class NeighbourModel:
         Raises:
             ModelError: the model knows none of them.
         """
-        codes = [self._codes[text] for text in map(str, session) if text in self._codes]
+        codes = known_codes(self._codes, session)
         if not codes:
             raise ModelError(
                 f"{self.path} knows none of the items {', '.join(map(str, session)) or '(there are none)'}.",

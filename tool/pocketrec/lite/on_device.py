@@ -23,11 +23,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from pocketrec.errors import ModelError
+from pocketrec.lite.catalogue import known_codes, wanted_items
 from pocketrec.lite.contract import CACHE_TENSORS, HIDDEN, SHARPNESS
 from pocketrec.lite.journal import Journal
 from pocketrec.lite.options import UserSettings
 from pocketrec.lite.runtime import LiteModel
-from pocketrec.schema import Bool, Float32, Int32
+from pocketrec.schema import Float32, Int32
 from pocketrec.storage.tensors import Tensors
 
 Keep = Literal["better", "always"]
@@ -142,9 +143,9 @@ class OnDeviceModel(LiteModel):
         count = top or self.settings.k
         with self._lock:
             codes, state = self.codes_of(session), self._begin
-            if self.use.seen == "hide" if exclude_seen is None else exclude_seen:
+            if self.use.hides(exclude_seen):
                 exclude = [*exclude, *session, *(chain(*self.journal.sessions) if self._carries else ())]
-            wanted = self._wanted(exclude, allow)
+            wanted = wanted_items(self.items.codes, self.settings.n_items, exclude, allow)
             state = self._walk(codes[:-1], state)[-1:]
             items, scores = self._best(int(codes[-1]), state, np.flatnonzero(~wanted).astype(np.int32))
             if (wanted[items] & (scores > HIDDEN / 2)).sum() < min(count, int(wanted.sum())):  # the graph gives too few
@@ -191,7 +192,7 @@ class OnDeviceModel(LiteModel):
                 if self._user is not None:
                     self._write(self._user / LEARNED, weights)
             except BaseException:
-                self._resume()
+                self._reopen()
                 raise
             return self.learned
 
@@ -201,7 +202,7 @@ class OnDeviceModel(LiteModel):
             self.journal.forget()
             if self._user is not None:
                 (self._user / LEARNED).unlink(missing_ok=True)
-            self._resume()
+            self._reopen()
 
     def rebase(self, path: Path | str, *, keep: Keep = "better", trusted: bool = False) -> OnDeviceModel:
         """The user's model for another file, such as one for a new catalogue: it learns the journal again.
@@ -240,9 +241,14 @@ class OnDeviceModel(LiteModel):
         """The state before the first item of a session, (1, H)."""
         return self._cache["cache_state"] if self._carries else self.fresh_state(1)
 
+    def _reopen(self) -> None:
+        """Begin anew with the file, and go to what was learned last."""
+        self._runner = self._as_shipped()
+        self._resume()
+
     def _resume(self) -> None:
-        """Go to what was learned last, or to the model as shipped; and go along the sessions that came since."""
-        self._runner, self._cache, self.learned, since = self._as_shipped(), self._empty_cache(), None, 0
+        """From the model as shipped go to what was learned last, and along the sessions that came since."""
+        self._cache, self.learned, since = self._empty_cache(), None, 0
         path = self._user and self._user / LEARNED
         if path and path.exists():
             file = self._read_learned(path)
@@ -251,11 +257,15 @@ class OnDeviceModel(LiteModel):
                 self._cache = {name: file.tensors[name] for name in CACHE_TENSORS}
                 if self.learned.kept:
                     self.restore(file.tensors)
+        self._catch_up(since)
+
+    def _catch_up(self, since: int) -> None:
+        """Go along the sessions that were observed since there were so many."""
         for session in self.journal.newer_than(since):
             self._remember(self._known(session))
 
     def _known(self, session: Sequence[str]) -> Int32:
-        return np.array([self.items.codes[text] for text in session if text in self.items.codes], np.int32)
+        return np.array(known_codes(self.items.codes, session), np.int32)
 
     def _sequences(self) -> list[Int32]:
         """The item codes of what the model sees as one sequence each: a session, or the whole journal."""
@@ -339,8 +349,7 @@ class OnDeviceModel(LiteModel):
     def _refresh(self) -> None:
         """Make the state cache anew from the journal."""
         self._cache = self._empty_cache()
-        for session in self.journal.sessions:
-            self._remember(self._known(session))
+        self._catch_up(0)
 
     def _remember(self, codes: Int32) -> None:
         """Go along a session: each state of it and the item that came next go into the cache, where the oldest leave it."""
@@ -351,13 +360,6 @@ class OnDeviceModel(LiteModel):
         added = {"cache_states": states[first:-1], "cache_items": codes[first:]}
         rows = {name: np.concatenate([self._cache[name], new])[-self.settings.journal :] for name, new in added.items()}
         self._cache = {**rows, "cache_state": states[-1:]}
-
-    def _wanted(self, exclude: Collection[object], allow: Collection[object] | None) -> Bool:
-        """Which items may be recommended, (n_items,)."""
-        wanted = np.full(self.settings.n_items, allow is None)
-        for ids, value in ((allow or (), True), (exclude, False)):
-            wanted[[self.items.codes[text] for text in map(str, ids) if text in self.items.codes]] = value
-        return wanted
 
     def _best(self, code: int, state: Float32, hidden: Int32) -> tuple[Int32, Float32]:
         """The best items and their scores, (k,) each, without as many of the `hidden` items as the graph can hide."""

@@ -183,6 +183,10 @@ class UserSettings(Settings):
         "Items that are in the session already: show, they may be recommended again; hide, they are left out.",
     )
 
+    def hides(self, asked: bool | None) -> bool:
+        """Whether items of the session are left out: as is asked for, or as the file says if that is None."""
+        return self.seen == "hide" if asked is None else asked
+
 
 @dataclass(frozen=True)
 class ExportSettings(Settings):

@@ -10,6 +10,7 @@ import numpy as np
 
 from pocketrec.errors import ModelError
 from pocketrec.lite.blend import blended
+from pocketrec.lite.catalogue import known_codes
 from pocketrec.lite.neighbour_model import NeighbourModel, is_neighbour_file
 from pocketrec.lite.on_device import OnDeviceModel, Recommendation
 from pocketrec.lite.runtime import LiteScorer
@@ -63,7 +64,7 @@ def recommend(
             model.
         MissingExtraError: LiteRT is not installed.
     """
-    left_out = [*(session if exclude_seen else ()), *exclude]
+    hides = bool(exclude_seen)
     device: OnDeviceModel | NeighbourModel
     if is_neighbour_file(Path(model)):
         device = NeighbourModel(model if weights is None else weights)
@@ -71,8 +72,8 @@ def recommend(
         device = OnDeviceModel(model, threads)
         if weights is not None:
             device.restore_from(weights)
-        if exclude_seen is None and device.use.seen == "hide":
-            left_out += session
+        hides = device.use.hides(exclude_seen)
+    left_out = [*(session if hides else ()), *exclude]
     if blend is not None:
         best = _blended(device, NeighbourModel(blend), blend_weight, session, top or TOP, left_out)
     elif isinstance(device, OnDeviceModel):
@@ -100,6 +101,6 @@ def _blended(
     for code in codes:
         shares = scorer.scores(np.full(scorer.lanes, code, np.int32), np.ones(scorer.lanes, np.int32))[:1]
     scores = blended(shares, kept.scores(codes.tolist())[None], weight)[0]
-    out = {device.items.codes[text] for text in map(str, exclude) if text in device.items.codes}
+    out = set(known_codes(device.items.codes, exclude))
     order = [code for code in np.argsort(-scores, kind="stable")[: top + len(out)].tolist() if code not in out]
     return [Recommendation(device.items.ids[code], float(scores[code])) for code in order[:top]]

@@ -18,6 +18,7 @@ import numpy as np
 
 from pocketrec.errors import ModelError
 from pocketrec.lite.bundle import calls_of, memory_of, read_bundle
+from pocketrec.lite.catalogue import known_codes
 from pocketrec.lite.contract import LAST_STEP, STEP, TensorSpec
 from pocketrec.lite.first_run import try_calls
 from pocketrec.lite.interpreter import Runner
@@ -110,7 +111,7 @@ class LiteModel:
         Raises:
             ModelError: the model knows none of them.
         """
-        codes = [self.items.codes[text] for text in map(str, session) if text in self.items.codes]
+        codes = known_codes(self.items.codes, session)
         if not codes:
             raise ModelError(
                 f"{self.path} knows none of the items {', '.join(map(str, session)) or '(there are none)'}.",
