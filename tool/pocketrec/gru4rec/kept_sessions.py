@@ -66,7 +66,7 @@ def kept_sessions(
         advance: is told about the rows read.
     """
     parts, roles = Parts(where), read_records(where.roles.parent)["roles"]
-    items, _ = training_items(where, parts, index_of)
+    items, _ = training_items(where, index_of)
     sets = Sets(where, parts, roles, items, BatchSettings(train_on=train_on))
     waiting: list[Sessions] = []
     total = 0

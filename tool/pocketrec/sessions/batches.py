@@ -108,7 +108,7 @@ def _batches(where: Dataset, settings: BatchSettings, fresh: bool, force: bool, 
     sizes = {**sizes, "train_tr": sizes[settings.train_on]}
     _check_sessions(settings, sizes["train_tr"]["sessions"], force=force)
     check_files(where.roles.parent, roles)
-    index, support = training_items(where, parts, settings.train_on)
+    index, support = training_items(where, settings.train_on)
     clicks, sessions = (sum(sizes[name][what] for name in SPLITS) for what in ("events", "sessions"))
     made_of = Sets(where, parts, roles, index, settings)
     needed = sequences_bytes(clicks, sessions, settings.session_order)

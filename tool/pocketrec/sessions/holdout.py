@@ -12,6 +12,9 @@ The protocol (facts of the original GRU4Rec preparation), one pass each, not ite
 This needs three passes over the parts: `count` does 1 and counts for 2; `survey` does 2 and 3, and finds tmax and for every
 item the earliest end of a session that has it, which decides 5 without another look at train_full; `assign` gives every
 row its role. No pass holds a table of sessions: what is held in memory between passes grows with the items alone.
+
+The rules are functions of the arrays of one part; `count`, `survey` and `cuts` call them over the parts on a disk, and
+`spark/` over those of a cluster.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -27,11 +31,13 @@ from pocketrec.ingestion.parts import Parts, read_column
 from pocketrec.parallel import ahead
 from pocketrec.schema import ITEM, MS, SESSION, TIME, Bool, Int32, Int64, UInt8
 from pocketrec.sessions.item_codes import MISSING, ItemCodes, ItemCounts
-from pocketrec.sessions.options import SplitSettings
+from pocketrec.sessions.options import SplitSettings, TrainOn
 
 TRAIN_FULL, TEST, TRAIN_TR, TRAIN_VALID = 1, 2, 4, 8
 ROLE_OF = {"train_full": TRAIN_FULL, "test": TEST, "train_tr": TRAIN_TR, "train_valid": TRAIN_VALID}
 """The bit of each set in a row's role. A row of train_tr is also one of train_full: 5."""
+TRAINED_ON: tuple[TrainOn, ...] = get_args(TrainOn)
+"""The sets that a model can be trained on, each with an item index of its own."""
 
 NEVER = np.iinfo(np.int64).max
 """In place of a first row, or of an earliest time, where there is none."""
@@ -54,18 +60,29 @@ class SetCounts:
 
 
 @dataclass
-class Tally:
-    """Sizes of the four sets over some parts; and of train_tr, by item code, the clicks and the first line in the log."""
+class ItemTally:
+    """By item code: how often a set has the item, and the first line in the log that has it there (else `NEVER`)."""
 
-    sets: dict[str, SetCounts]
     support: Int64
     first_row: Int64
+
+    def index(self) -> Int64:
+        """The codes of the items that the set has, in order of first appearance: the item index."""
+        return np.argsort(self.first_row, kind="stable")[: np.count_nonzero(self.support)]
+
+
+@dataclass
+class Tally:
+    """Sizes of the four sets over some parts; and of each of `TRAINED_ON` its items."""
+
+    sets: dict[str, SetCounts]
+    trained: dict[TrainOn, ItemTally]
 
     @classmethod
     def empty(cls, items: int) -> Tally:
         """Nothing counted yet, for a vocabulary of `items` codes."""
         sets = {name: SetCounts(0, 0, np.zeros(items, bool)) for name in ROLE_OF}
-        return cls(sets, np.zeros(items, np.int64), np.full(items, NEVER))
+        return cls(sets, {name: ItemTally(np.zeros(items, np.int64), np.full(items, NEVER)) for name in TRAINED_ON})
 
     def add(self, other: Tally) -> None:
         """Count other parts in."""
@@ -74,8 +91,9 @@ class Tally:
             total.events += more.events
             total.sessions += more.sessions
             total.known |= more.known
-        self.support += other.support
-        np.minimum(self.first_row, other.first_row, out=self.first_row)
+        for name, trained in self.trained.items():
+            trained.support += other.trained[name].support
+            np.minimum(trained.first_row, other.trained[name].first_row, out=trained.first_row)
 
 
 @dataclass
@@ -117,8 +135,7 @@ def count(parts: Parts, rules: SplitSettings) -> ItemCounts:
 
     def items_that_count(path: Path) -> Int64:
         parts.check(path)  # in the first pass; the later ones read the same files
-        codes, sessions = session_codes(read_column(path, SESSION))
-        return read_column(path, ITEM)[_long_enough(codes, sessions, rules)]
+        return in_long_sessions(read_column(path, SESSION), read_column(path, ITEM), rules)
 
     counts = ItemCounts()
     for items in ahead(items_that_count, parts.folders, threads=3):
@@ -135,16 +152,13 @@ def survey(parts: Parts, rules: SplitSettings, items: ItemCodes, scratch: Path) 
 
     def what_is_left(path: Path) -> tuple[Int32, Int64, list[int]]:
         codes, sessions = session_codes(read_column(path, SESSION))
-        kept, long_enough = items.of(read_column(path, ITEM)), _long_enough(codes, sessions, rules)
-        kept[~long_enough] = MISSING
-        frequent = np.count_nonzero(kept != MISSING)
-        kept[~_long_enough(codes, sessions, rules, kept != MISSING)] = MISSING
-        left = np.flatnonzero(kept != MISSING)
-        ends = np.full(sessions, LONG_AGO)
-        np.maximum.at(ends, codes[left], read_column(path, TIME)[left])
+        kept = items.of(read_column(path, ITEM))
+        counts = drop_filtered(kept, codes, sessions, rules)
+        ends = session_ends(kept, codes, sessions, read_column(path, TIME))
         np.save(scratch / f"kept_{path.name}.npy", kept)
         np.save(scratch / f"ends_{path.name}.npy", ends)
-        return kept[left], ends[codes[left]], [len(codes), int(np.count_nonzero(long_enough)), int(frequent), len(left)]
+        left = np.flatnonzero(kept != MISSING)
+        return kept[left], ends[codes[left]], counts
 
     found = Survey(LONG_AGO, np.full(len(items), NEVER), scratch, np.zeros(4, np.int64))
     for left, ends, counts in ahead(what_is_left, parts.folders, threads=3):
@@ -156,25 +170,62 @@ def survey(parts: Parts, rules: SplitSettings, items: ItemCodes, scratch: Path) 
 
 def cuts(parts: Parts, rules: SplitSettings, found: Survey) -> tuple[float, float]:
     """The ends of train_full and of train_tr: sessions that end before are in them. Float seconds, as in the original."""
-    test = found.tmax / MS - rules.holdout
-    latest = LONG_AGO
+    test, latest = cut_before(found.tmax, rules), LONG_AGO
     for folder in parts.folders:
         ends = np.load(found.scratch / f"ends_{folder.name}.npy", allow_pickle=False)
-        latest = max(latest, int(ends.max(where=ends / MS < test, initial=LONG_AGO)))
-    return test, latest / MS - rules.holdout
+        latest = max(latest, latest_before(test, ends))
+    return test, cut_before(latest, rules)
+
+
+def cut_before(latest: int, rules: SplitSettings) -> float:
+    """The time, in seconds, before which sessions end that are not held out; `latest`, in ms, is the last time there is."""
+    return latest / MS - rules.holdout
+
+
+def latest_before(cut: float, ends: Int64) -> int:
+    """The latest end of a session before a cut, in ms; `LONG_AGO` if there is none."""
+    return int(ends.max(where=ends / MS < cut, initial=LONG_AGO))
+
+
+def in_long_sessions(session: Int64, item: Int64, rules: SplitSettings) -> Int64:
+    """The items of the rows of one part whose sessions are long enough."""
+    codes, sessions = session_codes(session)
+    return item[_long_enough(codes, sessions, rules)]
+
+
+def drop_filtered(kept: Int32, codes: Int64, sessions: int, rules: SplitSettings) -> list[int]:
+    """Steps 1 to 3 for one part: its dropped rows become MISSING in `kept`, the codes of frequent items or MISSING.
+
+    Returns how many rows there were, and how many steps 1, 2 and 3 left.
+    """
+    long_enough = _long_enough(codes, sessions, rules)
+    kept[~long_enough] = MISSING
+    frequent = np.count_nonzero(kept != MISSING)
+    kept[~_long_enough(codes, sessions, rules, kept != MISSING)] = MISSING
+    return [len(kept), int(np.count_nonzero(long_enough)), int(frequent), int(np.count_nonzero(kept != MISSING))]
+
+
+def session_ends(kept: Int32, codes: Int64, sessions: int, time: Int64) -> Int64:
+    """The latest time of each session of a part among the rows that are kept; `LONG_AGO` where none is."""
+    left, ends = np.flatnonzero(kept != MISSING), np.full(sessions, LONG_AGO)
+    np.maximum.at(ends, codes[left], time[left])
+    return ends
 
 
 def assign(
-    kept: Int32, ends: Int64, codes: Int64, found: Survey, cut: tuple[float, float], rules: SplitSettings
+    kept: Int32, ends: Int64, codes: Int64, first_end: Int64, cut: tuple[float, float], rules: SplitSettings
 ) -> dict[str, Bool]:
-    """Third pass, one part: for each set of `ROLE_OF`, which of the part's rows are in it; `cut` is that of `cuts`."""
+    """Third pass, one part: for each set of `ROLE_OF`, which of the part's rows are in it.
+
+    `first_end` is that of the `Survey`, `cut` what `cuts` returned.
+    """
     left = kept != MISSING
     end_of_full, end_of_tr = cut
     in_full, in_tr = ends / MS < end_of_full, ends / MS < end_of_tr  # by session
     full = left & in_full[codes]
     tr = left & in_tr[codes]
-    test = _known(left & ~full, kept, codes, len(ends), found.first_end / MS < end_of_full, rules)
-    valid = _known(full & ~tr, kept, codes, len(ends), found.first_end / MS < end_of_tr, rules)
+    test = _known(left & ~full, kept, codes, len(ends), first_end / MS < end_of_full, rules)
+    valid = _known(full & ~tr, kept, codes, len(ends), first_end / MS < end_of_tr, rules)
     return {"train_full": full, "test": test, "train_tr": tr, "train_valid": valid}
 
 
@@ -208,7 +259,8 @@ def tally(members: dict[str, Bool], kept: Int32, codes: Int64, sessions: int, ro
         size.events, size.sessions = len(rows), int(np.count_nonzero(here))
         support = np.bincount(item, minlength=items)
         np.greater(support, 0, out=size.known)
-        if name == "train_tr":
-            counted.support += support
-            counted.first_row[item[::-1]] = row[rows[::-1]]  # rows ascend, so the last to be written is the first to occur
+        if name in TRAINED_ON:
+            trained = counted.trained[name]
+            trained.support += support
+            trained.first_row[item[::-1]] = row[rows[::-1]]  # rows ascend, so the last to be written is the first to occur
     return counted

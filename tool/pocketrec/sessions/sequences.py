@@ -23,7 +23,7 @@ from pocketrec.progress import Advance
 from pocketrec.schema import ITEM, SESSION, TIME, Int32, Int64, UInt8
 from pocketrec.sessions.holdout import ROLE_OF
 from pocketrec.sessions.item_codes import MISSING, ItemCodes
-from pocketrec.sessions.options import BatchSettings
+from pocketrec.sessions.options import BatchSettings, TrainOn
 from pocketrec.storage.formats import Npy
 from pocketrec.storage.layout import SPLITS, Dataset
 from pocketrec.storage.manifest import OutputFile, Record
@@ -51,7 +51,7 @@ class Sets:
 
     def rows(self, name: str, role: UInt8) -> Int64:
         """Which rows of a part are in one of `SPLITS`, by the roles of its rows."""
-        return np.flatnonzero(role & ROLE_OF[self.settings.train_on if name == "train_tr" else name])
+        return rows_of_set(name, role, self.settings.train_on)
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,11 @@ class Sessions:
     lengths: Int64
     starts: Int64
     unknown: int
+
+
+def rows_of_set(name: str, role: UInt8, train_on: TrainOn) -> Int64:
+    """Which rows have a role in one of `SPLITS`, of which train_tr stands for the set that is trained on."""
+    return np.flatnonzero(role & ROLE_OF[train_on if name == "train_tr" else name])
 
 
 def sequences(

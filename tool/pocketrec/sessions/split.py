@@ -25,6 +25,7 @@ from pocketrec.sessions import holdout
 from pocketrec.sessions.holdout import ROLE_OF, Survey, Tally
 from pocketrec.sessions.options import SplitSettings
 from pocketrec.sessions.rsc15 import Part, write_sets
+from pocketrec.sessions.vocabulary import ITEMS_OF
 from pocketrec.settings import options_for
 from pocketrec.storage.files import parents_of
 from pocketrec.storage.layout import Dataset
@@ -137,7 +138,7 @@ def _fill_roles(parts: Parts, rules: SplitSettings, draft: Draft) -> None:
         name = path.name
         codes, _ = holdout.session_codes(read_column(path, SESSION))
         kept, ends = (np.load(scratch / f"{what}_{name}.npy", allow_pickle=False) for what in ("kept", "ends"))
-        members = holdout.assign(kept, ends, codes, found, cut, rules)
+        members = holdout.assign(kept, ends, codes, found.first_end, cut, rules)
         np.save(draft.folder / f"{name}.npy", holdout.roles(members))
         row = read_lines(path, len(kept))
         tally = holdout.tally(members, kept, codes, len(ends), row, len(items))
@@ -150,9 +151,10 @@ def _fill_roles(parts: Parts, rules: SplitSettings, draft: Draft) -> None:
         ranges[name] = lines
     shutil.rmtree(scratch)
     _check_sizes(total, parts, rules, found)
-    order = np.argsort(total.first_row)[: total.sets["train_tr"].items]  # of first appearance
-    vocabulary = pl.DataFrame({"item_id": items.ids[order], "support": total.support[order]})
-    vocabulary.write_parquet(draft.folder / "items.parquet")
+    for name, trained in total.trained.items():
+        index = trained.index()
+        frame = pl.DataFrame({"item_id": items.ids[index], "support": trained.support[index]})
+        frame.write_parquet(draft.folder / ITEMS_OF[name])
     draft.files = {path.name: OutputFile.of(path) for path in sorted(draft.folder.iterdir())}
     sets = {name: asdict(SetSize(size.events, size.sessions, size.items)) for name, size in total.sets.items()}
     left = dict(zip(("rows", "long_sessions", "frequent_items", "left"), found.left.tolist(), strict=True))
