@@ -46,23 +46,15 @@ def code_parts(
         advance: told of rows read.
     """
     items = _vocabulary(parts, home / ITEM_IDS) if ITEM in text else None
-    beside = [column for column in (SESSION, ITEM) if column in text or (column == SESSION and gap_ms is not None)]
+    beside = kept_ids(text, gap_ms)
 
     def coded(part: Path) -> tuple[int, pl.DataFrame]:
-        """How many rows a part had, and those that stay; its sessions are numbered from 0."""
+        """How many rows a part had, and what `coded_rows` makes of them."""
         frame = pl.read_parquet(sorted(part.iterdir()), glob=False, hive_partitioning=False)
         shutil.rmtree(part)
-        rows = len(frame)
-        frame = frame.with_columns(pl.col(column).alias(ID[column]) for column in beside)
-        if gap_ms is not None:
-            frame = cut_sessions(frame, gap_ms)
-        elif SESSION in text:
-            frame = frame.with_columns(pl.col(SESSION).rank("dense").cast(pl.Int64) - 1)
-        if items is not None:
-            frame = frame.with_columns(pl.col(ITEM).cast(items).to_physical().cast(pl.Int64))
-        return rows, frame
+        return len(frame), coded_rows(frame, text, gap_ms, items)
 
-    first = 0 if gap_ms is None else 1
+    first = first_session(gap_ms)
     for part, (rows, frame) in zip(parts, ahead(coded, parts, 1), strict=True):
         advance(rows)
         if not len(frame):  # all of its rows may have been left out
@@ -75,6 +67,31 @@ def code_parts(
         frame.select(*CLICK_COLUMNS, *rating, *(ID[column] for column in beside)).write_parquet(
             home / part.name / name, compression="lz4", row_group_size=ROW_GROUP_ROWS
         )
+
+
+def kept_ids(text: Collection[str], gap_ms: int | None) -> list[str]:
+    """Which of session and item get other ids than the log's, so that those are kept beside them."""
+    return [column for column in (SESSION, ITEM) if column in text or (column == SESSION and gap_ms is not None)]
+
+
+def first_session(gap_ms: int | None) -> int:
+    """The number of the first session: sessions that are cut are counted from 1, codes of text from 0."""
+    return 0 if gap_ms is None else 1
+
+
+def coded_rows(frame: pl.DataFrame, text: Collection[str], gap_ms: int | None, items: pl.Enum | None) -> pl.DataFrame:
+    """Rows of whole sessions in the order of the log, with whole numbers for ids; sessions are numbered from 0.
+
+    The arguments are those of `code_parts`; `items` are all item ids, if these are text.
+    """
+    frame = frame.with_columns(pl.col(column).alias(ID[column]) for column in kept_ids(text, gap_ms))
+    if gap_ms is not None:
+        frame = cut_sessions(frame, gap_ms)
+    elif SESSION in text:
+        frame = frame.with_columns(pl.col(SESSION).rank("dense").cast(pl.Int64) - 1)
+    if items is not None:
+        frame = frame.with_columns(pl.col(ITEM).cast(items).to_physical().cast(pl.Int64))
+    return frame
 
 
 def cut_sessions(frame: pl.DataFrame, gap_ms: int) -> pl.DataFrame:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 
@@ -20,6 +21,19 @@ HOPELESS = 1_000_000
 
 STOPPED = "mend or remove the line, or go on without such lines: --bad-rows set-aside"
 HEADER = "; if it is the header of a log of other columns, say which are which: --columns"
+
+
+class LogSeen(Protocol):
+    """What messages say of a log, as `LineLog` has it: its name, what a line looks like, its lines, values left out."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def expected(self) -> str: ...
+    @property
+    def lines(self) -> int: ...
+    @property
+    def seen(self) -> Mapping[str, set[str]]: ...
 
 
 class Intake:
@@ -50,8 +64,7 @@ class Intake:
             aside.write(REJECTS_HEADER)
             for clicks in found:
                 if clicks.first and self._stops:
-                    header = HEADER if clicks.first.number == 1 else ""
-                    raise clicks.first.error(log.name, log.expected, STOPPED + header)
+                    raise stopped_by(clicks.first, log)
                 aside.write(clicks.rejects)
                 yield clicks.frame
                 first, self.set_aside = first or clicks.first, self.set_aside + clicks.set_aside
@@ -59,19 +72,34 @@ class Intake:
                 kept += kept_rows(clicks.frame)
                 if not self.rows + self.left_out and self.set_aside >= HOPELESS:
                     raise _no_clicks(log, first, f"the first {self.set_aside:,}")
-        if self.left_out and not kept:
-            seen = [f"{column} has {', '.join(sorted(values)[:VALUES_SHOWN])}" for column, values in log.seen.items()]
-            raise LogError(
-                f"--where leaves none of the {self.left_out:,} rows of {log.name}.",
-                expected=f"values that there are: {'; '.join(seen)}" if seen else "a condition that some rows fulfil",
-            )
-        if not self.rows:
-            raise _no_clicks(log, first, f"the {log.lines:,}")
+        check_kept(log, kept, self.rows, self.left_out, first)
         if not self.set_aside:
             self.rejects.unlink()
 
 
-def _no_clicks(log: Log, first: BadLine | None, lines: str) -> LogError:
+def stopped_by(bad: BadLine, log: LogSeen) -> LogError:
+    """The error for a line that is not a click, where none is set aside."""
+    header = HEADER if bad.number == 1 else ""
+    return bad.error(log.name, log.expected, STOPPED + header)
+
+
+def check_kept(log: LogSeen, kept: int, rows: int, left_out: int, first: BadLine | None) -> None:
+    """Raise a LogError if nothing is left of a log that has been read to its end.
+
+    `kept` clicks are left of `rows` that could be read, `--where` has left out so many, `first` is the first line that
+    is not a click.
+    """
+    if left_out and not kept:
+        seen = [f"{column} has {', '.join(sorted(values)[:VALUES_SHOWN])}" for column, values in log.seen.items()]
+        raise LogError(
+            f"--where leaves none of the {left_out:,} rows of {log.name}.",
+            expected=f"values that there are: {'; '.join(seen)}" if seen else "a condition that some rows fulfil",
+        )
+    if not rows:
+        raise _no_clicks(log, first, f"the {log.lines:,}")
+
+
+def _no_clicks(log: LogSeen, first: BadLine | None, lines: str) -> LogError:
     expected = f"one click a line: {log.expected}"
     if first is None:
         return LogError(f"{log.name} is empty.", expected=expected, do="check the download or the path")

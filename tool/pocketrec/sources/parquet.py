@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -101,27 +101,27 @@ class TableLog:
             raise LogError(f"{self.name} is cut or damaged ({why}).", expected="Parquet", do="copy it again") from error
 
 
-class _Table:
-    """The rows of a Parquet file, from any place on.
+class TableRows:
+    """How the rows of a table are read, whatever it comes from.
 
     Attributes:
-        rows: how they are read.
-        count: how many the file has; of one whose rows have lists, these.
+        rows: the rules.
+        tops: its columns that are needed, of nested ones the outermost.
     """
 
-    def __init__(self, log: TableLog) -> None:
-        self._path, self._prefix = log.log, log.prefix
-        schema = pl.scan_parquet(log.log, glob=False).collect_schema()
-        self._paths = paths_of_schema(schema)
-        self.rows = Rows.of(log.name, log.columns, log.reading, list(self._paths.keys))
-        _check(log.name, schema, self.rows)
-        self._list = self._paths.the_list(log.name, self.rows.needed)
-        self._tops = list(dict.fromkeys(self._paths.keys[own][0] for own in self.rows.needed))
-        self.count: int = pl.scan_parquet(log.log, glob=False).select(pl.len()).collect().item()
+    def __init__(self, name: str, schema: pl.Schema, columns: Columns, reading: ReadSettings, prefix: str = "") -> None:
+        """Of a table of that name (for messages) and schema; a LogError if it does not have the columns."""
+        self._prefix, self._paths = prefix, paths_of_schema(schema)
+        self.rows = Rows.of(name, columns, reading, list(self._paths.keys))
+        _check(name, schema, self.rows)
+        self._list = self._paths.the_list(name, self.rows.needed)
+        self.tops = self._tops_of(self.rows.needed)
 
-    def read(self, offset: int, length: int) -> Clicks:
-        """The clicks of some rows."""
-        raw = pl.scan_parquet(self._path, glob=False).slice(offset, length).select(self._tops).collect()
+    def _tops_of(self, paths: Iterable[str]) -> list[str]:
+        return list(dict.fromkeys(self._paths.keys[own][0] for own in paths))
+
+    def read(self, raw: pl.DataFrame, offset: int) -> Clicks:
+        """The clicks of some rows with the columns `tops`; the first is row `offset`, from 0, of the table."""
         given = flat(raw, self._paths, self.rows.needed, self._list).with_columns(pl.col("") + (offset + 1))
         wanted, left_out = self.rows.wanted(given)
         found = self.rows.read(wanted)
@@ -134,12 +134,33 @@ class _Table:
         kept = found.filter(~bad) if lines else found
         return Clicks(kept, left_out, len(lines), rejects, lines[0] if lines else None)
 
+    def sessions(self, scan: pl.LazyFrame, every: int) -> pl.Series:
+        """The session of every so many rows."""
+        own = self.rows.own[SESSION]
+        raw = scan.select(self._tops_of(own)).gather_every(every).collect(engine="streaming")
+        return self.rows.ids(flat(raw, self._paths, own, self._paths.the_list("", own)), SESSION)
+
+
+class _Table:
+    """The rows of a Parquet file, from any place on.
+
+    Attributes:
+        rows: how they are read.
+        count: how many the file has; of one whose rows have lists, these.
+    """
+
+    def __init__(self, log: TableLog) -> None:
+        self._scan = pl.scan_parquet(log.log, glob=False)
+        self._of = TableRows(log.name, self._scan.collect_schema(), log.columns, log.reading, log.prefix)
+        self.rows, self.count = self._of.rows, int(self._scan.select(pl.len()).collect().item())
+
+    def read(self, offset: int, length: int) -> Clicks:
+        """The clicks of some rows."""
+        return self._of.read(self._scan.slice(offset, length).select(self._of.tops).collect(), offset)
+
     def sessions(self, every: int) -> pl.Series:
         """The session of every so many rows, from all over the file."""
-        own = self.rows.own[SESSION]
-        tops = list(dict.fromkeys(self._paths.keys[one][0] for one in own))
-        raw = pl.scan_parquet(self._path, glob=False).select(tops).gather_every(every).collect(engine="streaming")
-        return self.rows.ids(flat(raw, self._paths, own, self._paths.the_list("", own)), SESSION)
+        return self._of.sessions(self._scan, every)
 
 
 def _check(name: str, schema: pl.Schema, rows: Rows) -> None:

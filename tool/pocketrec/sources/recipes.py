@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -172,16 +172,26 @@ def resolved(logs: Sequence[Path], reading: ReadSettings, kind: Kind) -> tuple[R
         SettingsError: there is no such recipe.
         LogError: the log does not begin in a form of the recipe that is named.
     """
+    log = logs[0]
+    look = None if log == STDIN else lambda wanted: head_of(log, reading, wanted)
+    return resolved_by(look, str(log), reading, kind)
+
+
+def resolved_by(
+    look: Callable[[Wanted], Head] | None, name: str, reading: ReadSettings, kind: Kind
+) -> tuple[ReadSettings, str]:
+    """The same for a log of that name whose beginning `look` returns; None where it cannot be looked at twice."""
     named = reading.like
-    if named == BY_HAND or (not named and (reading.columns is not None or logs[0] == STDIN)):
+    if named == BY_HAND or (not named and (reading.columns is not None or look is None)):
         return reading, ""
     wanted = CLICKS if kind == "clicks" else movielens.RATINGS
     if named:
         candidates = _named(named)
-        head = None if logs[0] == STDIN else head_of(logs[0], reading, wanted_of(candidates, wanted))
-        recipe = _choose(candidates, head, logs[0], named)
+        head = look(wanted_of(candidates, wanted)) if look else None
+        recipe = _choose(candidates, head, name, named)
     else:
-        head = head_of(logs[0], reading, wanted)
+        assert look
+        head = look(wanted)
         fits = [] if _known_otherwise(head, kind) else [one for one in load() if one.fits(head)]
         if not fits:
             return reading, ""
@@ -213,7 +223,7 @@ def _closest(fits: list[Recipe]) -> Recipe:
     return max(fits, key=lambda recipe: len(recipe.header) + len(recipe.paths))
 
 
-def _choose(candidates: list[Recipe], head: Head | None, log: Path, named: str) -> Recipe:
+def _choose(candidates: list[Recipe], head: Head | None, log: str, named: str) -> Recipe:
     """The form of a recipe that was asked for by name."""
     fits = [recipe for recipe in candidates if head is not None and recipe.fits(head)]
     if fits:
@@ -249,8 +259,13 @@ def head_of(log: Path, reading: ReadSettings, wanted: Wanted = CLICKS) -> Head:
     if is_parquet(log):
         return Head("", {"": parquet_columns(log)})
     with open_log(log, wanted, encoding=reading.encoding, member=reading.member) as stream:
-        text = stream.head(HEAD_BYTES).removeprefix(BOM)
+        return head_in(stream.head(HEAD_BYTES), reading, stream.member)
+
+
+def head_in(text: bytes, reading: ReadSettings, member: str = "") -> Head:
+    """The same from the first whole lines of a text."""
+    text = text.removeprefix(BOM)
     line = text.split(b"\n", 1)[0].removesuffix(b"\r").decode(UTF8, "replace")
     if begins_json(text):
-        return Head(line, {"": list(paths_of_values(objects(text)).keys)}, stream.member, json=True, text=text)
-    return Head(line, headers_of(text, reading), stream.member, text=text)
+        return Head(line, {"": list(paths_of_values(objects(text)).keys)}, member, json=True, text=text)
+    return Head(line, headers_of(text, reading), member, text=text)
