@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pocketrec.schema import Int32
+from pocketrec.schema import Int32, Int64
 from pocketrec.sessions import session_parallel
 from pocketrec.sessions.options import Resets, Tail
-from pocketrec.sessions.session_parallel import IDLE_FEAT, IDLE_MASK, IDLE_TARGET, Blocks, Lanes
+from pocketrec.sessions.session_parallel import IDLE_FEAT, IDLE_MASK, IDLE_TARGET, Arrays, Block, LaneState, fill, lay
 
 Sessions = list[list[int]]
 
@@ -43,33 +43,37 @@ class Result:
     feats: Int32
     targets: Int32
     masks: Int32
-    blocks: Blocks
+    state: LaneState
+
+
+def cut(sessions: Sessions, cuts: tuple[int, ...]) -> list[tuple[Int32, Int64]]:
+    """Items and lengths of the pieces that `cuts` makes of some sessions; some may be empty."""
+    bounds = [0, *sorted(cut % (len(sessions) + 1) for cut in cuts), len(sessions)]
+    pieces = [sessions[start:stop] for start, stop in itertools.pairwise(bounds)]
+    return [
+        (np.array([item for one in piece for item in one], np.int32), np.array([len(one) for one in piece], np.int64))
+        for piece in pieces
+    ]
+
+
+def joined(blocks: Iterable[Block], lanes: int) -> Arrays:
+    found = [Arrays(*(np.empty((0, lanes), np.int32) for _ in range(3)))]
+    for block in blocks:
+        assert len(block.steps), "a block has a step or more"
+        assert block.lanes == lanes
+        assert len(block.steps) == 1 or len(block.steps) * lanes <= session_parallel.CELLS_PER_BLOCK
+        found.append(block.arrays())
+        assert {(array.dtype, array.shape) for array in found[-1]} == {(np.dtype(np.int32), (len(block.steps), lanes))}
+    return Arrays(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def run(
     sessions: Sessions, lanes: int, *, resets: Resets = "once", tail: Tail = "drop", cuts: tuple[int, ...] = ()
 ) -> Result:
     """All steps, the sessions handed over in the pieces that `cuts` makes of them."""
-    blocks = Blocks(lanes, resets=resets, tail=tail)
-    found = []
-    bounds = [0, *sorted(cut % (len(sessions) + 1) for cut in cuts), len(sessions)]
-    for start, stop in itertools.pairwise(bounds):
-        piece = sessions[start:stop]
-        if piece:
-            items = np.array([item for session in piece for item in session], np.int32)
-            found += list(blocks.add(items, np.array([len(session) for session in piece], np.int64)))
-    found += list(blocks.finish())
-    nothing = np.empty((0, lanes), np.int32)
-    for block in found:
-        assert len(block.feats), "a block has a step or more"
-        for array in (block.feats, block.targets, block.masks):
-            assert (array.dtype, array.shape) == (np.dtype(np.int32), (len(block.feats), lanes))
-    return Result(
-        np.concatenate([nothing, *(block.feats for block in found)]),
-        np.concatenate([nothing, *(block.targets for block in found)]),
-        np.concatenate([nothing, *(block.masks for block in found)]),
-        blocks,
-    )
+    state = LaneState.empty(lanes)
+    blocks = list(lay(state, cut(sessions, cuts), resets=resets, tail=tail))  # none is laid out before all are there
+    return Result(*joined(blocks, lanes), state)
 
 
 def pairs(sessions: Sessions) -> list[tuple[int, int]]:
@@ -95,20 +99,19 @@ def test_how_the_input_is_cut_does_not_matter(
     with pytest.MonkeyPatch.context() as patch:
         whole = run(sessions, lanes, resets=resets, tail=tail)
         patch.setattr("pocketrec.sessions.session_parallel.CELLS_PER_BLOCK", cells)
-        cut = run(sessions, lanes, resets=resets, tail=tail, cuts=cuts)
+        parted = run(sessions, lanes, resets=resets, tail=tail, cuts=cuts)
     for name in ("feats", "targets", "masks"):
-        assert np.array_equal(getattr(whole, name), getattr(cut, name)), name
-    for name in ("sessions", "steps", "transitions", "dropped", "padded"):
-        assert getattr(whole.blocks, name) == getattr(cut.blocks, name), name
+        assert np.array_equal(getattr(whole, name), getattr(parted, name)), name
+    assert whole.state.to_bytes() == parted.state.to_bytes()
 
 
 @given(sessions=many_sessions(), lanes=st.integers(1, 12), resets=RESETS)
 def test_pad_emits_every_transition_once(sessions: Sessions, lanes: int, resets: Resets) -> None:
     result = run(sessions, lanes, resets=resets, tail="pad")
     assert sorted(emitted(result)) == sorted(pairs(sessions))
-    assert result.blocks.transitions == len(pairs(sessions))
-    assert result.blocks.dropped == 0
-    assert result.blocks.steps == len(result.feats)
+    assert result.state.free.sum() == len(pairs(sessions))
+    assert result.state.stop("pad") == len(result.feats)
+    assert result.state.left(len(result.feats)) == 0
     idle = result.targets == IDLE_TARGET
     assert (result.feats[idle] == IDLE_FEAT).all()
     assert (result.masks[idle] == IDLE_MASK).all()
@@ -119,10 +122,11 @@ def test_pad_emits_every_transition_once(sessions: Sessions, lanes: int, resets:
 @given(sessions=many_sessions(least=12), lanes=st.integers(1, 12), resets=RESETS)
 def test_drop_emits_all_but_what_it_counts_as_dropped(sessions: Sessions, lanes: int, resets: Resets) -> None:
     result, padded = (run(sessions, lanes, resets=resets, tail=tail) for tail in ("drop", "pad"))
-    assert len(emitted(result)) == len(set(emitted(result))) == result.targets.size == result.blocks.transitions
+    assert len(emitted(result)) == len(set(emitted(result))) == result.targets.size
     assert set(emitted(result)) <= set(pairs(sessions))
-    assert result.blocks.transitions + result.blocks.dropped == len(pairs(sessions))
     steps = len(result.feats)
+    assert steps == result.state.stop("drop") == result.state.step
+    assert len(emitted(result)) + result.state.left(steps) == len(pairs(sessions))
     for name in ("feats", "targets", "masks"):
         assert np.array_equal(getattr(result, name), getattr(padded, name)[:steps]), "drop is pad without its tail"
     assert (padded.targets[steps:] == IDLE_TARGET).any(axis=1).all(), "it stops only where a lane finds no session"
@@ -177,7 +181,7 @@ def test_every_number_is_that_of_a_step_by_step_account(sessions: Sessions, lane
 def test_one_lane_is_the_sessions_end_to_end(sessions: Sessions, resets: Resets, tail: Tail) -> None:
     result = run(sessions, 1, resets=resets, tail=tail)
     assert emitted(result) == pairs(sessions)
-    assert result.blocks.dropped == 0
+    assert result.state.left(len(result.feats)) == 0
     if resets == "once":
         masks = [int(k > 0) for session in sessions for k in range(len(session) - 1)]
         assert result.masks.ravel().tolist() == [1, *masks[1:]]
@@ -195,7 +199,7 @@ def test_sessions_are_taken_in_order_lanes_ascending(sessions: Sessions, lanes: 
 @given(sessions=many_sessions(), lanes=st.integers(41, 60), tail=TAILS)
 def test_fewer_sessions_than_lanes_are_padded_whatever_was_asked(sessions: Sessions, lanes: int, tail: Tail) -> None:
     result = run(sessions, lanes, tail=tail)
-    assert result.blocks.padded
+    assert result.state.padded
     assert sorted(emitted(result)) == sorted(pairs(sessions))
     assert len(result.feats) == max(map(len, sessions)) - 1
 
@@ -204,19 +208,99 @@ def test_fewer_sessions_than_lanes_are_padded_whatever_was_asked(sessions: Sessi
 def test_no_sessions_make_no_steps(tail: Tail) -> None:
     result = run([], 4, tail=tail)
     assert result.feats.shape == (0, 4)
-    assert (result.blocks.sessions, result.blocks.steps, result.blocks.dropped) == (0, 0, 0)
+    assert result.state.to_bytes() == LaneState.empty(4).to_bytes()
 
 
-@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=60), lanes=st.integers(1, 12), cut=st.integers(0, 60))
-def test_lanes_are_a_queue_with_many_servers(lengths: list[int], lanes: int, cut: int) -> None:
+@given(lengths=st.lists(st.integers(2, 9), min_size=1, max_size=60), lanes=st.integers(1, 12), half=st.integers(0, 60))
+def test_lanes_are_a_queue_with_many_servers(lengths: list[int], lanes: int, half: int) -> None:
     """Each session goes to the lane that is free first, the lowest of several."""
-    queue, free = Lanes(lanes), [0] * lanes
-    given_lengths = np.array(lengths, np.int64)
-    halves = [queue.assign(half) for half in (given_lengths[:cut], given_lengths[cut:]) if len(half)]
-    for length, start, lane in zip(
-        lengths, *(np.concatenate(column).tolist() for column in zip(*halves, strict=True)), strict=True
-    ):
-        assert (start, lane) == min((step, number) for number, step in enumerate(free))
-        free[lane] += length
-    assert queue.free.tolist() == free
-    assert queue.step == min(free)
+    state, by_hand = LaneState.empty(lanes), [(0, -1, -1)] * lanes
+    halves = [np.array(some, np.int64) for some in (lengths[:half], lengths[half:])]
+    runs = state.advance(halves[0], 0) + state.advance(halves[1], int(halves[0].sum()))
+    place = 0
+    for row, length in enumerate(lengths):
+        step, lane = min((free, number) for number, (free, _, _) in enumerate(by_hand))
+        assert (runs.start[row], runs.lane[row], runs.place[row], runs.count[row]) == (step, lane, place, length - 1)
+        place += length
+        by_hand[lane] = step + length - 1, step, place - 1
+    assert list(zip(state.free.tolist(), state.start.tolist(), state.end.tolist(), strict=True)) == by_hand
+    assert state.step == min(free for free, _, _ in by_hand)
+    assert state.padded == (len(lengths) < lanes)
+    assert runs.begins.all()
+
+
+def in_parts(
+    sessions: Sessions, lanes: int, resets: Resets, tail: Tail, cuts: tuple[int, ...], order: Sequence[int]
+) -> list[Arrays]:
+    """The parts as other machines lay them: each from the bytes of its state, its sessions, and items that it is sent."""
+    parts = [*cut(sessions, cuts), (np.empty(0, np.int32), np.empty(0, np.int64))]  # the tail has no sessions
+    everything = np.concatenate([items for items, _ in parts])
+    scanned, before, place = LaneState.empty(lanes), [], 0
+    for items, lengths in parts:
+        before.append((scanned.to_bytes(), place))
+        scanned.advance(lengths, place)
+        place += len(items)
+    found: dict[int, Arrays] = {}
+    for part in sorted(range(len(parts)), key=lambda part: (order[part % len(order)], part)):
+        (items, lengths), (raw, place) = parts[part], before[part]
+        assert len(raw) == 24 * lanes
+        state = LaneState.from_bytes(raw)
+        kept, first, held = state.copy(), state.step, state.held()
+        assert (np.diff(held.place) > 0).all(), "whoever has the items finds them in order"
+        assert (held.place + held.count < place).all(), "they are of earlier parts"
+        runs = held + state.advance(lengths, place)
+        assert kept.to_bytes() == raw, "a copy stays as it is"
+        sent = [everything[at : at + count + 1] for at, count in zip(held.place, held.count, strict=True)]
+        is_tail = part == len(parts) - 1
+        steps = range(first, state.stop(tail) if is_tail else state.step)
+        idle_from = state.free if is_tail else None
+        blocks = fill(steps, lanes, runs, np.concatenate([*sent, items]), resets=resets, idle_from=idle_from)
+        found[part] = joined(blocks, lanes)
+        assert len(found[part].feats) == len(steps)
+    return [found[part] for part in range(len(parts))]
+
+
+@pytest.mark.parametrize("cells", [1, 24, 1 << 20])
+@given(
+    sessions=many_sessions() | st.integers(1, 40).map(lambda count: [[1, 2]] * count),  # many ties
+    lanes=st.integers(1, 12),
+    resets=RESETS,
+    tail=TAILS,
+    cuts=st.lists(st.integers(0, 40), max_size=6).map(tuple),
+    order=st.lists(st.integers(0, 9), min_size=1, max_size=7),
+)
+@example(  # the last session begins beside a lane that turns idle, and goes on where another one does
+    sessions=[[1, 2, 3, 4, 5], [6, 7, 8], [9, 10, 11], [12, 13, 14, 15]],
+    lanes=3,
+    resets="repeated",
+    tail="pad",
+    cuts=(),
+    order=[0],
+)
+def test_each_part_can_be_filled_alone(
+    cells: int, sessions: Sessions, lanes: int, resets: Resets, tail: Tail, cuts: tuple[int, ...], order: list[int]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_parallel, "CELLS_PER_BLOCK", cells)
+        parts = in_parts(sessions, lanes, resets, tail, cuts, order)
+    expected = by_hand(sessions, lanes, resets, padded=tail == "pad" or len(sessions) < lanes)
+    assert np.stack([np.concatenate(one) for one in zip(*parts, strict=True)], axis=-1).tolist() == [
+        [list(cell) for cell in step] for step in expected
+    ]
+
+
+def test_a_tie_of_lanes_cut_between_two_parts() -> None:
+    """Three lanes are free at step 1; one takes the first part's last session, two those of the second."""
+    sessions = [[1, 2], [3, 4], [5, 6], [7, 8, 9], [10, 11], [12, 13]]
+    parts = in_parts(sessions, 3, "repeated", "drop", (4,), [0])
+    assert [part.feats.tolist() for part in parts] == [[[1, 3, 5]], [[7, 10, 12]], []]
+    assert [part.masks.tolist() for part in parts] == [[[1, 1, 1]], [[0, 0, 0]], []]
+
+
+def test_a_session_of_many_blocks_alone_at_the_end() -> None:
+    """What the lanes have left is laid out block by block, not at once."""
+    state, length = LaneState.empty(64), 1 << 16
+    items = np.arange(2 + length, dtype=np.int32)
+    sizes = [arrays.feats.size for arrays in map(Block.arrays, lay(state, [(items, np.array([2, length]))]))]
+    assert sum(sizes) == 64 * (length - 1)
+    assert max(sizes) == session_parallel.CELLS_PER_BLOCK

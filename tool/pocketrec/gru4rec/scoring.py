@@ -13,7 +13,7 @@ from pocketrec.gru4rec.ranking import Ranking, ranks_of
 from pocketrec.progress import Advance
 from pocketrec.schema import Float32, Int32, Int64
 from pocketrec.sessions.sequences import read_sequences
-from pocketrec.sessions.session_parallel import Block, Blocks
+from pocketrec.sessions.session_parallel import LaneState, lay
 from pocketrec.storage.layout import Dataset
 
 
@@ -164,13 +164,5 @@ def steps(
     lanes: int, sessions: Iterable[tuple[Int32, Int64]], advance: Advance = lambda _: None
 ) -> Iterator[tuple[Int32, Int32, Int32]]:
     """Sessions laid into lanes until all are done, step by step: feat, target and mask, int32 (lanes,) each."""
-    found = Blocks(lanes, tail="pad")
-
-    def blocks() -> Iterator[Block]:
-        for items, lengths in sessions:
-            yield from found.add(items, lengths)
-            advance(len(items))
-        yield from found.finish()
-
-    for block in blocks():
-        yield from zip(block.feats, block.targets, block.masks, strict=True)
+    for block in lay(LaneState.empty(lanes), sessions, tail="pad", advance=advance):
+        yield from zip(*block.arrays(), strict=True)

@@ -6,7 +6,7 @@ The sets come as sessions in order (`sequences`), made once for all batch sizes;
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
@@ -18,7 +18,7 @@ from pocketrec.parallel import ahead
 from pocketrec.progress import SILENT, Advance, Progress
 from pocketrec.sessions.options import BatchSettings
 from pocketrec.sessions.sequences import Sets, read_sequences, sequences
-from pocketrec.sessions.session_parallel import Block, Blocks
+from pocketrec.sessions.session_parallel import Arrays, Block, LaneState, lay
 from pocketrec.sessions.vocabulary import training_items
 from pocketrec.settings import options_for
 from pocketrec.storage.files import parents_of
@@ -32,7 +32,7 @@ from pocketrec.storage.space import OVERHEAD
 from pocketrec.storage.stage import Stage
 from pocketrec.storage.writer import Writer
 
-ARRAYS = ("feats", "targets", "masks")
+ARRAYS = Arrays._fields
 LANES_A_SESSION, MANY_LANES = 100, 10_000
 """With more lanes than both, `--tail pad` writes hardly anything but padding: a size that was mistyped, most likely."""
 
@@ -114,22 +114,18 @@ def _batches(where: Dataset, settings: BatchSettings, fresh: bool, force: bool, 
     needed = sequences_bytes(clicks, sessions, settings.session_order)
     with progress.task("sessions", parts.record.counts["rows"], "rows") as advance:
         in_order = sequences(made_of, argv, advance, needed=needed, fresh=fresh, force=force)
-    sets = {name: Blocks(settings.batch_size, resets=settings.resets, tail=settings.tail) for name in SPLITS}
     files = product(SPLITS, ARRAYS, settings.formats)
     names = [where.batches(array, settings.batch_size, split=name, form=form).name for name, array, form in files]
     idle = sum(_idle_cells(where, settings, in_order, name) for name in SPLITS)
     needed = batches_bytes(clicks - sessions, len(index), settings.formats, idle)
     with stage.replacing(needed, force=force, names=(*names, where.items.name)) as draft:
         with progress.task("batches", clicks, "clicks") as advance:
-            draft.files = _write(where, sets, settings, stage, advance)
+            sets: dict[str, BatchCounts] = {}
+            blocks = _blocks(where, settings, in_order.counts["unknown"], sets, advance)
+            draft.files = _write(where, blocks, settings, stage)
         write_items(where.items, parts.item_ids(index.ids), support)
         draft.files[where.items.name] = OutputFile.of(where.items, (len(index),))
-        unknown = in_order.counts["unknown"]
-        counted = {
-            name: asdict(BatchCounts(one.steps, one.transitions, one.dropped, one.padded, unknown[name]))
-            for name, one in sets.items()
-        }
-        draft.counts = {"items": len(index), "sets": counted}
+        draft.counts = {"items": len(index), "sets": {name: asdict(one) for name, one in sets.items()}}
     return report_of(draft.record, reused=False)
 
 
@@ -168,7 +164,7 @@ def _roles(where: Dataset, parts: Parts) -> Record:
 
 
 def _write(
-    where: Dataset, sets: Mapping[str, Blocks], settings: BatchSettings, stage: Stage, advance: Advance
+    where: Dataset, blocks: Iterable[tuple[str, Block]], settings: BatchSettings, stage: Stage
 ) -> dict[str, OutputFile]:
     """Write all files of all sets; they get their names only when all are whole."""
     lanes = settings.batch_size
@@ -176,10 +172,10 @@ def _write(
     with contextlib.ExitStack() as stack:
         stack.enter_context(parents_of(where.items))
         writers: dict[tuple[str, str, str], Writer] = {}
-        for name, array, form in product(sets, ARRAYS, formats):
+        for name, array, form in product(SPLITS, ARRAYS, formats):
             path = where.batches(array, lanes, split=name, form=form)
             writers[name, array, form] = stack.enter_context(Writer(path, FORMATS[form](lanes)))
-        for name, steps, texts in ahead(partial(_encode, formats=formats), _blocks(where, sets, advance), threads=3):
+        for name, steps, texts in ahead(partial(_encode, formats=formats), blocks, threads=3):
             for (array, form), text in texts.items():
                 writers[name, array, form].write_bytes(text, steps)
         for _ in ahead(Writer.finish, writers.values()):
@@ -212,20 +208,23 @@ def _make_way(where: Dataset, stage: Stage, names: list[str]) -> None:
 def _encode(one: tuple[str, Block], formats: Sequence[str]) -> tuple[str, int, dict[tuple[str, str], bytes | memoryview]]:
     """A block's set, its steps, and the bytes of its arrays in every format."""
     name, block = one
-    steps, width = block.masks.shape
-    wanted = product(ARRAYS, formats)
-    return name, steps, {(array, form): FORMATS[form](width).encode(getattr(block, array)) for array, form in wanted}
+    arrays = zip(ARRAYS, block.arrays(), strict=True)
+    forms = {form: FORMATS[form](block.lanes) for form in formats}
+    return name, len(block.steps), {(of, form): forms[form].encode(array) for of, array in arrays for form in formats}
 
 
-def _blocks(where: Dataset, sets: Mapping[str, Blocks], advance: Advance) -> Iterator[tuple[str, Block]]:
-    """All blocks of one set after the other."""
-    for name, blocks in sets.items():
-        for items, lengths in read_sequences(where, name):
-            for block in blocks.add(items, lengths):
-                yield name, block
-            advance(len(items))
-        for block in blocks.finish():
+def _blocks(
+    where: Dataset, settings: BatchSettings, unknown: Mapping[str, int], counts: dict[str, BatchCounts], advance: Advance
+) -> Iterator[tuple[str, Block]]:
+    """All blocks of one set after the other; each set's `counts` are there when it is through."""
+    for name in SPLITS:
+        state = LaneState.empty(settings.batch_size)
+        parts = read_sequences(where, name)
+        for block in lay(state, parts, resets=settings.resets, tail=settings.tail, advance=advance):
             yield name, block
+        steps = state.stop(settings.tail)
+        dropped = state.left(steps)
+        counts[name] = BatchCounts(steps, int(state.free.sum()) - dropped, dropped, state.padded, unknown[name])
 
 
 def report_of(record: Record, *, reused: bool) -> BatchesReport:

@@ -4,21 +4,28 @@ Protocol (Hidasi et al. 2016, section 3.2, and the loader of the original prepar
 lanes run out of clicks, they take the next sessions, lanes in ascending order. A session of L clicks fills L-1 steps of
 its lane: feat is the current item, target the next.
 
-That is a queue with B servers. `Lanes` assigns sessions to lanes, with one algorithm for few lanes and another for many;
-`Blocks` then places all transitions of many sessions with a few array operations. Neither knows files or sets.
+That is a queue with B servers. A set is laid part by part, a part being some sessions that follow each other:
+
+    scan   `LaneState.advance` gives a part's sessions to the lanes. Of all sessions before, it needs the lengths alone.
+    carry  `LaneState.held` says what the lanes still have of earlier sessions where a part begins.
+    fill   `fill` lays out the steps from a part's first to the next part's first. No part waits for another.
+
+The tail is one more part, without sessions (`LaneState.stop`). `lay` does all of it for one machine. Nothing here knows
+files or sets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from heapq import heapify, heapreplace
 from itertools import repeat
 from operator import add, itemgetter
+from typing import NamedTuple
 
 import numpy as np
 
+from pocketrec.progress import Advance
 from pocketrec.schema import Bool, Int32, Int64
 from pocketrec.sessions.options import Resets, Tail
 
@@ -30,48 +37,13 @@ FEW_LANES = 64
 """With fewer lanes a heap is faster; from here on it is faster to take all lanes that are free at a step together."""
 
 
-class Block:
-    """Consecutive steps; each array int32 of shape (steps, B).
-
-    mask 1 = the lane goes on; 0 = the lane has just taken a new session, so its state must be reset before this step.
-
-    Feats and targets are laid out when they are first asked for, in the thread that asks: `first` is the block's first
-    step, `runs` are those that are in the block, each whole, on `items`.
-    """
-
-    def __init__(self, masks: Int32, first: int, items: Int32, runs: Runs) -> None:
-        self.masks = masks
-        self._first, self._items, self._runs = first, items, runs
-
-    @property
-    def feats(self) -> Int32:
-        """The current items."""
-        return self._arrays[0]
-
-    @property
-    def targets(self) -> Int32:
-        """The next items."""
-        return self._arrays[1]
-
-    @cached_property
-    def _arrays(self) -> tuple[Int32, Int32]:
-        steps, width = self.masks.shape
-        feats, targets = (np.full(steps * width, idle, np.int32) for idle in (IDLE_FEAT, IDLE_TARGET))
-        places, runs = self._runs.places(), self._runs
-        # Cell = step * B + lane. From one transition of a run to the next it grows by B.
-        cells = np.repeat((runs.start - self._first - runs.place) * width + runs.lane, runs.count) + places * width
-        feats[cells] = self._items[places]
-        targets[cells] = self._items[places + 1]
-        return feats.reshape(steps, width), targets.reshape(steps, width)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Runs:
     """Transitions that follow each other in a lane: a session, or what is left of one. Arrays of the same length.
 
     Attributes:
-        place: where the first one's feat is in the items; its target is the item after it.
-        count: transitions, 1 or more.
+        place: where the first one's feat is in the items of the set; its target is the item after it.
+        count: transitions, 1 or more, so a run has count + 1 items.
         start: step of the first one, ascending.
         lane: the lane.
         begins: whether it is the beginning of its session.
@@ -89,64 +61,116 @@ class Runs:
         nothing = np.empty(0, np.int64)
         return cls(nothing, nothing, nothing, nothing, nothing.astype(bool))
 
+    def __len__(self) -> int:
+        return len(self.place)
+
     def __add__(self, other: Runs) -> Runs:
         return Runs(*(np.concatenate([getattr(one, name) for one in (self, other)]) for name in RUN_COLUMNS))
 
     def __getitem__(self, rows: slice | Int64) -> Runs:
         return Runs(*(getattr(self, name)[rows] for name in RUN_COLUMNS))
 
-    def until(self, step: int) -> tuple[Runs, Runs]:
-        """The runs before a step, and those from there on; runs that cross it are cut in two."""
-        stop = int(np.searchsorted(self.start, step))
-        here = self[:stop]
-        count = np.minimum(here.count, step - here.start)
-        rest = here.count - count
-        crossing = np.flatnonzero(rest)
-        cut = Runs(
-            place=(here.place + count)[crossing],
-            count=rest[crossing],
-            start=np.full(len(crossing), step),
-            lane=here.lane[crossing],
-            begins=np.zeros(len(crossing), bool),
+    def cut(self, step: int) -> tuple[Runs, Runs]:
+        """What they have before a step that is after all starts, and what the longer ones have from there on."""
+        count = np.minimum(self.count, step - self.start)
+        longer = np.flatnonzero(self.count > count)
+        rest = Runs(
+            place=(self.place + count)[longer],
+            count=(self.count - count)[longer],
+            start=np.full(len(longer), step),
+            lane=self.lane[longer],
+            begins=np.zeros(len(longer), bool),
         )
-        return replace(here, count=count), cut + self[stop:]
+        return replace(self, count=count), rest
 
-    def places(self) -> Int64:
-        """Where the feat of each transition is, one run after the other."""
-        before = np.cumsum(self.count) - self.count
-        return np.repeat(self.place - before, self.count) + np.arange(int(self.count.sum()))
-
-    def moved(self, items: Int32) -> tuple[Int32, Runs]:
-        """The items that the runs still need, and the runs on them."""
-        longer = replace(self, count=self.count + 1)  # the last target is an item too
-        return items[longer.places()], replace(self, place=np.cumsum(longer.count) - longer.count)
+    def packed(self) -> Runs:
+        """The runs on an array that has their items alone, one run after the other."""
+        items = self.count + 1
+        return replace(self, place=np.cumsum(items) - items)
 
 
 RUN_COLUMNS = tuple(field.name for field in fields(Runs))
 
 
-class Lanes:
-    """Assigns sessions to lanes, in order.
+@dataclass(eq=False)
+class LaneState:
+    """The lanes where some sessions have been assigned and the next ones have not: all that later parts need to know.
 
     Attributes:
-        free: int64 (B,), the step at which each lane has nothing left.
-        step: the first step that is not decided yet: a lane is free there, and no session is left to assign.
+        free: the step at which each lane has nothing left. Their sum is the number of transitions so far.
+        start: the step at which the session of each lane began, -1 in a lane that has had none.
+        end: place of that session's last item in the items of the set, or -1.
+
+    Each int64 (B,).
     """
 
-    def __init__(self, lanes: int) -> None:
-        self.free = np.zeros(lanes, np.int64)
-        self.step = 0
+    free: Int64
+    start: Int64
+    end: Int64
 
-    def assign(self, lengths: Int64) -> tuple[Int64, Int64]:
-        """Assign sessions of the given numbers of transitions (1 or more); return start step and lane of each.
+    @classmethod
+    def empty(cls, lanes: int) -> LaneState:
+        """Before the first session."""
+        return cls(np.zeros(lanes, np.int64), np.full(lanes, -1), np.full(lanes, -1))
 
-        Stops at the first step where the sessions run out; the next call goes on from there.
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> LaneState:
+        """From what `to_bytes` returned."""
+        return cls(*np.frombuffer(raw, "<i8").astype(np.int64).reshape(3, -1))
+
+    def to_bytes(self) -> bytes:
+        """24 bytes a lane: free, start and end, little endian."""
+        return np.stack([self.free, self.start, self.end]).astype("<i8", copy=False).tobytes()
+
+    def copy(self) -> LaneState:
+        """One that stays as it is when this one advances."""
+        return LaneState(self.free.copy(), self.start.copy(), self.end.copy())
+
+    @property
+    def step(self) -> int:
+        """The first step that is not decided yet: a lane is free there, and no session is left to assign."""
+        return int(self.free.min())
+
+    @property
+    def padded(self) -> bool:
+        """Whether there are fewer sessions than lanes."""
+        return bool(self.start.min() < 0)
+
+    def stop(self, tail: Tail) -> int:
+        """Where the steps end if no session follows: `step`, or with `pad` where the last lane is free.
+
+        Fewer sessions than lanes are always padded; dropping would leave nothing.
         """
-        starts, lanes = self._few_lanes(lengths) if len(self.free) < FEW_LANES else self._many_lanes(lengths)
-        self.step = int(self.free.min())
-        return starts, lanes
+        return int(self.free.max()) if tail == "pad" or self.padded else self.step
 
-    def _few_lanes(self, lengths: Int64) -> tuple[Int64, Int64]:
+    def left(self, step: int) -> int:
+        """Transitions that the lanes have from a step on."""
+        return int(np.maximum(self.free - step, 0).sum())
+
+    def held(self) -> Runs:
+        """What the lanes have left at `step`, as runs that all start there, ascending by place."""
+        step = self.step
+        lane = np.flatnonzero(self.free > step)
+        lane = lane[np.argsort(self.end[lane])]
+        count = self.free[lane] - step
+        # A session that begins at `step` is held, too: its lane was free there, and another still is.
+        return Runs(self.end[lane] - count, count, np.full(len(lane), step), lane, self.start[lane] == step)
+
+    def advance(self, lengths: Int64, place: int) -> Runs:
+        """Assign the next sessions, in order; return them as whole runs.
+
+        Args:
+            lengths: clicks of each session, 2 or more.
+            place: where the first one's first item is in the items of the set.
+        """
+        count, last = lengths - 1, place + np.cumsum(lengths) - 1
+        start, lane = self._few_lanes(count) if len(self.free) < FEW_LANES else self._many_lanes(count)
+        # numpy assigns one after the other: of several sessions in a lane the last one stays.
+        self.start[lane] = start
+        self.end[lane] = last
+        return Runs(last - count, count, start, lane, np.ones(len(count), bool))
+
+    def _few_lanes(self, counts: Int64) -> tuple[Int64, Int64]:
         """Each session takes the lane with the smallest step * B + lane, from a heap of these numbers.
 
         Few lanes are seldom free together, so arrays do not help; but chained iterators do it without a step of the
@@ -156,103 +180,181 @@ class Lanes:
         heap = (self.free * width + np.arange(width)).tolist()
         heapify(heap)
         smallest = map(itemgetter(0), repeat(heap))
-        taken = map(heapreplace, repeat(heap), map(add, smallest, (lengths * width).tolist()))
-        starts, lanes = np.divmod(np.fromiter(taken, np.int64, len(lengths)), width)
+        taken = map(heapreplace, repeat(heap), map(add, smallest, (counts * width).tolist()))
+        starts, lanes = np.divmod(np.fromiter(taken, np.int64, len(counts)), width)
         steps, ends = np.divmod(np.array(heap), width)
         self.free[ends] = steps
         return starts, lanes
 
-    def _many_lanes(self, lengths: Int64) -> tuple[Int64, Int64]:
+    def _many_lanes(self, counts: Int64) -> tuple[Int64, Int64]:
         """All lanes that are free at a step at once."""
-        starts, lanes = np.empty_like(lengths), np.empty_like(lengths)
-        free, done, count = self.free, 0, len(lengths)
-        while done < count:
+        starts, lanes = np.empty_like(counts), np.empty_like(counts)
+        free, done, total = self.free, 0, len(counts)
+        while done < total:
             step = np.minimum.reduce(free)  # the wrappers min and flatnonzero cost as much again
-            ready = (free == step).nonzero()[0][: count - done]
+            ready = (free == step).nonzero()[0][: total - done]
             stop = done + len(ready)
             starts[done:stop] = step
             lanes[done:stop] = ready
-            free[ready] = lengths[done:stop] + step
+            free[ready] = counts[done:stop] + step
             done = stop
         return starts, lanes
 
 
-class Blocks:
-    """Turns sessions into blocks of steps; what is not complete yet is carried over.
+class Arrays(NamedTuple):
+    """Consecutive steps; each array int32 of shape (steps, B).
 
-    Memory: the items of the sessions given at once, plus what B lanes still hold of earlier ones.
+    mask 1 = the lane goes on; 0 = the lane has just taken a new session, so its state must be reset before this step.
     """
 
-    def __init__(self, lanes: int, *, resets: Resets = "once", tail: Tail = "drop") -> None:
-        self.width, self.resets, self.tail = lanes, resets, tail
-        self.lanes = Lanes(lanes)
-        self.sessions = 0
-        """Sessions taken."""
-        self.steps = 0
-        """Steps emitted."""
-        self.transitions = 0
-        """Transitions emitted."""
-        self.dropped = 0
-        """Transitions that the end of the data left in the lanes (`tail="drop"`)."""
-        self._items, self._runs = np.empty(0, np.int32), Runs.empty()
-        self._last_mask = np.ones(lanes, np.int32)
+    feats: Int32
+    targets: Int32
+    masks: Int32
 
-    @property
-    def padded(self) -> bool:
-        """Whether there are fewer sessions than lanes."""
-        return self.sessions < self.width
 
-    def add(self, items: Int32, lengths: Int64) -> Iterator[Block]:
-        """Take sessions; yield the steps they complete.
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Consecutive steps that are not laid out before they are asked for, in the thread that asks.
 
-        `items` are the item codes of all sessions, one session after the other; `lengths` the clicks of each, 2 or more.
-        """
-        self.sessions += len(lengths)
-        starts, lanes = self.lanes.assign(lengths - 1)
-        place = len(self._items) + np.cumsum(lengths) - lengths
-        self._items = np.concatenate([self._items, items])
-        self._runs += Runs(place, lengths - 1, starts, lanes, np.ones(len(lengths), bool))
-        yield from self._emit(self.lanes.step, idle_from=None)
-        self._items, self._runs = self._runs.moved(self._items)
+    Attributes:
+        steps: which.
+        lanes: B.
+        runs: those in these steps, on `items`.
+        items: item codes.
+        resets: as of `BatchSettings`.
+        before: lanes that the last boundary before these steps resets; see `boundaries`.
+        idle_from: the step from which each lane has no session; None where all have one.
+    """
 
-    def finish(self) -> Iterator[Block]:
-        """No more sessions: with `pad` yield what the lanes still hold, with `drop` count it.
+    steps: range
+    lanes: int
+    runs: Runs
+    items: Int32
+    resets: Resets
+    before: Int64
+    idle_from: Int64 | None
 
-        Fewer sessions than lanes are always padded; dropping would leave nothing.
-        """
-        if self.tail == "pad" or self.padded:
-            yield from self._emit(int(self.lanes.free.max()), idle_from=self.lanes.free)
-        self.dropped = int(self._runs.count.sum())
+    def arrays(self) -> Arrays:
+        """Lay them out."""
+        return Arrays(*self._items(), self._masks())
 
-    def _emit(self, until: int, idle_from: Int64 | None) -> Iterator[Block]:
-        """Steps up to `until`; idle_from is the step from which each lane has no session, None where all have one."""
-        while self.steps < until:
-            stop = min(until, self.steps + max(1, CELLS_PER_BLOCK // self.width))
-            runs, self._runs = self._runs.until(stop)
-            self.transitions += int(runs.count.sum())
-            yield Block(self._masks(runs, stop, idle_from), self.steps, self._items, runs)
-            self.steps = stop
+    def after(self) -> Int64:
+        """`before` of the block that follows."""
+        start, lane = self._new()
+        last = self._boundaries(start).max(initial=-1)
+        return lane[start == last] if last >= 0 else self.before
 
-    def _masks(self, runs: Runs, stop: int, idle_from: Int64 | None) -> Int32:
-        masks = np.ones((stop - self.steps, self.width), np.int32)
-        # The states of the very first step are zero already: nothing to reset.
-        new = runs[np.flatnonzero(runs.begins & (runs.start > 0))]
-        masks[new.start - self.steps, new.lane] = 0
+    def _items(self) -> tuple[Int32, Int32]:
+        """Feats and targets."""
+        height, runs = len(self.steps), self.runs
+        feats, targets = (np.full(height * self.lanes, idle, np.int32) for idle in (IDLE_FEAT, IDLE_TARGET))
+        places = _spread(runs.place, runs.count)
+        # Cell = step * B + lane. From one transition of a run to the next it grows by B.
+        cells = _spread((runs.start - self.steps.start) * self.lanes + runs.lane, runs.count, by=self.lanes)
+        feats[cells] = self.items[places]
+        targets[cells] = self.items[places + 1]
+        return feats.reshape(height, self.lanes), targets.reshape(height, self.lanes)
+
+    def _masks(self) -> Int32:
+        first, height, (start, lane) = self.steps.start, len(self.steps), self._new()
+        masks = np.ones((height + (self.resets == "repeated"), self.lanes), np.int32)
+        masks[start - first, lane] = 0
         if self.resets == "repeated":
-            self._repeat(masks, idle_from)
-        if idle_from is not None:
-            masks[np.arange(self.steps, stop)[:, None] >= idle_from] = IDLE_MASK
+            masks[-1, self.before] = 0  # a row more, for the steps before the first boundary
+            source, boundaries = np.full(height, -1), self._boundaries(start) - first
+            source[boundaries] = boundaries
+            masks = masks[np.maximum.accumulate(source)]
+        if self.idle_from is not None:
+            masks[np.arange(first, self.steps.stop)[:, None] >= self.idle_from] = IDLE_MASK
         return masks
 
-    def _repeat(self, masks: Int32, idle_from: Int64 | None) -> None:
-        """Give each step the mask of the step at which some lane last ended, as the original does."""
-        boundary: Bool = (masks == 0).any(axis=1)
-        boundary[0] |= self.steps == 0
-        if idle_from is not None:
-            ended = idle_from[(idle_from >= self.steps) & (idle_from < self.steps + len(masks))]
-            boundary[ended - self.steps] = True
-        source = np.maximum.accumulate(np.where(boundary, np.arange(len(masks)), -1))
-        before = source < 0
-        masks[~before] = masks[source[~before]]
-        masks[before] = self._last_mask
-        self._last_mask = masks[-1].copy()
+    def _new(self) -> tuple[Int64, Int64]:
+        """Start and lane of sessions that begin. The states of the very first step are zero already: nothing to reset."""
+        new = np.flatnonzero(self.runs.begins & (self.runs.start > 0))
+        return self.runs.start[new], self.runs.lane[new]
+
+    def _boundaries(self, begun: Int64) -> Int64:
+        """The steps before which some lane ended. The original gives every step the mask of the last one of these.
+
+        The first step of a part is always one: a lane is free there, and takes a session or stays idle.
+
+        Args:
+            begun: the steps at which sessions begin.
+        """
+        if self.idle_from is None:
+            return begun
+        ended = self.idle_from[(self.idle_from >= self.steps.start) & (self.idle_from < self.steps.stop)]
+        return np.concatenate([begun, ended])
+
+
+def fill(
+    steps: range, lanes: int, runs: Runs, items: Int32, *, resets: Resets = "once", idle_from: Int64 | None = None
+) -> Iterator[Block]:
+    """The steps of a part, in blocks of about `CELLS_PER_BLOCK` cells.
+
+    With the state before the part, the runs are `state.held() + state.advance(lengths, place)`, and the steps go from
+    what `state.step` was to what it is then. The tail: the steps from `state.step` to `state.stop(tail)`, `state.held()`,
+    and `idle_from=state.free`.
+
+    Args:
+        steps: which; runs may go on after them, and begin where they stop.
+        lanes: B.
+        runs: what the part has in the lanes, ascending by start.
+        items: item codes of all runs, one run after the other; `place` is not looked at.
+        resets: as of `BatchSettings`.
+        idle_from: in the tail, the step from which each lane has no session.
+    """
+    runs, height = runs.packed(), max(1, CELLS_PER_BLOCK // lanes)
+    going, before, done = Runs.empty(), np.empty(0, np.int64), 0
+    for first in range(0, len(steps), height):
+        some = steps[first : first + height]
+        begun = int(np.searchsorted(runs.start, some.stop))
+        here, going = (going + runs[done:begun]).cut(some.stop)
+        block = Block(some, lanes, here, items, resets, before, idle_from)
+        before, done = block.after() if resets == "repeated" else before, begun
+        yield block
+
+
+def lay(
+    state: LaneState,
+    parts: Iterable[tuple[Int32, Int64]],
+    *,
+    resets: Resets = "once",
+    tail: Tail = "drop",
+    advance: Advance = lambda _: None,
+) -> Iterator[Block]:
+    """All steps of a set. In memory: the items of a part, and those that the lanes still need of earlier ones.
+
+    Args:
+        state: an empty one; after the last block it is that of the whole set.
+        parts: items and lengths of some sessions at a time, the items one session after the other, lengths 2 or more.
+        resets: as of `BatchSettings`.
+        tail: as of `BatchSettings`.
+        advance: told about clicks that are done.
+    """
+    lanes, place, runs, needed = len(state.free), 0, Runs.empty(), np.empty(0, np.int32)
+    for items, lengths in parts:
+        first = state.step
+        runs += state.advance(lengths, place)
+        needed = np.concatenate([needed, items])
+        if state.step > first:  # else all runs begin at `first` still
+            yield from fill(range(first, state.step), lanes, runs, needed, resets=resets)
+            held = state.held()
+            # Places ascend in both: each held run is in the last run that does not begin after it.
+            of = np.searchsorted(runs.place, held.place, side="right") - 1
+            needed = needed[_spread(runs.packed().place[of] + held.place - runs.place[of], held.count + 1)]
+            runs = held
+            del held, of  # with very many lanes they are large
+        place += len(items)
+        advance(len(items))
+    yield from fill(range(state.step, state.stop(tail)), lanes, runs, needed, resets=resets, idle_from=state.free)
+
+
+def _spread(begin: Int64, count: Int64, by: int = 1) -> Int64:
+    """The numbers begin, begin + by, ..., `count` of each (1 or more), one after the other."""
+    ends = np.cumsum(count)
+    numbers = np.full(int(count.sum()), by)
+    if len(begin):  # a sum of steps: the step to the next begin is from the last number before it
+        numbers[0] = begin[0]
+        numbers[ends[:-1]] = np.diff(begin) - (count[:-1] - 1) * by
+    return np.cumsum(numbers, out=numbers)
