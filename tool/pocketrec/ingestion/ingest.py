@@ -285,8 +285,11 @@ def _sessions(staged: Path) -> tuple[int, list[str]]:
 
 
 def _sessions_of(files: list[Path]) -> tuple[int, int, int]:
+    return sessions_in(pl.read_parquet(files, columns=[SESSION, TIME], hive_partitioning=False, glob=False))
+
+
+def sessions_in(clicks: pl.DataFrame) -> tuple[int, int, int]:
     """Sessions of a part; of these such with two or more clicks; of these such whose clicks all have the same time."""
-    clicks = pl.read_parquet(files, columns=[SESSION, TIME], hive_partitioning=False, glob=False)
     clicks = clicks if clicks[SESSION].is_sorted() else clicks.sort(SESSION)
     session, time = clicks[SESSION].to_numpy(), clicks[TIME].to_numpy()
     first = np.append(0, np.flatnonzero(session[1:] != session[:-1]) + 1)

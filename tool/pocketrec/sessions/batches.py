@@ -106,7 +106,7 @@ def _batches(where: Dataset, settings: BatchSettings, fresh: bool, force: bool, 
         return report_of(found, reused=True)
     sizes = roles.counts["sets"]
     sizes = {**sizes, "train_tr": sizes[settings.train_on]}
-    _check_sessions(settings, sizes["train_tr"]["sessions"], force=force)
+    check_sessions(settings, sizes["train_tr"]["sessions"], force=force)
     check_files(where.roles.parent, roles)
     index, support = training_items(where, settings.train_on)
     clicks, sessions = (sum(sizes[name][what] for name in SPLITS) for what in ("events", "sessions"))
@@ -122,14 +122,16 @@ def _batches(where: Dataset, settings: BatchSettings, fresh: bool, force: bool, 
         with progress.task("batches", clicks, "clicks") as advance:
             sets: dict[str, BatchCounts] = {}
             blocks = _blocks(where, settings, in_order.counts["unknown"], sets, advance)
-            draft.files = _write(where, blocks, settings, stage)
+            encoded = ahead(partial(_encode, formats=settings.formats), blocks, threads=3)
+            draft.files = write_batches(where, encoded, settings, stage)
         write_items(where.items, parts.item_ids(index.ids), support)
         draft.files[where.items.name] = OutputFile.of(where.items, (len(index),))
         draft.counts = {"items": len(index), "sets": {name: asdict(one) for name, one in sets.items()}}
     return report_of(draft.record, reused=False)
 
 
-def _check_sessions(settings: BatchSettings, sessions: int, *, force: bool) -> None:
+def check_sessions(settings: BatchSettings, sessions: int, *, force: bool) -> None:
+    """Raise a SettingsError if a set of so many sessions has too few for the lanes, or far too few, without `force`."""
     lanes = settings.batch_size
     if lanes > max(MANY_LANES, LANES_A_SESSION * sessions) and settings.tail == "pad" and not force:
         raise SettingsError(
@@ -163,8 +165,12 @@ def _roles(where: Dataset, parts: Parts) -> Record:
     return record
 
 
-def _write(
-    where: Dataset, blocks: Iterable[tuple[str, Block]], settings: BatchSettings, stage: Stage
+Encoded = tuple[str, int, Mapping[tuple[str, str], bytes | memoryview]]
+"""Some steps of a set: its name, how many, and the bytes of each array in each format."""
+
+
+def write_batches(
+    where: Dataset, encoded: Iterable[Encoded], settings: BatchSettings, stage: Stage
 ) -> dict[str, OutputFile]:
     """Write all files of all sets; they get their names only when all are whole."""
     lanes = settings.batch_size
@@ -175,7 +181,7 @@ def _write(
         for name, array, form in product(SPLITS, ARRAYS, formats):
             path = where.batches(array, lanes, split=name, form=form)
             writers[name, array, form] = stack.enter_context(Writer(path, FORMATS[form](lanes)))
-        for name, steps, texts in ahead(partial(_encode, formats=formats), blocks, threads=3):
+        for name, steps, texts in encoded:
             for (array, form), text in texts.items():
                 writers[name, array, form].write_bytes(text, steps)
         for _ in ahead(Writer.finish, writers.values()):
@@ -205,7 +211,7 @@ def _make_way(where: Dataset, stage: Stage, names: list[str]) -> None:
     drop_claims(where.final, others)
 
 
-def _encode(one: tuple[str, Block], formats: Sequence[str]) -> tuple[str, int, dict[tuple[str, str], bytes | memoryview]]:
+def _encode(one: tuple[str, Block], formats: Sequence[str]) -> Encoded:
     """A block's set, its steps, and the bytes of its arrays in every format."""
     name, block = one
     arrays = zip(ARRAYS, block.arrays(), strict=True)

@@ -96,7 +96,7 @@ def _write(sets: Sets, folder: Path, advance: Advance) -> tuple[dict[str, Output
     unknown = dict.fromkeys(SPLITS, 0)
     starts: dict[str, list[Int64]] = {name: [] for name in SPLITS}
     with contextlib.ExitStack() as stack:
-        writers = {name: _SetFiles.opened(folder, name, stack) for name in SPLITS}
+        writers = {name: SetFiles.opened(folder, name, stack) for name in SPLITS}
         for rows, found_here in sessions_of_parts(sets):
             for name, sessions in found_here.items():
                 writers[name].write(sessions.items, sessions.lengths)
@@ -111,14 +111,14 @@ def _write(sets: Sets, folder: Path, advance: Advance) -> tuple[dict[str, Output
 
 
 @dataclass(frozen=True)
-class _SetFiles:
-    """The two files of a set in the making."""
+class SetFiles:
+    """The two files of a set in the making: items and lengths."""
 
     items: Writer
     lengths: Writer
 
     @classmethod
-    def opened(cls, folder: Path, name: str, stack: contextlib.ExitStack) -> _SetFiles:
+    def opened(cls, folder: Path, name: str, stack: contextlib.ExitStack) -> SetFiles:
         """Without `commit` they are removed when the stack is closed."""
         return cls(*(stack.enter_context(Writer(_path(folder, name, what), Npy(1))) for what in ("items", "lengths")))
 
@@ -135,7 +135,7 @@ def _in_order_of_time(folder: Path, name: str, starts: Int64) -> dict[str, Outpu
     lengths, items = (open_array(_path(folder, name, what), shape=(None, 1))[:, 0] for what in ("lengths", "items"))
     order, heads = np.argsort(starts, kind="stable"), np.cumsum(lengths) - lengths
     with contextlib.ExitStack() as stack:
-        writer = _SetFiles.opened(folder, name, stack)
+        writer = SetFiles.opened(folder, name, stack)
         for begin in range(0, len(order), SESSIONS_PER_READ):
             some = order[begin : begin + SESSIONS_PER_READ]
             length = lengths[some].astype(np.int64)

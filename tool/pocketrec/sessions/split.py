@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,7 +23,7 @@ from pocketrec.parallel import ahead
 from pocketrec.progress import SILENT, Progress
 from pocketrec.schema import MS, SESSION
 from pocketrec.sessions import holdout
-from pocketrec.sessions.holdout import ROLE_OF, Survey, Tally
+from pocketrec.sessions.holdout import ROLE_OF, Tally
 from pocketrec.sessions.options import SplitSettings
 from pocketrec.sessions.rsc15 import Part, write_sets
 from pocketrec.sessions.vocabulary import ITEMS_OF
@@ -150,7 +151,7 @@ def _fill_roles(parts: Parts, rules: SplitSettings, draft: Draft) -> None:
         total.add(tally)
         ranges[name] = lines
     shutil.rmtree(scratch)
-    _check_sizes(total, parts, rules, found)
+    check_sizes(total.sets["train_tr"].sessions, int(found.left[-1]), parts.record.counts, rules)
     for name, trained in total.trained.items():
         index = trained.index()
         frame = pl.DataFrame({"item_id": items.ids[index], "support": trained.support[index]})
@@ -161,16 +162,17 @@ def _fill_roles(parts: Parts, rules: SplitSettings, draft: Draft) -> None:
     draft.counts = {"sets": sets, "lines": ranges, "filters": left}
 
 
-def _check_sizes(total: Tally, parts: Parts, rules: SplitSettings, found: Survey) -> None:
-    if total.sets["train_tr"].sessions:
+def check_sizes(sessions: int, left: int, counts: Mapping[str, Any], rules: SplitSettings) -> None:
+    """Raise a SettingsError if train_tr has no sessions; `left` rows passed the filters, `counts` are the ingest's."""
+    if sessions:
         return
-    if found.tmax == holdout.LONG_AGO:
+    if not left:
         raise SettingsError(
             "no click passes the support filters, so there is nothing to train on.",
             expected=f"sessions of {rules.min_session_length} clicks on items of {rules.min_item_support} clicks",
             do="lower --min-item-support",
         )
-    span = (parts.record.counts["last_ms"] - parts.record.counts["first_ms"]) / MS
+    span = (counts["last_ms"] - counts["first_ms"]) / MS
     raise SettingsError(
         f"a hold-out of {rules.holdout:g} s leaves no training session: the log spans {span / 3600:.1f} hours, and it "
         "is taken off its end twice, for test and for validation.",

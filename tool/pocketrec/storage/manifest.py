@@ -60,6 +60,11 @@ class OutputFile:
             return f"cannot be read ({error.strerror})"
 
 
+def described(content: bytes, shape: tuple[int, ...] = ()) -> OutputFile:
+    """A file by what will be written to it."""
+    return OutputFile(len(content), xxhash.xxh3_128(content).hexdigest(), shape)
+
+
 @dataclass(frozen=True)
 class Record:
     """One finished run of a stage.
@@ -216,26 +221,38 @@ def read_manifest(folder: Path) -> Manifest:
             raise OSError(None, os.strerror(errno.EISDIR) if path.is_dir() else "it is a link or a pipe")
         if size > MOST_BYTES:
             raise OSError(None, f"it has {size:,} bytes")
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["format"] != FORMAT:
-            raise _other_format(path, document["format"])
-        if document.get("xxh3", digest := json_digest(document["records"])) != digest:  # an older pocketrec wrote none
-            raise ValueError("its XXH3-128 is another")
-        records = {key: _record(entry) for key, entry in document["records"].items()}
-        claims = {key: list(map(_safe, names)) for key, names in document.get("claims", {}).items()}
-        return Manifest(records, claims)
+        return manifest_in(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise FolderError(
             f"{path} cannot be read ({error.strerror}).",
             expected="the file that pocketrec wrote there",
             do="move it away; the stage that wrote it will run again",
         ) from error
+    except UnicodeDecodeError as error:
+        raise _damaged(str(path), error) from error
+
+
+def manifest_in(text: str, name: str) -> Manifest:
+    """The manifest that a text holds; `name` is what to call the file in messages. A DatasetError if it is none."""
+    try:
+        document = json.loads(text)
+        if document["format"] != FORMAT:
+            raise _other_format(name, document["format"])
+        if document.get("xxh3", digest := json_digest(document["records"])) != digest:  # an older pocketrec wrote none
+            raise ValueError("its XXH3-128 is another")
+        records = {key: _record(entry) for key, entry in document["records"].items()}
+        claims = {key: list(map(_safe, names)) for key, names in document.get("claims", {}).items()}
+        return Manifest(records, claims)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DatasetError(
-            f"{path} is damaged ({error.__class__.__name__}: {error}).",
-            expected="the JSON that pocketrec wrote there",
-            do="move the file away; the stage that wrote it will run again",
-        ) from error
+        raise _damaged(name, error) from error
+
+
+def _damaged(name: str, error: Exception) -> DatasetError:
+    return DatasetError(
+        f"{name} is damaged ({error.__class__.__name__}: {error}).",
+        expected="the JSON that pocketrec wrote there",
+        do="move the file away; the stage that wrote it will run again",
+    )
 
 
 def _safe(name: str) -> str:
@@ -246,7 +263,7 @@ def _safe(name: str) -> str:
     return name
 
 
-def _other_format(path: Path, found: object) -> DatasetError:
+def _other_format(path: str, found: object) -> DatasetError:
     newer = isinstance(found, int) and found > FORMAT
     cure = "install a newer pocketrec" if newer else "use the pocketrec that wrote it"
     return DatasetError(
@@ -337,8 +354,13 @@ def _check_strangers(folder: Path, names: Iterable[str], manifest: Manifest) -> 
 
 
 def _write(folder: Path, manifest: Manifest) -> None:
+    write_text(folder / MANIFEST, manifest_text(manifest))
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """A manifest as it is written."""
     described = {key: asdict(manifest.records[key]) for key in sorted(manifest.records)}
     document = {"format": FORMAT, "records": described, "xxh3": json_digest(described)}
     if manifest.claims:
         document["claims"] = manifest.claims
-    write_text(folder / MANIFEST, json.dumps(document, indent=1, sort_keys=True) + "\n")
+    return json.dumps(document, indent=1, sort_keys=True) + "\n"
