@@ -40,7 +40,7 @@ if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).
 
 MANY = 500
 """Tests; with fewer, the shared models are made when one asks for them."""
-TOGETHER = ("test_home.py", "test_kill.py", "test_train.py", "test_ncf_train.py", "test_dnn_train.py")
+TOGETHER = ("test_home.py", "test_kill.py", "test_train.py", "test_ncf_train.py", "test_dnn_train.py", "test_spark.py")
 """Modules that begin with what takes many seconds."""
 KERAS = ("test_ncf_train.py", "test_dnn_train.py")
 """Of these, those of one worker: another one need not load Keras, which takes 3 s."""

@@ -18,7 +18,7 @@ MODULES = {
     ".".join(("pocketrec", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
     for path in PACKAGE.rglob("*.py")
 }
-HEAVY = ("tensorflow", "ai_edge_litert", "matplotlib", "polars", "jinja2")
+HEAVY = ("tensorflow", "ai_edge_litert", "matplotlib", "polars", "jinja2", "pyspark")
 
 GROUND = ("errors", "progress", "schema", "durations", "parallel", "settings", "version")
 """Files in the package's root that everybody may import, and that import one another alone."""
@@ -28,6 +28,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "sources": ("storage",),
     "ingestion": ("sources", "storage"),
     "sessions": ("ingestion", "sources", "storage"),
+    "spark": ("sessions", "ingestion", "sources", "storage"),
     "lite": ("storage",),
     "lite/judge": ("lite", "storage"),
     "training": ("lite", "lite/judge", "storage"),
@@ -51,6 +52,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "page": ("dnn", "ncf", "gru4rec", "lite", "lite/judge", "training", "sessions", "ingestion", "sources", "storage"),
     "cli": (
         "page",
+        "spark",
         "dnn",
         "ncf",
         "gru4rec",

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from pocketrec.sources.options import SynthSettings as SynthSettings
     from pocketrec.sources.peek import peek as peek
     from pocketrec.sources.synth import synth as synth
+    from pocketrec.spark.land import land as land
+    from pocketrec.spark.options import EngineSettings as EngineSettings
+    from pocketrec.spark.prep import prep_on_spark as prep_on_spark
     from pocketrec.storage.inspect import inspect as inspect
     from pocketrec.storage.verify_data import verify_data as verify_data
 
@@ -57,6 +60,8 @@ _HOMES = {
     "split": "sessions.split",
     "batches": "sessions.batches",
     "prep": "sessions.prep",
+    "prep_on_spark": "spark.prep",
+    "land": "spark.land",
     "train": "gru4rec.train",
     "tune": "gru4rec.tune",
     "evaluate": "gru4rec.evaluate",
@@ -76,6 +81,7 @@ _HOMES = {
     "ReadSettings": "sources.options",
     "SynthSettings": "sources.options",
     "SplitSettings": "sessions.options",
+    "EngineSettings": "spark.options",
     "BatchSettings": "sessions.options",
     "ModelSettings": "lite.options",
     "ExportSettings": "lite.options",

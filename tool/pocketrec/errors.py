@@ -53,6 +53,10 @@ class BusyError(PocketrecError):
     """Another process is at work on the same dataset folder."""
 
 
+class ClusterError(PocketrecError):
+    """Spark cannot be begun, or something that only the cluster knows stopped a stage there."""
+
+
 class ModelError(PocketrecError):
     """A model file cannot be read, or does not have the signatures pocketrec needs."""
 
@@ -64,7 +68,14 @@ class MissingExtraError(PocketrecError):
         super().__init__(f"{package} is not installed; it is needed to {purpose}.", do=f"pip install 'pocketrec[{extra}]'")
 
 
-EXTRAS = {"tensorflow": "train", "ai_edge_litert": "lite", "matplotlib": "lite", "jinja2": "report"}
+EXTRAS = {
+    "tensorflow": "train",
+    "ai_edge_litert": "lite",
+    "matplotlib": "lite",
+    "jinja2": "report",
+    "pyspark": "spark",
+    "pandas": "spark",
+}
 """Optional packages by the name they are imported by, and the extra of pocketrec that installs each."""
 
 

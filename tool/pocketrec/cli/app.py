@@ -19,13 +19,14 @@ from typer.core import TyperGroup
 
 import pocketrec
 from pocketrec.cli import dnn, ncf, signals
-from pocketrec.cli.options import Again, Clicks, DatasetOption, Output, fail_unless, with_options
+from pocketrec.cli.options import Again, Clicks, DatasetAddress, DatasetOption, Log, Output, fail_unless, with_options
 from pocketrec.cli.terminal import say
 from pocketrec.errors import MissingExtraError, PocketrecError, visible
 from pocketrec.gru4rec.options import DemoSettings, NeighbourSettings, RankSettings, TrainSettings, TuneSettings
 from pocketrec.lite.options import ExportSettings, ModelSettings, ServeSettings, VerifySettings
 from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sources.options import ReadSettings, SynthSettings
+from pocketrec.spark.options import EngineSettings
 from pocketrec.storage.space import is_full, unusable
 
 SourceOption = Annotated[
@@ -147,21 +148,40 @@ def _page(dataset: Path, output: Output) -> Path | None:
 @app.command()
 @with_options
 def prep(
-    clicks: Clicks,
-    dataset: DatasetOption = Path("dataset"),
+    clicks: Log,
+    dataset: DatasetAddress = "dataset",
     *,
     batching: BatchSettings,
     splitting: SplitSettings,
     reading: ReadSettings,
+    engine: EngineSettings,
     again: Again,
     output: Output,
 ) -> None:
     """ingest, split and batches; what is up to date is not run again."""
+    if engine.engine == "spark":
+        output.show(pocketrec.prep_on_spark(
+            clicks, dataset, batching=batching, splitting=splitting, reading=reading, engine=engine, fresh=again.fresh,
+        ))  # fmt: skip
+        return
     result = pocketrec.prep(
         clicks, dataset, batching=batching, splitting=splitting, reading=reading,
         fresh=again.fresh, force=again.force, progress=output.progress,
     )  # fmt: skip
     output.show(result)
+
+
+@app.command()
+@with_options
+def land(
+    uri: Annotated[str, typer.Argument(help="What prep --engine spark --dataset was given.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder on this machine.")] = Path("dataset"),
+    *,
+    again: Again,
+    output: Output,
+) -> None:
+    """Bring a dataset that Spark has prepared to this machine; batches, train and evaluate go on from there."""
+    output.show(pocketrec.land(uri, folder, **vars(again), progress=output.progress))
 
 
 @app.command()

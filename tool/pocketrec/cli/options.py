@@ -43,6 +43,25 @@ Clicks = Annotated[
         readable=False,  # a log that may not be read is no misuse; ingest says so
     ),
 ]
+Log = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="CLICKS...",
+        help="Click log, its rows in any order: one or several files, a folder, or - (stdin); csv, JSON lines or Parquet, "
+        "text also as .gz, .zst, .bz2, .xz, .zip, .tar; with --engine spark also an address such as s3a://bucket/clicks. "
+        "Without --columns: SessionId,Timestamp,ItemId,Category.",
+        show_default=False,
+    ),
+]
+"""As `Clicks`, but text as it stands: a path has one slash where an address has two."""
+DatasetAddress = Annotated[
+    str,
+    typer.Option(
+        "--dataset",
+        help="Folder that everything is written to and read from; with --engine spark also an address.",
+        metavar="PATH",
+    ),
+]
 Ratings = Annotated[
     Path, typer.Argument(help="u.data, ratings.dat, ratings.csv, their zip or folder, or any csv.", show_default=False)
 ]

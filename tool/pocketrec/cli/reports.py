@@ -47,9 +47,9 @@ SET_NAMES = {"train_tr": "train", "train_valid": "valid", "test": "test"}
 
 
 def load_for(result: Any) -> None:
-    """See that the lines of a report are known here: those of ncf and dnn are registered when their module is imported."""
+    """See that the lines of a report are known here: some rooms have theirs in a module of their own."""
     room = type(result).__module__.split(".")[1]
-    if room in ("ncf", "dnn"):
+    if room in ("ncf", "dnn", "spark"):
         importlib.import_module(f"pocketrec.cli.{room}_reports")
 
 

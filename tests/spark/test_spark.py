@@ -1,0 +1,310 @@
+"""What Spark prepares and `land` brings home has the bytes that one machine writes: files, counts, messages."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from conftest import SHARED, call
+from pocketrec.errors import ClusterError, DatasetError, LogError, PocketrecError
+from pocketrec.sessions.options import BatchSettings, SplitSettings
+from pocketrec.sessions.prep import prep
+from pocketrec.sources.options import ReadSettings, SynthSettings
+from pocketrec.sources.synth import synth
+from pocketrec.spark.land import land
+from pocketrec.spark.options import EngineSettings
+from pocketrec.spark.prep import prep_on_spark
+
+pyspark = pytest.importorskip("pyspark", reason="the extra spark is not installed")
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("java") or os.environ.get("JAVA_HOME")), reason="there is no Java, which Spark runs on"
+)
+ALL = EngineSettings(engine="spark", batches=True, txt=True, parts=3)
+COLUMNS = {"session": "user", "item": "what", "time": "when"}
+NOT_COMPARED = ("log", "log_path", "log_bytes", "log_mtime_ns", "log_samples", "text_bytes", "sessions", "remarks")
+"""Counts of an ingest that differ: where the log is; and what the fast way through YooChoose's own form does not count."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def spark() -> Iterator[Any]:
+    """A session of two threads, with splits so small that every file has several."""
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    for name, value in {
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.files.maxPartitionBytes": "300k",
+        "spark.sql.files.openCostInBytes": "8k",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+    }.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("OFF")
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """A log of YooChoose's form, not grouped by session."""
+    path = tmp_path_factory.mktemp("log") / "log.dat"
+    synth(path, SynthSettings(clicks=12_000, order="interleaved"))
+    return path.read_bytes().splitlines(keepends=True)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A log, and how it is prepared."""
+
+    log: Sequence[Path]
+    reading: ReadSettings = field(default_factory=ReadSettings)
+    batching: BatchSettings = field(default_factory=lambda: BatchSettings(batch_size=16))
+    splitting: SplitSettings = field(default_factory=lambda: SplitSettings(holdout=3 * 86400.0, min_item_support=2))
+
+
+def files_of(root: Path) -> dict[str, bytes]:
+    """All that later stages and people read; parts and roles are cut elsewhere."""
+    found = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
+    own = ("parquet/clicks", "parquet/roles/part=")
+    return {
+        name: path.read_bytes()
+        for name, path in found.items()
+        if not name.startswith(own) and not name.endswith("manifest.json")
+    }
+
+
+def clicks_of(root: Path) -> pl.DataFrame:
+    frame = pl.read_parquet(root / "parquet/clicks/*/*.parquet", hive_partitioning=False).sort("row")
+    return frame.select(sorted(frame.columns))
+
+
+def counts_of(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((root / "parquet/manifest.json").read_text())["records"]["ingest"]["counts"]
+    return {name: value for name, value in found.items() if name not in (*NOT_COMPARED, "landed")}
+
+
+def same(case: Case, home: Path) -> None:
+    """Prepare a log on both, and compare all."""
+    here, there, landed = home / "here", home / "there", home / "landed"
+    settings: dict[str, Any] = {"reading": case.reading, "splitting": case.splitting, "batching": case.batching}
+    alone = prep([*case.log], here, **settings)
+    report = prep_on_spark([str(one) for one in case.log], str(there), engine=ALL, **settings)
+    assert report.split.block() == alone.split.block()
+    assert report.batches == alone.batches.sets
+    land(str(there), landed)
+    ours, theirs = files_of(here), files_of(landed)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+    assert clicks_of(here).equals(clicks_of(landed))
+    assert counts_of(here) == counts_of(landed)
+    assert call("verify-data", "--dataset", landed)[0] == 0
+
+
+def session_of(line: bytes) -> int:
+    return int(line.split(b",", 1)[0])
+
+
+def table_of(lines: Sequence[bytes]) -> list[tuple[str, str, str, str]]:
+    """Rows whose ids are text: user, time, item, kind."""
+    rows = [line.decode().split(",") for line in lines]
+    kinds = itertools.cycle(("view", "view", "buy"))
+    return [(f"u{int(row[0]) * 7919 % 10007}", row[1], f"i-{int(row[2]) % 900}", next(kinds)) for row in rows]
+
+
+def test_a_grouped_log_in_every_variant_of_batches(tmp_path: Path, lines: list[bytes]) -> None:
+    """The parts and roles are made once; `land` brings what is new."""
+    log = tmp_path / "log.dat"
+    log.write_bytes(b"".join(sorted(lines, key=session_of)))
+    same(Case([log]), tmp_path)
+    second = Case([log], batching=BatchSettings(batch_size=100, resets="repeated", tail="pad", session_order="time"))
+    same(second, tmp_path)
+    argv = ("prep", log, "--engine", "spark", "--dataset", tmp_path / "there", "--holdout", "3d", "--min-item-support", 2)
+    code, printed, said = call(*argv, "--parts", 3, "--session-order", "time")
+    assert (code, printed.count("Sessions")) == (0, 4)
+    assert "all of it was there" in said
+    code, printed, _ = call("land", tmp_path / "there", tmp_path / "landed")
+    assert (code, "up to date" in printed) == (0, True)
+
+
+def test_a_folder_of_text_and_gzip_in_the_order_of_names(tmp_path: Path, lines: list[bytes]) -> None:
+    """Part 2 before part 10, files of one line and of none, splits of some kB; trained on all but the test."""
+    folder = tmp_path / "log"
+    folder.mkdir()
+    edges = [0, 1, 1, 4000, 4001, 9000, 12_000]
+    for number, (begin, end) in enumerate(itertools.pairwise(edges)):
+        text = b"".join(lines[begin:end])
+        packed = number % 2 == 1
+        name = f"part-{number * 5}.{'gz' if packed else 'txt'}"
+        (folder / name).write_bytes(gzip.compress(text) if packed else text)
+    (folder / "_SUCCESS").touch()
+    batching = BatchSettings(batch_size=32, train_on="train_full", session_order="time", formats=("npy",))
+    same(Case([folder], batching=batching), tmp_path)
+
+
+def test_ids_of_text_conditions_gaps_and_bad_rows(tmp_path: Path, lines: list[bytes]) -> None:
+    """Csv with a header in each file, lines that are not clicks, blank lines at the end; a gap over all rows."""
+    rows = table_of(lines)
+    for number, some in enumerate((rows[:7000], rows[7000:])):
+        text = ["user,when,what,kind", *(",".join(row) for row in some)]
+        text[500:500] = ["rubbish", '=cmd,"x']
+        (tmp_path / f"log{number}.csv").write_text("\r\n".join(text) + "\r\n\r\n\r\n", newline="")
+    reading = ReadSettings(columns=COLUMNS, where=("kind=view",), session_gap=900.0, gap_over="all", bad_rows="set-aside")
+    batching = BatchSettings(batch_size=16, resets="repeated")
+    same(Case([tmp_path / "log0.csv", tmp_path / "log1.csv"], reading, batching), tmp_path)
+
+
+def test_ids_of_text_without_a_gap(tmp_path: Path, lines: list[bytes]) -> None:
+    log = tmp_path / "log.tsv"
+    log.write_text("\n".join(["user\twhen\twhat\tkind", *("\t".join(row) for row in table_of(lines))]))
+    same(Case([log], ReadSettings(columns=COLUMNS)), tmp_path)
+
+
+def test_lists_in_json(tmp_path: Path, lines: list[bytes]) -> None:
+    rows = sorted((line.decode().split(",") for line in lines[:8000]), key=lambda row: int(row[0]))
+    sessions = [
+        {"session": int(session), "events": [{"aid": int(row[2]), "ts": row[1]} for row in group]}
+        for session, group in itertools.groupby(rows, key=lambda row: row[0])
+    ]
+    log = tmp_path / "log.jsonl"
+    log.write_text("\n".join(map(json.dumps, sessions)) + "\n\n")
+    columns = {"session": "session", "item": "events.aid", "time": "events.ts"}
+    same(Case([log], ReadSettings(columns=columns)), tmp_path)
+
+
+def test_a_folder_of_parquet(tmp_path: Path, lines: list[bytes]) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    rows = pl.DataFrame([line.decode().split(",")[:3] for line in lines], ["session", "time", "item"], orient="row")
+    rows = rows.with_columns(
+        pl.col("session").cast(pl.Int64), pl.col("time").str.to_datetime("%Y-%m-%dT%H:%M:%S%.3fZ", time_unit="us")
+    )
+    for number, (begin, end) in enumerate(((0, 100), (100, 7000), (7000, 7001), (7001, 12_000))):
+        rows[begin:end].write_parquet(folder / f"part-{number}.parquet", row_group_size=900)
+    columns = {"session": "session", "item": "item", "time": "time"}
+    same(Case([folder], ReadSettings(columns=columns)), tmp_path)
+
+
+def test_the_real_sample(tmp_path: Path) -> None:
+    log = SHARED / "yoochoose-clicks-sample.dat"
+    if not log.is_file():
+        pytest.skip(f"{log.name} is not here")
+    same(Case([log], splitting=SplitSettings(holdout=3 * 3600.0), batching=BatchSettings(batch_size=32)), tmp_path)
+
+
+def error_of(function: Any, *arguments: Any, **settings: Any) -> PocketrecError:
+    with pytest.raises(PocketrecError) as caught:
+        function(*arguments, **settings)
+    return caught.value
+
+
+def test_a_line_that_is_no_click_is_named_as_on_one_machine(tmp_path: Path, lines: list[bytes]) -> None:
+    log = tmp_path / "log.dat"
+    log.write_bytes(b"".join([*lines[:9000], b"1,yesterday,2,0\n", *lines[9000:], b"rubbish\n"]))
+    ours, theirs = error_of(prep, log, tmp_path / "here"), error_of(prep_on_spark, str(log), str(tmp_path / "there"))
+    assert isinstance(theirs, LogError)
+    assert str(theirs).replace("file:", "") == str(ours)
+    assert not list((tmp_path / "there").glob("*-*/part=*"))
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        (b"\n\n", {}),
+        (b"a,b,c\n", {"reading": ReadSettings(columns=COLUMNS)}),
+        (b"user,when,what\nu,2020-01-01,i\n", {"reading": ReadSettings(columns=COLUMNS, where=("what=j",))}),
+        (b"1,2014-04-07T10:51:09.277Z,2,0\n1,2014-04-07T10:51:09.277Z,2,0\n", {}),
+    ],
+    ids=["blank", "other columns", "nothing left", "nothing to train on"],
+)
+def test_refusals_are_those_of_one_machine(tmp_path: Path, text: bytes, settings: dict[str, Any]) -> None:
+    log = tmp_path / "log.csv"
+    log.write_bytes(text)
+    ours = error_of(prep, log, tmp_path / "here", **settings)
+    theirs = error_of(prep_on_spark, str(log), str(tmp_path / "there"), **settings)
+    assert type(theirs) is type(ours)
+    assert str(theirs).replace("file:", "") == str(ours)
+
+
+def test_what_the_cluster_refuses_is_one_message(tmp_path: Path) -> None:
+    missing = error_of(prep_on_spark, str(tmp_path / "none.dat"), str(tmp_path / "there"))
+    assert "matches none" in str(missing)
+    for address in ("s3a://bucket/log.dat", "nonsense://x/y"):
+        code, _, said = call("prep", address, "--engine", "spark", "--dataset", tmp_path / "there")
+        assert code == 1
+        assert f"{address} cannot be read" in said
+        assert "--packages" in said
+        assert "\tat " not in said
+    assert isinstance(error_of(land, str(tmp_path / "there"), tmp_path / "landed"), DatasetError)
+
+
+def test_a_stopped_driver_leaves_what_was_there(
+    tmp_path: Path, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest is the last act of a stage: a run that ends before it changes nothing, and the next one tidies up."""
+    log, other = tmp_path / "log.dat", tmp_path / "other.dat"
+    log.write_bytes(b"".join(lines[:3000]))
+    other.write_bytes(b"".join(lines[3000:7000]))
+    small = EngineSettings(engine="spark", parts=2)
+    splitting = SplitSettings(holdout=86400.0, min_item_support=1)
+    there, settings = tmp_path / "there", dict[str, Any](splitting=splitting, engine=small)
+    prep_on_spark(str(log), str(there), **settings)
+    before = (there / "manifest.json").read_bytes()
+    land(str(there), tmp_path / "first")
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pocketrec.spark.store.Store.finish", killed)
+        with pytest.raises(Killed):
+            prep_on_spark(str(other), str(there), **settings)
+    assert (there / "manifest.json").read_bytes() == before
+    land(str(there), tmp_path / "second")
+    assert files_of(tmp_path / "second") == files_of(tmp_path / "first")
+    prep_on_spark(str(log), str(there), **settings)
+    named = {name.split("/")[0] for record in json.loads(before)["records"].values() for name in record["files"]}
+    assert {path.name for path in there.iterdir() if path.is_dir()} == named
+
+
+def test_a_changed_file_does_not_land(tmp_path: Path, lines: list[bytes]) -> None:
+    log, there = tmp_path / "log.dat", tmp_path / "there"
+    log.write_bytes(b"".join(lines[:3000]))
+    prep_on_spark(str(log), str(there), splitting=SplitSettings(holdout=86400.0, min_item_support=1))
+    (part, *_) = there.glob("sequences-*/part=*/*.parquet")
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+    (part.parent / f".{part.name}.crc").unlink(missing_ok=True)
+    refused = error_of(land, str(there), tmp_path / "landed")
+    assert "XXH3-128" in str(refused)
+    assert "--fresh" in str(refused)
+    assert not (tmp_path / "landed" / "parquet" / "sequences").exists()
+
+
+def test_java_must_be_there_and_new_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pocketrec.spark.session import check_java
+
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert "there is no Java in JAVA_HOME" in str(error_of(check_java))
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text("#!/bin/sh\necho 'openjdk version \"1.7.0_80\"' >&2\n")
+    java.chmod(0o755)
+    assert "is Java 7" in str(error_of(check_java))
+    java.write_text("#!/bin/sh\nexit 1\n")
+    refused = error_of(check_java)
+    assert isinstance(refused, ClusterError)
+    assert "does not run" in str(refused)

@@ -1,0 +1,193 @@
+"""Session-parallel mini-batches on a cluster: scan, carry and fill of `sessions.session_parallel`.
+
+The driver scans the lengths of sessions, part after part, and keeps the state of the lanes before each part, 24 bytes a
+lane. Workers find what the lanes carry from a part into later ones; Spark brings it to where it is needed; and each part is
+filled alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from pocketrec.schema import Int32, Int64
+from pocketrec.sessions.batches import ARRAYS, BatchCounts, check_sessions
+from pocketrec.sessions.options import BatchSettings
+from pocketrec.sessions.session_parallel import LaneState, Runs, fill
+from pocketrec.spark.session import explained
+from pocketrec.spark.store import Store
+from pocketrec.spark.tables import Shipped, batch_of, ship
+from pocketrec.storage.formats import FORMATS
+from pocketrec.storage.layout import SPLITS
+from pocketrec.storage.manifest import Record
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+LAID = "part string, of string, at long, array string, form string, steps long, content binary"
+HELD = "of string, part int, at long, order binary, lengths binary, items binary"
+"""A part's sessions have lengths and items; what lanes carry into it has the order of its runs besides."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where each part of a set is in the lanes.
+
+    Attributes:
+        parts: their numbers; behind the last one comes the tail, which has the next number.
+        places: where the items of each part begin among those of the set, and where the last one's end; int64.
+        states: of the lanes before each part and after the last one; int64 (parts + 1, 3, B), shipped.
+        stop: the step where the tail ends.
+        needed_by: for each part, the first and the last place in `parts` of those that need items of it, the tail's being
+            len(parts); int64 (parts, 2), (0, -1) for none.
+    """
+
+    parts: tuple[int, ...]
+    places: Int64
+    states: Shipped
+    stop: int
+    needed_by: Int64
+
+    def state(self, place: int) -> LaneState:
+        """Before the part that has this place in `parts`."""
+        return LaneState(*(np.array(one) for one in self.states.array()[place]))
+
+
+def batches(
+    store: Store, of_sets: Record, settings: BatchSettings, argv: Sequence[str], *, fresh: bool
+) -> tuple[Record, bool]:
+    """The record of the batches of one size, and whether they were there already.
+
+    Raises:
+        SettingsError: there are too few sessions for the lanes.
+    """
+    inputs = {"sequences": of_sets.content}
+    recorded = {**asdict(settings), "formats": sorted(set(settings.formats))}
+    key = f"batches_bs{settings.batch_size}"
+    if not fresh and (found := store.current(key, recorded, inputs)):
+        return found, True
+    check_sessions(settings, of_sets.counts["sessions"]["train_tr"], force=False)
+    table = store.table(next(iter(of_sets.files)).split("/", 1)[0], sorted(of_sets.files))
+    plans, counts = {}, {}
+    for name in SPLITS:
+        plans[name], counts[name] = plan(store, table, name, settings, of_sets.counts["unknown"][name])
+    carried = table.select("of", "part", "first", "items").mapInArrow(partial(carry, plans=plans), HELD)
+    own = table.selectExpr("of", "cast(part as int) part", "at", "cast(null as binary) `order`", "lengths", "items")
+    tasks = max(2, len({part for one in plans.values() for part in one.parts}))
+    both = carried.union(own).repartition(tasks, "of", "part").sortWithinPartitions("of", "part", "at")
+    folder = store.write(key, both.mapInArrow(partial(lay, plans=plans, settings=settings), LAID), order=["of", "at"])
+    files, _ = store.described_by_workers(folder)
+    sizes = {name: asdict(one) for name, one in counts.items()}
+    record = Record("batches", recorded, inputs, files, {"sets": sizes}, tuple(argv))
+    return store.finish(key, record), False
+
+
+def plan(store: Store, table: DataFrame, name: str, settings: BatchSettings, unknown: int) -> tuple[Plan, BatchCounts]:
+    """The scan of one set, over the lengths of its sessions alone."""
+    state, place = LaneState.empty(settings.batch_size), 0
+    parts, places, states = list[int](), list[int](), list[Int64]()
+    lengths = table.where(f"of = '{name}'").selectExpr("cast(part as int) part", "at", "lengths").orderBy("part", "at")
+    with explained("the lengths of the sessions could not be read"):
+        for part, rows in groupby(lengths.toLocalIterator(prefetchPartitions=True), key=lambda row: row[0]):
+            parts.append(part)
+            places.append(place)
+            states.append(_stacked(state))
+            for row in rows:
+                some = np.frombuffer(row[2], "<i4").astype(np.int64)
+                state.advance(some, place)
+                place += int(some.sum())
+    stop = state.stop(settings.tail)
+    dropped = state.left(stop)
+    counts = BatchCounts(stop, int(state.free.sum()) - dropped, dropped, state.padded, unknown)
+    edges = np.array([*places, place])
+    shipped = ship(store.spark, np.stack([*states, _stacked(state)]))
+    return Plan(tuple(parts), edges, shipped, stop, _needed_by(states, state, edges)), counts
+
+
+def _stacked(state: LaneState) -> Int64:
+    return np.stack([state.free, state.start, state.end])
+
+
+def _needed_by(states: Sequence[Int64], last: LaneState, places: Int64) -> Int64:
+    """`Plan.needed_by`."""
+    found = np.tile(np.array([0, -1]), (len(states), 1))
+    for at in range(1, len(states) + 1):
+        held = (LaneState(*states[at]) if at < len(states) else last).held()
+        owners = np.unique(np.searchsorted(places[:-1], held.place, side="right") - 1)
+        new = owners[found[owners, 1] < 0]
+        found[new, 0] = at
+        found[owners, 1] = at
+    return found
+
+
+def carry(batches: Iterable[pa.RecordBatch], plans: dict[str, Plan]) -> Iterator[pa.RecordBatch]:
+    """Kernel: from rows of sessions (of, part, first, items) the items that lanes still need in later parts."""
+    for batch in batches:
+        for of, part, first, raw in zip(
+            *(batch.column(name).to_pylist() for name in ("of", "part", "first", "items")), strict=True
+        ):
+            found, items = plans[of], np.frombuffer(raw, "<i4")
+            place = found.parts.index(int(part))
+            begin = int(found.places[place]) + first
+            earliest, latest = found.needed_by[place].tolist()
+            for by in range(earliest, latest + 1):
+                held = found.state(by).held()
+                here = np.flatnonzero((held.place >= begin) & (held.place < begin + len(items)))
+                if len(here):
+                    count = held.count[here] + 1
+                    wanted = items[
+                        np.repeat(held.place[here] - begin - (np.cumsum(count) - count), count) + np.arange(count.sum())
+                    ]
+                    to = found.parts[by] if by < len(found.parts) else found.parts[-1] + 1
+                    yield batch_of(
+                        HELD, of=of, part=to, at=-1, order=here.astype("<i4").tobytes(),
+                        lengths=count.astype("<i4").tobytes(), items=wanted.tobytes(),
+                    )  # fmt: skip
+
+
+def lay(batches: Iterable[pa.RecordBatch], plans: dict[str, Plan], settings: BatchSettings) -> Iterator[pa.RecordBatch]:
+    """Kernel: all rows of a part (what is carried into it, then its sessions) into blocks of its mini-batches."""
+    rows = (row for batch in batches for row in batch.to_pylist())
+    for (of, part), some in groupby(rows, key=lambda row: (row["of"], row["part"])):
+        yield from _laid(plans[of], of, part, list(some), settings)
+
+
+def _laid(
+    of_set: Plan, of: str, part: int, rows: list[dict[str, Any]], settings: BatchSettings
+) -> Iterator[pa.RecordBatch]:
+    place = of_set.parts.index(part) if part in of_set.parts else len(of_set.parts)
+    state = of_set.state(place)
+    held = state.held()
+    carried, own = ([row for row in rows if (row["at"] < 0) == is_carried] for is_carried in (True, False))
+    items = np.concatenate([_in_order(held, carried), *(np.frombuffer(row["items"], "<i4") for row in own)])
+    lengths = np.concatenate([np.empty(0, np.int64), *(np.frombuffer(row["lengths"], "<i4") for row in own)]).astype(
+        np.int64
+    )
+    first, tail = state.step, place == len(of_set.parts)
+    runs = held if tail else held + state.advance(lengths, int(of_set.places[place]))
+    steps, idle_from = (range(first, of_set.stop), state.free) if tail else (range(first, state.step), None)
+    formats = {form: FORMATS[form](settings.batch_size) for form in sorted(set(settings.formats))}
+    for at, block in enumerate(fill(steps, settings.batch_size, runs, items, resets=settings.resets, idle_from=idle_from)):
+        for array, values in zip(ARRAYS, block.arrays(), strict=True):
+            for form, encoder in formats.items():
+                content = bytes(encoder.encode(values))
+                yield batch_of(
+                    LAID, part=f"{part:05d}", of=of, at=at, array=array, form=form, steps=len(block.steps), content=content
+                )
+
+
+def _in_order(held: Runs, carried: Sequence[dict[str, Any]]) -> Int32:
+    """The items of the runs that are held, one run after the other, from the pieces that other parts sent."""
+    pieces: list[Int32] = [np.empty(0, np.int32)] * len(held)
+    for row in carried:
+        items = np.frombuffer(row["items"], "<i4")
+        ends = np.cumsum(np.frombuffer(row["lengths"], "<i4"))
+        for order, some in zip(np.frombuffer(row["order"], "<i4").tolist(), np.split(items, ends[:-1]), strict=True):
+            pieces[order] = some
+    return np.concatenate([np.empty(0, np.int32), *pieces])

@@ -1,0 +1,306 @@
+"""A dataset on a cluster: its manifest, and tables of parts, written by Spark and its committer.
+
+    URI/manifest.json                       what there is, with the hash of every file; replaced in one piece, last of all
+    URI/clicks-1f0a.../part=00017/*.parquet one run's table; a part is one file
+
+A run that is stopped leaves folders that no manifest names; the next run removes them. One driver at a time may write to a
+dataset.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from pocketrec.errors import DatasetError
+from pocketrec.schema import Array
+from pocketrec.spark.session import Kernel, explained, gateway, jvm, rows_a_batch
+from pocketrec.spark.tables import arrow_of, batch_of, bytes_of, noted
+from pocketrec.storage.manifest import (
+    MANIFEST,
+    Manifest,
+    OutputFile,
+    Record,
+    described,
+    json_values,
+    manifest_in,
+    manifest_text,
+)
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+OBJECT_STORES = ("s3", "s3a", "s3n", "gs", "abfs", "abfss", "wasb", "wasbs", "oss", "cosn", "swift")
+"""Where a file that is written appears whole or not at all when it is closed, and a rename copies."""
+_OURS = re.compile(r"(lines|raw|clicks|ends|roles|sequences|starts|batches_bs\d+|txt|rejects|index)-[0-9a-f]{12}")
+"""The folders that runs make."""
+_PART = re.compile(r"/part=(\d+)/")
+THREADS = 8
+"""Files that the driver opens or copies at a time."""
+BIG_ROWS = {
+    "parquet.block.size": str(32 << 20),
+    "parquet.block.size.row.check.min": "1",
+    "parquet.page.size.row.check.min": "1",
+}
+"""For tables with rows of a megabyte: Parquet's writer looks at what it holds after each row, not after a hundred."""
+ROWS_COLLECTED = 1 << 16
+KINDS = {"bigint": np.dtype("<i8"), "int": np.dtype("<i4"), "tinyint": np.dtype("i1")}
+"""Of a column of whole numbers, as Spark names it."""
+DESCRIBED = "path string, note string"
+
+
+class Store:
+    """A folder that the session's Hadoop can open. It need not exist yet."""
+
+    def __init__(self, spark: SparkSession, uri: str) -> None:
+        self.spark, self.root = spark, uri.rstrip("/")
+
+    def __str__(self) -> str:
+        return self.root
+
+    @cached_property
+    def _system(self) -> Any:
+        with explained(f"{self.root} cannot be opened"):
+            return self._path().getFileSystem(self._conf)
+
+    @property
+    def _conf(self) -> Any:
+        return self.spark._jsc.hadoopConfiguration()
+
+    def _path(self, name: str = "") -> Any:
+        return jvm(self.spark).org.apache.hadoop.fs.Path(f"{self.root}/{name}" if name else self.root)
+
+    def at(self, name: str) -> str:
+        """The address of a file or folder in it."""
+        return f"{self.root}/{name}"
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a small file; None if there is none."""
+        with explained(f"{self.at(name)} cannot be read"):
+            path = self._path(name)
+            if not self._system.exists(path):
+                return None
+            stream = self._system.open(path)
+            try:
+                return bytes(jvm(self.spark).org.apache.commons.io.IOUtils.toByteArray(stream))
+            finally:
+                stream.close()
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write a file, or replace it, in one piece."""
+        with explained(f"{self.at(name)} cannot be written"):
+            in_place = self._system.getScheme() in OBJECT_STORES
+            path = self._path(name)
+            written = path if in_place else self._path(f".{name.replace('/', '-')}.{uuid.uuid4().hex[:12]}")
+            if path.getParent():
+                self._system.mkdirs(path.getParent())
+            stream = self._system.create(written, True)
+            try:
+                for begin in range(0, len(content), 1 << 22):
+                    stream.write(bytearray(content[begin : begin + (1 << 22)]))
+            finally:
+                stream.close()
+            if not in_place:
+                java = jvm(self.spark).org.apache.hadoop.fs
+                over = gateway(self.spark).new_array(java.Options.Rename, 1)
+                over[0] = java.Options.Rename.OVERWRITE
+                java.FileContext.getFileContext(written.toUri(), self._conf).rename(
+                    self._system.makeQualified(written), self._system.makeQualified(path), over
+                )
+
+    def put_described(self, name: str, content: bytes, shape: tuple[int, ...] = ()) -> dict[str, OutputFile]:
+        """The same, and how a record describes the file."""
+        self.put(name, content)
+        return {name: described(content, shape)}
+
+    def put_array(self, name: str, array: Array) -> dict[str, OutputFile]:
+        """Write an array as npy."""
+        file = io.BytesIO()
+        np.save(file, array, allow_pickle=False)
+        return self.put_described(name, file.getvalue(), array.shape)
+
+    def array(self, name: str, record: Record) -> Array:
+        """The array of an npy file that a record describes; a DatasetError if it has changed."""
+        content = self.read(name)
+        if content is None or described(content).xxh3 != record.files[name].xxh3:
+            raise self.changed(name)
+        found: Array = np.load(io.BytesIO(content), allow_pickle=False)
+        return found
+
+    def changed(self, name: str) -> DatasetError:
+        """The error for a file that is not what its stage wrote."""
+        return DatasetError(
+            f"{self.at(name)} is missing or has changed: its XXH3-128 is another.",
+            expected="the file that the stage wrote",
+            do="the same command again with --fresh",
+        )
+
+    def files(self, folder: str) -> dict[str, int]:
+        """The files below a folder, by their name relative to the dataset, with their bytes; none of Hadoop's own."""
+        found: dict[str, int] = {}
+        with explained(f"{self.at(folder)} cannot be listed"):
+            base = self._path()
+            prefix = unquote(self._system.makeQualified(base).toUri().getPath()).rstrip("/") + "/"
+            if not self._system.exists(self._path(folder)):
+                return {}
+            listing = self._system.listFiles(self._path(folder), True)
+            while listing.hasNext():
+                status = listing.next()
+                name = unquote(status.getPath().toUri().getPath()).removeprefix(prefix)
+                if not name.rsplit("/", 1)[-1].startswith(("_", ".")):
+                    found[name] = status.getLen()
+        return found
+
+    def copy(self, name: str, home: Path) -> None:
+        """Copy a file to this machine."""
+        with explained(f"{self.at(name)} cannot be copied"):
+            target = jvm(self.spark).org.apache.hadoop.fs.Path(f"file://{home.absolute()}")
+            self._system.copyToLocalFile(False, self._path(name), target, True)
+
+    def manifest(self) -> Manifest:
+        """What there is; nothing where no run has finished a stage."""
+        found = self.read(MANIFEST)
+        return Manifest() if found is None else manifest_in(found.decode(), self.at(MANIFEST))
+
+    def current(self, key: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> Record | None:
+        """The record, if a run with these settings and inputs would write what is there, and all of it is there."""
+        found = self.manifest().records.get(key)
+        if found is None or dict(found.settings) != json_values(settings) or dict(found.inputs) != dict(inputs):
+            return None
+        there: dict[str, int] = {}
+        for folder in {name.split("/", 1)[0] for name in found.files}:
+            there |= self.files(folder)
+        return found if all(there.get(name) == file.bytes for name, file in found.files.items()) else None
+
+    def finish(self, key: str, record: Record) -> Record:
+        """Make a stage's files the ones that are read, and remove those that it replaces."""
+        found = self.manifest()
+        record = replace(record, settings=json_values(record.settings), counts=json_values(record.counts))
+        manifest = Manifest({**found.records, key: record})
+        self.put(MANIFEST, manifest_text(manifest).encode())
+        self.tidy(manifest)
+        return record
+
+    def tidy(self, manifest: Manifest | None = None) -> None:
+        """Remove the folders of runs that no manifest names."""
+        manifest = self.manifest() if manifest is None else manifest
+        named = {name.split("/", 1)[0] for name in manifest.names}
+        with explained(f"{self.root} cannot be listed"):
+            if not self._system.exists(self._path()):
+                return
+            for status in self._system.listStatus(self._path()):
+                name = status.getPath().getName()
+                if _OURS.fullmatch(name) and name not in named:
+                    self._system.delete(status.getPath(), True)
+
+    def remove(self, folder: str) -> None:
+        """Remove a folder that no manifest names."""
+        with explained(f"{self.at(folder)} cannot be removed"):
+            self._system.delete(self._path(folder), True)
+
+    def write(self, what: str, rows: DataFrame, *, by_part: bool = True, order: Sequence[str] = ()) -> str:
+        """Write a table into a new folder, by Spark's committer; return its name. With `part` a folder for each value."""
+        folder = f"{what}-{uuid.uuid4().hex[:12]}"
+        with explained(f"{self.at(folder)} could not be written"):
+            if by_part:
+                rows = rows.sortWithinPartitions("part", *order)
+            writer = rows.write.options(**BIG_ROWS)
+            (writer.partitionBy("part") if by_part else writer).parquet(self.at(folder))
+        return folder
+
+    def table(self, folder: str, files: Iterable[str] = ()) -> DataFrame:
+        """A table that was just written, or some files of one that the manifest lists."""
+        paths = [self.at(name) for name in files] or [self.at(folder)]
+        return self.spark.read.option("basePath", self.at(folder)).parquet(*paths)
+
+    def parts(self, files: Iterable[str]) -> DataFrame:
+        """Files of a table of one file a part as rows of path and content, to be handed to workers one at a time."""
+        with explained(f"{self.root} cannot be read"):
+            found: DataFrame = self.spark.read.format("binaryFile").load(list(map(self.at, files)))
+            return found.select("path", "content")
+
+    def each(self, files: Iterable[str], kernel: Kernel, columns: str) -> DataFrame:
+        """What a kernel makes of some parts, handed to it one at a time (`session.rows_a_batch`) as path and content."""
+        return self.parts(files).mapInArrow(kernel, columns)
+
+    def collected(self, rows: DataFrame) -> dict[str, Array]:
+        """Columns of whole numbers without nulls, all rows of them, on the driver.
+
+        They are written first: how many rows are handed on at a time is one number for a query, and a part is large.
+        """
+        folder = self.write("index", rows, by_part=False)
+        with rows_a_batch(self.spark, ROWS_COLLECTED), explained(f"{self.at(folder)} cannot be read"):
+            kinds = {name: KINDS[kind] for name, kind in rows.dtypes}
+            table = self.table(folder).select(*kinds)
+            batches = arrow_of(table)
+        self.remove(folder)
+        return {
+            name: np.concatenate([one.column(name).to_numpy() for one in batches] or [np.empty(0, kind)])
+            for name, kind in kinds.items()
+        }
+
+    def described_by_workers(
+        self, folder: str, about: Callable[[pa.Buffer], dict[str, Any]] | None = None
+    ) -> tuple[dict[str, OutputFile], list[dict[str, Any]]]:
+        """The files of a table with their hashes, which workers read; and what `about` says of each, in the same order."""
+        there = sorted(self.files(folder))
+        if not there:
+            return {}, []
+        found = noted(self.each(there, partial(describe, about=about), DESCRIBED))
+        by_part = {(one["folder"], one["name"]): one for one in found}
+        notes = [by_part[name.split("/")[-2], name.split("/")[-1]] for name in there]
+        files = {
+            name: OutputFile(one["bytes"], one["xxh3"], tuple(one["shape"])) for name, one in zip(there, notes, strict=True)
+        }
+        return files, notes
+
+    def copies(self, names: Sequence[str], home: Path) -> Iterator[tuple[str, Path]]:
+        """Copy files to a folder of this machine, several at a time, in order; the caller moves each away."""
+
+        def copied(numbered: tuple[int, str]) -> tuple[str, Path]:
+            number, name = numbered
+            self.copy(name, path := home / f"{number:06d}.copied")
+            return name, path
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            for begin in range(0, len(names), THREADS):
+                yield from pool.map(copied, enumerate(names[begin : begin + THREADS], begin))
+
+
+def part_of(path: str) -> int:
+    """The number of a part by the address of its file."""
+    found = _PART.search(unquote(path))
+    assert found, path
+    return int(found[1])
+
+
+def describe(
+    batches: Iterable[pa.RecordBatch], about: Callable[[pa.Buffer], dict[str, Any]] | None
+) -> Iterator[pa.RecordBatch]:
+    """Kernel: of each file its size and hash, and what `about` says of it."""
+    import pyarrow.parquet as pq
+
+    for path, content in bytes_of(batches):
+        shape = pq.ParquetFile(pa.BufferReader(content)).metadata
+        folder, name = unquote(path).split("/")[-2:]
+        note = {
+            "folder": folder,
+            "name": name,
+            "bytes": content.size,
+            "xxh3": xxhash.xxh3_128(content).hexdigest(),
+            "shape": [shape.num_rows, shape.num_columns],
+            **(about(content) if about else {}),
+        }
+        yield batch_of(DESCRIBED, note=note)
