@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from pocketrec.errors import DatasetError, ModelError
-from pocketrec.lite.catalogue import Catalogue, known_codes, wanted_items
+from pocketrec.lite.catalogue import Catalogue, codes_of, wanted_items
 from pocketrec.lite.neighbours import NEVER, Neighbourhood, SessionIndex, WeighedNeighbours
 from pocketrec.lite.on_device import Recommendation
 from pocketrec.schema import Array, Float32, Int64
@@ -170,13 +170,7 @@ class NeighbourModel:
         Raises:
             ModelError: the model knows none of them.
         """
-        codes = known_codes(self._codes, session)
-        if not codes:
-            raise ModelError(
-                f"{self.path} knows none of the items {', '.join(map(str, session)) or '(there are none)'}.",
-                expected=f"ids of its {len(self._ids):,} items, {self._ids[0]} for one",
-            )
-        return codes
+        return codes_of(self._codes, session, self.path)
 
     def learn(self, session: Sequence[object], began: float | None = None) -> None:
         """Learn a session: it is kept. The next `recommend` makes the index again.
