@@ -18,7 +18,6 @@ smallest unsigned type that holds them:
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -133,14 +132,17 @@ class NeighbourModel:
         *,
         exclude: Collection[object] = (),
         allow: Collection[object] | None = None,
+        exclude_seen: bool | None = None,
     ) -> list[Recommendation]:
         """Recommend next items for a session, best first; only items of sessions like it, so there may be few.
 
         Args:
             session: the item ids so far, in order; ids that the model does not know are skipped.
             top: how many items, 20 if not given.
-            exclude: ids of items that are left out; the session's own are, too, if that was better on train_valid.
+            exclude: ids of items that are left out, such as what is sold out.
             allow: ids of the only items that there may be; None for all.
+            exclude_seen: whether the items of the session are left out; as the file says if not given: as was better on
+                train_valid.
 
         Raises:
             ModelError: the model knows none of the items, or `top` is not 1 or more.
@@ -150,7 +152,7 @@ class NeighbourModel:
         codes = self.codes_of(session)
         scores = self.scores(codes)
         wanted = wanted_items(self._codes, len(scores), exclude, allow)
-        if not self.known.own:
+        if exclude_seen if exclude_seen is not None else not self.known.own:
             wanted[codes] = False
         left = np.flatnonzero(wanted & (scores > 0))
         best = left[np.argsort(-scores[left], kind="stable")[: top or 20]]
@@ -177,7 +179,8 @@ class NeighbourModel:
 
         Args:
             session: its item ids in order, 2 or more; new ones are items from now on.
-            began: when it began, in seconds since 1970; now if not given. It never counts as older than those kept.
+            began: when it began, in seconds since 1970. It never counts as older than those kept, and as old as the newest
+                of them if not given: beside a session of today, those of an old log would count for nothing.
 
         Raises:
             ModelError: the session is shorter, or an id is empty or has more than one line.
@@ -190,7 +193,7 @@ class NeighbourModel:
                 self._codes[text] = len(self._ids)
                 self._ids.append(text)
         newest = self._new[-1][1] if self._new else int(self.known.index.times.max(initial=0))
-        self._new.append(([self._codes[text] for text in texts], max(newest, int((began or time.time()) * 1000))))
+        self._new.append(([self._codes[text] for text in texts], max(newest, int((began or 0) * 1000))))
         self._score = None
 
     def save_to(self, path: Path | str) -> None:
