@@ -114,7 +114,9 @@ def test_numbers_that_do_not_fit_each_other_are_one_message(path: Path, name: st
         NeighbourModel(path)
 
 
-@pytest.mark.parametrize("settings", [{"newest": 0}, {"inside": 0}, {"shape": "round"}, {"idf": float("inf")}, {"x": 1}])
+@pytest.mark.parametrize(
+    "settings", [{"newest": 0}, {"neighbours": 1.5}, {"inside": 0}, {"shape": "round"}, {"idf": float("inf")}, {"x": 1}]
+)
 def test_settings_that_cannot_be_are_one_message(path: Path, settings: dict[str, object]) -> None:
     file = read_tensors(path, "neighbours", what="", do="")
     about = {key: one for key, one in file.about.items() if key not in ("format", "kind", "xxh3")}

@@ -298,7 +298,7 @@ def evaluate(
 def inspect(
     model: Annotated[
         Path | None,
-        typer.Argument(help="A .tflite: show its items, protocol, settings and signatures.", show_default=False),
+        typer.Argument(help="A .tflite, or kept sessions: show items, protocol, settings, signatures.", show_default=False),
     ] = None,
     dataset: DatasetOption = Path("dataset"),
     *,

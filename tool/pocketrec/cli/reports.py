@@ -22,7 +22,7 @@ from pocketrec.gru4rec.run import RunReport
 from pocketrec.gru4rec.train import FEW_TRANSITIONS, TrainReport
 from pocketrec.gru4rec.tune import TuneReport
 from pocketrec.ingestion.ingest import IngestReport
-from pocketrec.lite.inspect_model import ModelReport
+from pocketrec.lite.inspect_model import KeptSessionsReport, ModelReport
 from pocketrec.lite.judge.ladder import Rung
 from pocketrec.lite.judge.verify import VerifyReport
 from pocketrec.lite.recommend import RecommendReport
@@ -390,6 +390,17 @@ def _(result: ModelReport) -> Iterable[str]:
         yield f"  {title:<10} {', '.join(f'{name}={named[name]}' for name in sorted(named)) or 'unknown'}"
     for name, what in result.signatures.items():
         yield f"  {name:<15} {what if len(what) < 200 else f'{len(what.split(chr(44)))} tensors, weights, slots and step'}"
+
+
+@results.register
+def _(result: KeptSessionsReport) -> Iterable[str]:
+    yield f"{result.model}: {size(result.bytes)}, kept sessions for {result.method}"
+    yield f"  items      {result.n_items:,}: {', '.join(result.first_items)}, ...; XXH3-128 {result.items}"
+    when = f", from {' to '.join(result.began).replace('T', ' ')}" if result.began else ""
+    yield f"  sessions   {result.sessions:,} with {result.clicks:,} clicks{when}"
+    for title, named in (("settings", result.settings), ("protocol", result.protocol)):
+        yield f"  {title:<10} {', '.join(f'{name}={_setting(named[name])}' for name in sorted(named)) or 'unknown'}"
+    yield f"  tensors    {', '.join(f'{name} {what}' for name, what in result.tensors.items())}"
 
 
 @results.register

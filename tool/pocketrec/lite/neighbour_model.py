@@ -35,6 +35,7 @@ from pocketrec.storage.tensors import read_about, read_tensors, write_tensors
 
 WHAT = "sessions that export --model vstan (or s-knn, v-sknn, stan) wrote"
 DO = "pocketrec export --model vstan"
+SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class KnownSessions:
 
 def is_neighbour_file(path: Path) -> bool:
     """Whether the header of a file says that it holds kept sessions."""
-    return path.suffix == ".safetensors" and read_about(path, "neighbours") is not None
+    return path.suffix == SUFFIX and read_about(path, "neighbours") is not None
 
 
 class NeighbourModel:
@@ -249,7 +250,8 @@ def _checked(settings: Neighbourhood) -> Neighbourhood:
     """Refuse settings that cannot be."""
     lengths = (settings.inside, settings.recency, settings.match, settings.near)
     rest = (settings.norm, settings.idf)
-    fits = settings.neighbours > 0 and settings.newest > 0 and settings.shape in ("exponential", "linear")
+    whole = all(isinstance(one, int) and one > 0 for one in (settings.neighbours, settings.newest))
+    fits = whole and settings.shape in ("exponential", "linear")
     if not (fits and all(length > 0 for length in lengths) and all(0 <= one < math.inf for one in rest)):
         raise ValueError(f"its settings are {settings!r:.200}")
     return settings
