@@ -355,7 +355,7 @@ def recommend(
 @app.command()
 @with_options
 def serve(
-    model: Annotated[Path, typer.Argument(help="A .tflite of export.", show_default=False)],
+    model: Annotated[Path, typer.Argument(help="A .tflite of export, or its kept sessions.", show_default=False)],
     *,
     settings: ServeSettings,
     output: Output,

@@ -417,15 +417,16 @@ def _(result: RecommendReport) -> Iterable[str]:
 
 @results.register
 def _(result: ServeReport) -> Iterable[str]:
-    yield f"{result.url}: {result.model}, {size(result.bytes)}, in LiteRT.js {result.runtime}; Ctrl-C ends it"
+    by = f", in LiteRT.js {result.runtime}" if result.runtime else ""
+    yield f"{result.url}: {result.model}, {size(result.bytes)}{by}; Ctrl-C ends it"
 
 
 @remarks.register
 def _(result: ServeReport) -> Iterable[str]:
     if result.taken:
         yield f"Port {result.taken} is taken: this is another one, and what was learned there is not seen here."
-    if not result.trainable:
-        yield "This model only recommends: its weights are stored as int8, with which it cannot learn."
+    if not result.learns:
+        yield "This model only recommends: it is of an earlier pocketrec. pocketrec export makes one that learns."
 
 
 @remarks.register
