@@ -23,6 +23,9 @@ import numpy as np
 import polars as pl
 from filelock import FileLock
 
+from pocketrec.lite.catalogue import Catalogue
+from pocketrec.lite.neighbour_model import KnownSessions
+from pocketrec.lite.neighbours import METHODS, SessionIndex
 from pocketrec.storage.layout import Dataset
 
 HERE = Path(__file__).parent
@@ -155,3 +158,11 @@ def shrink_slots(content: bytes) -> bytes:
                 shape = model.Buffers(graph.Tensors(operator.Inputs(0)).Buffer()).DataAsNumpy()
                 shape[:4] = 0
     return bytes(data)
+
+
+def kept(path: Path, items: Catalogue) -> Path:
+    """A file of three sessions of some items."""
+    sessions = np.array([[0, 5, 9], [0, 9, 7], [5, 3, 1]], np.int32)
+    index = SessionIndex.of(sessions.ravel(), np.array([3, 3, 3]), np.arange(3), len(items.ids))
+    KnownSessions("VSTAN", METHODS["VSTAN"], True, items, index, {}).write(path)
+    return path

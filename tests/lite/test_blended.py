@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from conftest import call
-from lite_support import models
+from lite_support import kept, models
 from pocketrec.errors import ModelError
 from pocketrec.lite.blend import blended
 from pocketrec.lite.catalogue import Catalogue
-from pocketrec.lite.neighbour_model import KnownSessions, NeighbourModel
-from pocketrec.lite.neighbours import METHODS, SessionIndex
+from pocketrec.lite.neighbour_model import NeighbourModel
 from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.lite.recommend import recommend
 from pocketrec.storage.layout import Dataset
@@ -28,13 +27,6 @@ def test_a_blend_is_a_mean_of_logarithms() -> None:
         likes = np.log(np.array([0.75, 0, 0.25]) + 1e-4)
         assert found[0] == pytest.approx(0.6 * np.log(softmax[0]) + 0.4 * likes, rel=1e-4)
         assert np.argsort(found[1]).tolist() == np.argsort(logits[1]).tolist(), "no session is like it: the network alone"
-
-
-def kept(path: Path, items: Catalogue) -> Path:
-    sessions = np.array([[0, 5, 9], [0, 9, 7], [5, 3, 1]], np.int32)
-    index = SessionIndex.of(sessions.ravel(), np.array([3, 3, 3]), np.arange(3), len(items.ids))
-    KnownSessions("VSTAN", METHODS["VSTAN"], True, items, index, {}).write(path)
-    return path
 
 
 def test_recommend_blends_for_the_same_items(tmp_path: Path) -> None:

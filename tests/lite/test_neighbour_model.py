@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,23 @@ def test_a_session_is_learned_by_keeping_it_with_its_new_items(path: Path, tmp_p
         model.learn(["a"])
 
 
+def test_an_old_log_counts_beside_what_is_learned_today(path: Path, tmp_path: Path) -> None:
+    """With a recency of 40 days, sessions of years ago would have no weight beside one of now."""
+    replace(KnownSessions.read(path), settings=METHODS["STAN"]).write(tmp_path / "stan.safetensors")
+    model = NeighbourModel(tmp_path / "stan.safetensors")
+    before = model.recommend(["c"])
+    model.learn(["a", "b"])
+    assert [one.item for one in model.recommend(["c"])] == [one.item for one in before]
+
+
+def test_own_items_are_left_out_as_is_asked_for_or_as_the_file_says(path: Path, tmp_path: Path) -> None:
+    replace(KnownSessions.read(path), own=False).write(tmp_path / "hides.safetensors")
+    for own, file in ((True, path), (False, tmp_path / "hides.safetensors")):
+        for asked in (None, True, False):
+            found = {one.item for one in recommend(file, ["c", "a"], exclude_seen=asked).items}
+            assert bool(found & {"a", "c"}) == (own if asked is None else not asked)
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "value"),
     [
@@ -96,7 +114,9 @@ def test_numbers_that_do_not_fit_each_other_are_one_message(path: Path, name: st
         NeighbourModel(path)
 
 
-@pytest.mark.parametrize("settings", [{"newest": 0}, {"inside": 0}, {"shape": "round"}, {"idf": float("inf")}, {"x": 1}])
+@pytest.mark.parametrize(
+    "settings", [{"newest": 0}, {"neighbours": 1.5}, {"inside": 0}, {"shape": "round"}, {"idf": float("inf")}, {"x": 1}]
+)
 def test_settings_that_cannot_be_are_one_message(path: Path, settings: dict[str, object]) -> None:
     file = read_tensors(path, "neighbours", what="", do="")
     about = {key: one for key, one in file.about.items() if key not in ("format", "kind", "xxh3")}

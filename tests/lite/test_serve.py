@@ -18,8 +18,9 @@ import pytest
 
 import pocketrec
 from conftest import call
-from lite_support import fresh, models
-from pocketrec.lite.serve import PAGE, RUNTIME
+from lite_support import fresh, kept, models
+from pocketrec.lite.on_device import OnDeviceModel
+from pocketrec.lite.serve import MODULE, PAGE, RUNTIME
 from pocketrec.storage.layout import Dataset
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +76,7 @@ def test_it_serves_the_page_the_model_and_the_runtime_and_nothing_else(tmp_path:
     deep.mkdir(parents=True)
     with serving(model, "--port", 0, cwd=deep) as (report, _):
         url = report["url"]
-        assert (report["runtime"], report["trainable"], report["taken"]) == ("2.5.2", True, None)
+        assert (report["runtime"], report["learns"], report["taken"]) == ("2.5.2", True, None)
         model.write_bytes(b"another one")
         kinds = {"/": "text/html", "/page.js": "text/javascript", "/page.css": "text/css"}
         kinds |= {f"/runtime/core/wasm/litert_wasm_internal.{end}": kind for end, kind in
@@ -83,8 +84,8 @@ def test_it_serves_the_page_the_model_and_the_runtime_and_nothing_else(tmp_path:
         for path, kind in kinds.items():
             status, headers, _ = ask(url, path)
             assert (status, headers.get_content_type(), headers["Cache-Control"]) == (200, kind, "no-store"), path
-        assert ask(url, "/model.tflite?again")[2] == content, "as it was at the start"
-        status, headers, body = ask(url, "/model.tflite", "HEAD")
+        assert ask(url, "/model.bin?again")[2] == content, "as it was at the start"
+        status, headers, body = ask(url, "/model.bin", "HEAD")
         assert (status, int(headers["Content-Length"]), body) == (200, len(content), b"")
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         for path in ("/package.json", "/README.md", "/../pocketrec/version.py", "/%2e%2e/x", "//etc/passwd", "/runtime/"):
@@ -94,7 +95,7 @@ def test_it_serves_the_page_the_model_and_the_runtime_and_nothing_else(tmp_path:
         port = str(url).rsplit(":", 1)[1].removesuffix("/")
         assert ask(url, "/", Host=f"localhost:{port}")[0] == 200
         for host in ("shop.example", f"shop.example:{port}", "127.0.0.1", ""):
-            assert ask(url, "/model.tflite", Host=host)[0] == 421, host
+            assert ask(url, "/model.bin", Host=host)[0] == 421, host
 
 
 def test_the_next_port_is_taken_where_one_is_in_use(tmp_path: Path) -> None:
@@ -102,17 +103,29 @@ def test_the_next_port_is_taken_where_one_is_in_use(tmp_path: Path) -> None:
         port = other.getsockname()[1]
         where = ("--runtime", runtime_in(tmp_path / "other"), "--port", port)
         with serving(Dataset(models() / "answers").tflite(4), *where, cwd=tmp_path) as (report, _):
-            assert (report["taken"], report["trainable"]) == (port, False)
+            assert (report["taken"], report["learns"]) == (port, True), "one of int8 by its state cache"
             assert ask(report["url"], "/")[0] == 200
+
+
+def test_a_file_of_before_is_served_and_kept_sessions_are_without_a_runtime(tmp_path: Path) -> None:
+    with serving(EARLIER, "--port", 0, "--runtime", runtime_in(tmp_path / "other"), cwd=tmp_path) as (report, _):
+        assert (report["learns"], ask(report["url"], "/model.bin")[2]) == (False, EARLIER.read_bytes())
+    path = kept(tmp_path / "vstan.safetensors", OnDeviceModel(Dataset(models() / "shared").tflite(4)).items)
+    with serving(path, "--port", 0, cwd=tmp_path) as (report, _):
+        assert (report["learns"], report["runtime"]) == (True, "")
+        assert ask(report["url"], "/model.bin")[2] == path.read_bytes()
+        assert ask(report["url"], "/neighbours.js")[1].get_content_type() == "text/javascript"
+        assert ask(report["url"], "/runtime/core/dist/index.js")[0] == 404
 
 
 def test_what_a_page_cannot_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(runtime_in(tmp_path))
-    (tmp_path / "x.tflite").write_bytes(b"nothing of the kind")
+    for name in ("x.tflite", "x.safetensors"):
+        (tmp_path / name).write_bytes(b"nothing of the kind")
     for model, expected in (
         (models() / "frozen.tflite", "is a model of pocketrec ncf"),
         (models() / "rating.tflite", "is a model of pocketrec dnn"),
-        (EARLIER, "is of an earlier pocketrec"),
+        (tmp_path / "x.safetensors", "x.safetensors cannot be read"),
         (tmp_path / "x.tflite", "not an intact .tflite"),
         (tmp_path / "none.tflite", "none.tflite"),
     ):
@@ -149,5 +162,5 @@ def test_the_page_goes_into_the_wheel_and_has_the_packages_version() -> None:
     about = json.loads((web / "package.json").read_text())
     assert about["version"] == pocketrec.__version__
     assert about["license"] == project["project"]["license"]
-    assert {*about["files"]} == {name for name in PAGE if name.endswith(".js")} - {"page.js"}
+    assert {*about["files"]} == {*MODULE}
     assert all((web / name).is_file() for name in PAGE)

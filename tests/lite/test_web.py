@@ -15,11 +15,12 @@ from test_user import HABIT, OTHERS
 
 from browser import ROOT, Browser, LiteRtJs, missing
 from clients import plan_of, verdict
-from lite_support import fresh, models
+from lite_support import fresh, kept, models
 from litert_client import use
 from pocketrec.dnn.runtime import DnnModel
 from pocketrec.lite.journal import Journal
 from pocketrec.lite.on_device import Keep, OnDeviceModel, Recommendation
+from pocketrec.lite.recommend import recommend
 from pocketrec.ncf.runtime import NcfModel
 from pocketrec.storage.layout import Dataset
 
@@ -171,6 +172,7 @@ def module(browser: Browser, url: object, tmp_path_factory: pytest.TempPathFacto
     }
     files |= {name: odd / name for name in bad} | {"frozen.tflite": models() / "frozen.tflite", "none.tflite": None}
     files |= {f"{number}.tflite": path for number, path in CARDS.items()}
+    files |= {"kept.safetensors": kept(odd / "kept.safetensors", model_of("shared").items)}
     tab = Tab(browser, url, "module")
     tab.open(files)
     with closing(tab):
@@ -403,7 +405,7 @@ def test_what_is_kept_fits_its_model_or_is_not_used(module: Tab) -> None:
 
 def test_the_module_says_what_is_wrong(module: Tab) -> None:
     found = module.run(
-        """const at = { database: "wrong" }, model = await load("/model.tflite", at), found = {};
+        """const at = { database: "wrong" }, model = await load("/model.bin", at), found = {};
         for (const name of ["cut", "changed", "frozen", "none"]) found[name] = await message(() => load(`/${name}.tflite`));
         const broken = await load("/nan.tflite", { ...at, name: "nan" });
         found.nan = [await message(() => broken.recommend(argument)), await message(() => broken.observe(argument))];
@@ -414,12 +416,12 @@ def test_the_module_says_what_is_wrong(module: Tab) -> None:
         found.use = [];
         const bad = [{ passes: 0 }, { passes: Infinity }, { cache_share: NaN }, { between: 1 }, { seen: undefined }];
         for (const use of bad) {
-          found.use.push(await message(() => load("/model.tflite", { ...at, use })));
+          found.use.push(await message(() => load("/model.bin", { ...at, use })));
         }
         found.kept = [model.journal, model.learned === undefined];
         const real = indexedDB.open;
         indexedDB.open = () => { throw new DOMException("no", "SecurityError"); };
-        const alone = await load("/model.tflite", at);
+        const alone = await load("/model.bin", at);
         const said = await message(() => alone.observe(["1"]));
         found.alone = [alone.fault?.message, (await alone.recommend(argument)).length, said];
         indexedDB.open = real;
@@ -469,11 +471,39 @@ def test_files_of_before_recommend_and_those_that_have_learn_learn(module: Tab, 
     check_same(found["few"], model.recommend(found["session"], exclude=model.items.ids[:-3]), number)
 
 
+def test_kept_sessions_are_blended_in_as_in_python(module: Tab, tmp_path: Path) -> None:
+    """By the same weight; and they have the same user as the network that they are blended with."""
+    model = model_of("shared")
+    path, ids = kept(tmp_path / "kept.safetensors", model.items), model.items.ids
+    session, cases = [ids[5], "4711", ids[0]], [(0.4, []), (0.9, [ids[5], ids[7]]), (0, []), (1, [])]
+    found = module.run(
+        """const [session, cases] = argument, at = { database: "blend", blend: "/kept.safetensors" }, found = {};
+        found.best = await Promise.all(cases.map(([weight, exclude]) =>
+          load("/shared.tflite", { ...at, weight }).then((model) => model.recommend(session, { exclude }))));
+        const model = await load("/shared.tflite", at);
+        await model.observe(session);
+        found.same = (await load("/kept.safetensors", { database: "blend" })).journal;
+        found.wrong = [await message(() => load("/shared.tflite", { ...at, weight: NaN })),
+          await message(() => load("/kept.safetensors", at)),
+          await message(() => load("/wider.tflite", at)),
+          await message(() => load("/adam.tflite", { ...at, blend: "/shared.tflite" }))];
+        return found;""",
+        [session, cases],
+    )
+    for (weight, out), items in zip(cases, found["best"], strict=True):
+        wanted = recommend(model.path, session, blend=path, blend_weight=weight, top=len(items), exclude=out).items
+        count = 3 if weight == 1 else len(items)  # of what no session holds, the scores are equal
+        check_same(items[:count], list(wanted[:count]), weight)
+    assert found["same"] == {"sessions": [session], "observed": 1}
+    words = ["The weight NaN cannot be", "Kept sessions cannot be", "Sessions of other items", "not intact kept sessions"]
+    assert [word in said for word, said in zip(words, found["wrong"], strict=True)] == [True] * 4, found["wrong"]
+
+
 def test_a_damaged_file_is_one_message(module: Tab) -> None:
     """Cut, and with other bytes at its beginning, at its end and anywhere."""
     others = module.run(
         """const { readModelFile } = await import("/model_file.js");
-        const good = new Uint8Array(await (await fetch("/model.tflite")).arrayBuffer()), others = [];
+        const good = new Uint8Array(await (await fetch("/model.bin")).arrayBuffer()), others = [];
         let seed = 1;
         const below = (limit) => ((seed = (Math.imul(seed, 1103515245) + 12345) >>> 0) >>> 8) % limit;
         for (let turn = 0; turn < 2000; turn++) {
@@ -507,7 +537,7 @@ def test_memory_is_flat_over_5000_steps(module: Tab) -> None:
         let pauses = 0;
         scheduler.yield = () => (pauses++, real.call(scheduler));
         for (const passes of [1, 10, 10]) {
-          const model = await load("/model.tflite", { database: "memory", use: { passes } }), ids = model.file.ids;
+          const model = await load("/model.bin", { database: "memory", use: { passes } }), ids = model.file.ids;
           await model.observe(Array.from({ length: 256 }, (_, step) => ids[(step * 7) % ids.length]));
           await model.learn({ keep: "always" });
           await model.recommend(ids, { exclude: ids.slice(0, 30) });
@@ -623,10 +653,10 @@ def test_a_screen_reader_hears_names_and_a_narrow_screen_scrolls_in_one_directio
 
 
 def test_the_page_says_what_is_missing(tmp_path: Path, browser: Browser, url: object) -> None:
-    (tmp_path / "model.tflite").write_bytes(b"nothing of the kind")
+    (tmp_path / "model.bin").write_bytes(b"nothing of the kind")
     cases: list[tuple[dict[str, Path | None], str]] = [
-        ({"model.tflite": None}, "The model model.tflite cannot be loaded: 404"),
-        ({"model.tflite": tmp_path / "model.tflite"}, "This is not an intact model of pocketrec"),
+        ({"model.bin": None}, "The model model.bin cannot be loaded: 404"),
+        ({"model.bin": tmp_path / "model.bin"}, "This is not an intact model of pocketrec"),
         ({"runtime/core/dist/index.js": None}, "To go on: npm install @litertjs/core"),
         ({"*.wasm": None}, "LiteRT.js does not start"),
     ]
@@ -671,7 +701,7 @@ def test_a_journal_of_another_model_is_learned_again_and_a_damaged_one_can_be_fo
 def test_a_model_whose_weights_cannot_learn(browser: Browser, url: object, learns: bool) -> None:
     """One of int8 learns by its state cache alone; one that has none only recommends."""
     tab = Tab(browser, url, "page")
-    tab.open({"model.tflite": model_of("answers").path if learns else EARLIER}, anew=True)
+    tab.open({"model.bin": model_of("answers").path if learns else EARLIER}, anew=True)
     with closing(tab):
         choose(tab, *[1, 2] * 4)
         assert len(tab.best()) >= 5

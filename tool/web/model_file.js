@@ -43,6 +43,7 @@ export class PocketrecError extends Error {
 
 /**
  * @typedef {object} ModelFile
+ * @property {"gru4rec"} kind
  * @property {Settings} settings
  * @property {Use} use as the file says.
  * @property {Amounts | undefined} learning undefined where the weights cannot learn: int8, and files of before.
@@ -55,7 +56,7 @@ export class PocketrecError extends Error {
  */
 
 const FORMATS = [3, 4, 5, 6], LEARNS = 5, CACHES = 6; // of the card, and the first that can
-const USE = /** @type {Use} */ ({ passes: 3, cache_share: 0.05, between: "reset", seen: "show" }); // of files of before
+export const USE = /** @type {Use} */ ({ passes: 3, cache_share: 0.05, between: "reset", seen: "show" }); // where a file does not say it
 const JOURNAL = 256; // of files of before
 const END = 0x06054b50, ENTRY = 0x02014b50, LOCAL = 0x04034b50; // what the parts of a ZIP archive begin with
 
@@ -94,7 +95,7 @@ export function readModelFile(bytes) {
     throw damaged(`it has ${ids.length} ids and ${supports.length} numbers of clicks for ${settings.n_items} items`);
   }
   return {
-    settings, use, learning: settings.storage === "int8" ? undefined : learning, caches: format >= CACHES,
+    kind: "gru4rec", settings, use, learning: settings.storage === "int8" ? undefined : learning, caches: format >= CACHES,
     base: JSON.stringify([Object.entries(digests).sort(), Object.entries(settings).sort(), String(items)]),
     items: String(items), version: String(version), ids, support: supports.map(Number),
   };
@@ -128,7 +129,7 @@ function faultOf(right, values) {
 /** @param {string} why @param {unknown} [cause] */
 function damaged(why, cause) {
   return new PocketrecError(`This is not an intact model of pocketrec: ${why}.`, {
-    expected: "a .tflite of `pocketrec export`", todo: "export it again, or copy it again", cause,
+    expected: "a .tflite of `pocketrec export`, or kept sessions", todo: "export it again, or copy it again", cause,
   });
 }
 
@@ -215,14 +216,14 @@ function archived(bytes, names) {
   });
 }
 
-/** @param {Uint8Array} bytes @param {number} start @param {number} length */
-function part(bytes, start, length) {
+/** Bytes of a file; outside of it throws. @param {Uint8Array} bytes @param {number} start @param {number} length */
+export function part(bytes, start, length) {
   if (start < 0 || start + length > bytes.length) throw new RangeError("it ends too early");
   return bytes.subarray(start, start + length);
 }
 
 /** @param {Uint8Array} bytes UTF-8; anything else throws. */
-function decode(bytes) {
+export function decode(bytes) {
   return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
 }
 

@@ -3,7 +3,7 @@
 const TOP = 8; // recommendations
 const SHOWN = matchMedia("(min-width: 56rem)").matches ? 24 : 8; // items of the catalogue at a time
 const NEWEST = 4; // sessions of the journal that are shown
-const ENOUGH = 4; // next clicks; with fewer nothing is learned
+const ENOUGH = 4; // next clicks; with fewer a network learns nothing
 
 /** @param {string} id @returns {any} */
 const at = (id) => document.getElementById(id);
@@ -120,7 +120,8 @@ async function drawNext(said = "") {
     button.dataset.id = id;
     const bar = make("span", { className: "bar" });
     bar.setAttribute("aria-hidden", "true");
-    bar.style.setProperty("--share", String(Math.exp(score - best[0].score)));
+    const top = best[0].score; // of a network scores are logits, of kept sessions sums
+    bar.style.setProperty("--share", String(model.file.kind === "gru4rec" ? Math.exp(score - top) : score / top));
     button.append(bar);
     return make("li", {}, button);
   }));
@@ -163,6 +164,10 @@ const count = (many, what) => `${number.format(many)} ${what}${many === 1 ? "" :
 
 /** What came of learning, and why. @param {import("./pocketrec.js").Learned} learned */
 function wordsOf({ kept, cached, transitions, before, after }) {
+  if (model.file.kind === "neighbours") {
+    return kept ? "It has learned: your sessions are among those that it looks at, with their new items."
+      : "It is as it came: no session here has two clicks.";
+  }
   if (before === undefined || after === undefined) {
     return "It is as it came: there is too little to see whether learning helps, " +
       `${count(transitions, "next click")} of ${ENOUGH} at least.`;
@@ -213,18 +218,15 @@ async function forget() {
 }
 
 async function begin() {
-  const { load } = await import("./pocketrec.js").catch((error) => {
-    throw new Error(`LiteRT.js, or a part of this page, is missing: ${error.message}\n` +
-      "Expected: the npm package @litertjs/core, version 2.5.2 or later\n" +
-      "To go on: npm install @litertjs/core, then start pocketrec serve again");
-  });
-  model = await load("model.tflite");
+  const { load } = await import("./pocketrec.js"); // here, so that a fault in it is shown
+  model = await load("model.bin");
   const { ids, support } = model.file;
   order = ids.map((_, code) => code).sort((one, other) => support[other] - support[one]);
-  at("facts").textContent = `${number.format(ids.length)} items, weights as ${model.file.settings.storage}`;
-  const learns = model.trainable || model.file.caches;
-  at("observe").hidden = at("memory").hidden = !learns;
-  if (!learns) at("learns").textContent = "It is of an earlier pocketrec, and does not learn.";
+  const what = model.file.kind === "gru4rec" ? `weights as ${model.file.settings.storage}`
+    : count(model.file.sessions.lengths.length, "kept session");
+  at("facts").textContent = `${number.format(ids.length)} items, ${what}`;
+  at("observe").hidden = at("memory").hidden = !model.learns;
+  if (!model.learns) at("learns").textContent = "It is of an earlier pocketrec, and does not learn.";
   if (model.fault) notice("What is kept here cannot be used", model.fault);
   drawMemory();
   drawCatalogue();

@@ -318,7 +318,7 @@ def evaluate(
 def inspect(
     model: Annotated[
         Path | None,
-        typer.Argument(help="A .tflite: show its items, protocol, settings and signatures.", show_default=False),
+        typer.Argument(help="A .tflite, or kept sessions: show items, protocol, settings, signatures.", show_default=False),
     ] = None,
     dataset: DatasetOption = Path("dataset"),
     *,
@@ -375,7 +375,7 @@ def recommend(
 @app.command()
 @with_options
 def serve(
-    model: Annotated[Path, typer.Argument(help="A .tflite of export.", show_default=False)],
+    model: Annotated[Path, typer.Argument(help="A .tflite of export, or its kept sessions.", show_default=False)],
     *,
     settings: ServeSettings,
     output: Output,

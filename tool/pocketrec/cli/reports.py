@@ -22,7 +22,7 @@ from pocketrec.gru4rec.run import RunReport
 from pocketrec.gru4rec.train import FEW_TRANSITIONS, TrainReport
 from pocketrec.gru4rec.tune import TuneReport
 from pocketrec.ingestion.ingest import IngestReport
-from pocketrec.lite.inspect_model import ModelReport
+from pocketrec.lite.inspect_model import KeptSessionsReport, ModelReport
 from pocketrec.lite.judge.ladder import Rung
 from pocketrec.lite.judge.verify import VerifyReport
 from pocketrec.lite.recommend import RecommendReport
@@ -393,6 +393,17 @@ def _(result: ModelReport) -> Iterable[str]:
 
 
 @results.register
+def _(result: KeptSessionsReport) -> Iterable[str]:
+    yield f"{result.model}: {size(result.bytes)}, kept sessions for {result.method}"
+    yield f"  items      {result.n_items:,}: {', '.join(result.first_items)}, ...; XXH3-128 {result.items}"
+    when = f", from {' to '.join(result.began).replace('T', ' ')}" if result.began else ""
+    yield f"  sessions   {result.sessions:,} with {result.clicks:,} clicks{when}"
+    for title, named in (("settings", result.settings), ("protocol", result.protocol)):
+        yield f"  {title:<10} {', '.join(f'{name}={_setting(named[name])}' for name in sorted(named)) or 'unknown'}"
+    yield f"  tensors    {', '.join(f'{name} {what}' for name, what in result.tensors.items())}"
+
+
+@results.register
 def _(result: RecommendReport) -> Iterable[str]:
     for one in result.items:
         yield f"{one.item}\t{one.score:.6f}"
@@ -406,15 +417,16 @@ def _(result: RecommendReport) -> Iterable[str]:
 
 @results.register
 def _(result: ServeReport) -> Iterable[str]:
-    yield f"{result.url}: {result.model}, {size(result.bytes)}, in LiteRT.js {result.runtime}; Ctrl-C ends it"
+    by = f", in LiteRT.js {result.runtime}" if result.runtime else ""
+    yield f"{result.url}: {result.model}, {size(result.bytes)}{by}; Ctrl-C ends it"
 
 
 @remarks.register
 def _(result: ServeReport) -> Iterable[str]:
     if result.taken:
         yield f"Port {result.taken} is taken: this is another one, and what was learned there is not seen here."
-    if not result.trainable:
-        yield "This model only recommends: its weights are stored as int8, with which it cannot learn."
+    if not result.learns:
+        yield "This model only recommends: it is of an earlier pocketrec. pocketrec export makes one that learns."
 
 
 @remarks.register

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -113,6 +113,22 @@ class Catalogue:
 def known_codes(codes: Mapping[str, int], ids: Iterable[object]) -> list[int]:
     """The codes of ids, in their order; those that have none are skipped."""
     return [codes[text] for text in map(str, ids) if text in codes]
+
+
+def codes_of(codes: Mapping[str, int], ids: Sequence[object], path: Path) -> list[int]:
+    """`known_codes` for the model in a file.
+
+    Raises:
+        ModelError: the model knows none of the ids.
+    """
+    found = known_codes(codes, ids)
+    if not found:
+        raise ModelError(
+            f"{path} knows none of the items {', '.join(map(str, ids)) or '(there are none)'}.",
+            expected=f"ids of its {len(codes):,} items, {next(iter(codes))} for one",
+            do=f"pocketrec inspect {path}",
+        )
+    return found
 
 
 def wanted_items(codes: Mapping[str, int], n_items: int, exclude: Iterable[object], allow: Iterable[object] | None) -> Bool:

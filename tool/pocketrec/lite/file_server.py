@@ -19,7 +19,7 @@ TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".wasm": "application/wasm",
-    ".tflite": "application/octet-stream",
+    ".bin": "application/octet-stream",
 }
 
 

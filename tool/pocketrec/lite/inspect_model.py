@@ -1,4 +1,4 @@
-"""`pocketrec inspect MODEL`: the settings, ids and signatures of a model file."""
+"""`pocketrec inspect MODEL`: the settings, ids and signatures of a model file, or what kept sessions hold."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from pocketrec.lite.bundle import read_bundle
 from pocketrec.lite.contract import METADATA
 from pocketrec.lite.flatbuffer import read_model
 from pocketrec.lite.frozen import FrozenCard, read_ids
+from pocketrec.lite.neighbour_model import DO, SUFFIX, WHAT, KnownSessions
+from pocketrec.lite.neighbours import NEVER
+from pocketrec.storage.tensors import read_tensors
 
 GRU4REC = "gru4rec"
 
@@ -49,13 +52,50 @@ class ModelReport:
     signatures: Mapping[str, str]
 
 
-def inspect_model(model: Path | str) -> ModelReport:
+@dataclass(frozen=True)
+class KeptSessionsReport:
+    """What is in a file of kept sessions.
+
+    Attributes:
+        model: the file.
+        bytes: its size.
+        kind: neighbours.
+        method: its name in the literature, such as "VSTAN".
+        n_items: how many items there are.
+        items: hash of their ids.
+        first_items: the ids of the items with codes 0, 1 and 2.
+        sessions: how many there are.
+        clicks: how many clicks they have.
+        began: when the first and the last of them began, in UTC, as in ISO 8601; none if there are no sessions.
+        settings: of the formula, a length of None where nothing falls; `seen`: show or hide the session's own items.
+        protocol: settings of the split and of the sessions that it was made from.
+        tensors: name -> "dtype[length]".
+    """
+
+    model: Path
+    bytes: int
+    kind: str
+    method: str
+    n_items: int
+    items: str
+    first_items: tuple[str, ...]
+    sessions: int
+    clicks: int
+    began: tuple[str, ...]
+    settings: Mapping[str, Any]
+    protocol: Mapping[str, Any]
+    tensors: Mapping[str, str]
+
+
+def inspect_model(model: Path | str) -> ModelReport | KeptSessionsReport:
     """Read what a model file says about itself; LiteRT is not needed.
 
     Raises:
         ModelError: the file is damaged, or was not made by pocketrec.
     """
     path = Path(model)
+    if path.suffix == SUFFIX:
+        return _inspect_sessions(path)
     file = read_model(path)
     kind, ids = _kind(file.metadata.get(METADATA, b"")), None
     if kind == GRU4REC:
@@ -80,6 +120,20 @@ def inspect_model(model: Path | str) -> ModelReport:
     return ModelReport(
         path, path.stat().st_size, kind, card.runtime, card.version, settings, protocol, card.items, users,
         first_items, first_users, shown,
+    )  # fmt: skip
+
+
+def _inspect_sessions(path: Path) -> KeptSessionsReport:
+    known = KnownSessions.read(path)
+    index, ids = known.index, known.items.ids
+    settings = {name: None if value == NEVER else value for name, value in asdict(known.settings).items()}
+    began = (index.times[[0, -1]] if len(index) else index.times).astype("datetime64[ms]").astype("datetime64[m]")
+    tensors = read_tensors(path, "neighbours", what=WHAT, do=DO).tensors
+    return KeptSessionsReport(
+        path, path.stat().st_size, "neighbours", known.method, len(ids), known.items.hash, ids[:3],
+        len(index), int(index.lengths.sum()), tuple(map(str, began)),
+        settings | {"seen": "show" if known.own else "hide"}, known.protocol,
+        {name: f"{values.dtype}[{len(values)}]" for name, values in sorted(tensors.items())},
     )  # fmt: skip
 
 

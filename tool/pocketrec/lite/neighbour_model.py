@@ -18,7 +18,6 @@ smallest unsigned type that holds them:
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from pocketrec.errors import DatasetError, ModelError
-from pocketrec.lite.catalogue import Catalogue, known_codes, wanted_items
+from pocketrec.lite.catalogue import Catalogue, codes_of, wanted_items
 from pocketrec.lite.neighbours import NEVER, Neighbourhood, SessionIndex, WeighedNeighbours
 from pocketrec.lite.on_device import Recommendation
 from pocketrec.schema import Array, Float32, Int64
@@ -36,6 +35,7 @@ from pocketrec.storage.tensors import read_about, read_tensors, write_tensors
 
 WHAT = "sessions that export --model vstan (or s-knn, v-sknn, stan) wrote"
 DO = "pocketrec export --model vstan"
+SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class KnownSessions:
 
 def is_neighbour_file(path: Path) -> bool:
     """Whether the header of a file says that it holds kept sessions."""
-    return path.suffix == ".safetensors" and read_about(path, "neighbours") is not None
+    return path.suffix == SUFFIX and read_about(path, "neighbours") is not None
 
 
 class NeighbourModel:
@@ -133,14 +133,17 @@ class NeighbourModel:
         *,
         exclude: Collection[object] = (),
         allow: Collection[object] | None = None,
+        exclude_seen: bool | None = None,
     ) -> list[Recommendation]:
         """Recommend next items for a session, best first; only items of sessions like it, so there may be few.
 
         Args:
             session: the item ids so far, in order; ids that the model does not know are skipped.
             top: how many items, 20 if not given.
-            exclude: ids of items that are left out; the session's own are, too, if that was better on train_valid.
+            exclude: ids of items that are left out, such as what is sold out.
             allow: ids of the only items that there may be; None for all.
+            exclude_seen: whether the items of the session are left out; as the file says if not given: as was better on
+                train_valid.
 
         Raises:
             ModelError: the model knows none of the items, or `top` is not 1 or more.
@@ -150,7 +153,7 @@ class NeighbourModel:
         codes = self.codes_of(session)
         scores = self.scores(codes)
         wanted = wanted_items(self._codes, len(scores), exclude, allow)
-        if not self.known.own:
+        if exclude_seen if exclude_seen is not None else not self.known.own:
             wanted[codes] = False
         left = np.flatnonzero(wanted & (scores > 0))
         best = left[np.argsort(-scores[left], kind="stable")[: top or 20]]
@@ -170,20 +173,15 @@ class NeighbourModel:
         Raises:
             ModelError: the model knows none of them.
         """
-        codes = known_codes(self._codes, session)
-        if not codes:
-            raise ModelError(
-                f"{self.path} knows none of the items {', '.join(map(str, session)) or '(there are none)'}.",
-                expected=f"ids of its {len(self._ids):,} items, {self._ids[0]} for one",
-            )
-        return codes
+        return codes_of(self._codes, session, self.path)
 
     def learn(self, session: Sequence[object], began: float | None = None) -> None:
         """Learn a session: it is kept. The next `recommend` makes the index again.
 
         Args:
             session: its item ids in order, 2 or more; new ones are items from now on.
-            began: when it began, in seconds since 1970; now if not given. It never counts as older than those kept.
+            began: when it began, in seconds since 1970. It never counts as older than those kept, and as old as the newest
+                of them if not given: beside a session of today, those of an old log would count for nothing.
 
         Raises:
             ModelError: the session is shorter, or an id is empty or has more than one line.
@@ -196,7 +194,7 @@ class NeighbourModel:
                 self._codes[text] = len(self._ids)
                 self._ids.append(text)
         newest = self._new[-1][1] if self._new else int(self.known.index.times.max(initial=0))
-        self._new.append(([self._codes[text] for text in texts], max(newest, int((began or time.time()) * 1000))))
+        self._new.append(([self._codes[text] for text in texts], max(newest, int((began or 0) * 1000))))
         self._score = None
 
     def save_to(self, path: Path | str) -> None:
@@ -252,7 +250,8 @@ def _checked(settings: Neighbourhood) -> Neighbourhood:
     """Refuse settings that cannot be."""
     lengths = (settings.inside, settings.recency, settings.match, settings.near)
     rest = (settings.norm, settings.idf)
-    fits = settings.neighbours > 0 and settings.newest > 0 and settings.shape in ("exponential", "linear")
+    whole = all(isinstance(one, int) and one > 0 for one in (settings.neighbours, settings.newest))
+    fits = whole and settings.shape in ("exponential", "linear")
     if not (fits and all(length > 0 for length in lengths) and all(0 <= one < math.inf for one in rest)):
         raise ValueError(f"its settings are {settings!r:.200}")
     return settings

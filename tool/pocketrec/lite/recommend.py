@@ -64,7 +64,6 @@ def recommend(
             model.
         MissingExtraError: LiteRT is not installed.
     """
-    hides = bool(exclude_seen)
     device: OnDeviceModel | NeighbourModel
     if is_neighbour_file(Path(model)):
         device = NeighbourModel(model if weights is None else weights)
@@ -72,14 +71,12 @@ def recommend(
         device = OnDeviceModel(model, threads)
         if weights is not None:
             device.restore_from(weights)
-        hides = device.use.hides(exclude_seen)
-    left_out = [*(session if hides else ()), *exclude]
-    if blend is not None:
-        best = _blended(device, NeighbourModel(blend), blend_weight, session, top or TOP, left_out)
-    elif isinstance(device, OnDeviceModel):
-        best = device.recommend(session, top, exclude=left_out, exclude_seen=False)
+    if blend is None:
+        best = device.recommend(session, top, exclude=exclude, exclude_seen=exclude_seen)
     else:
-        best = device.recommend(session, top, exclude=left_out)
+        hides = isinstance(device, OnDeviceModel) and device.use.hides(exclude_seen)
+        left_out = [*(session if hides else ()), *exclude]
+        best = _blended(device, NeighbourModel(blend), blend_weight, session, top or TOP, left_out)
     unknown = tuple(text for text in map(str, session) if text not in device.items.codes)
     return RecommendReport(device.path, unknown, tuple(best))
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from pocketrec.errors import ModelError
 from pocketrec.lite.bundle import calls_of, memory_of, read_bundle
-from pocketrec.lite.catalogue import known_codes
+from pocketrec.lite.catalogue import codes_of
 from pocketrec.lite.contract import LAST_STEP, STEP, TensorSpec
 from pocketrec.lite.first_run import try_calls
 from pocketrec.lite.interpreter import Runner
@@ -111,14 +111,7 @@ class LiteModel:
         Raises:
             ModelError: the model knows none of them.
         """
-        codes = known_codes(self.items.codes, session)
-        if not codes:
-            raise ModelError(
-                f"{self.path} knows none of the items {', '.join(map(str, session)) or '(there are none)'}.",
-                expected=f"ids of its {len(self.items.ids):,} items, {self.items.ids[0]} for one",
-                do=f"pocketrec inspect {self.path}",
-            )
-        return np.array(codes, np.int32)
+        return np.array(codes_of(self.items.codes, session, self.path), np.int32)
 
     def check_items(self, item_hash: str, what: object) -> None:
         """Check that `what` is made for the items of this model.

@@ -18,8 +18,9 @@ from pathlib import Path
 import pocketrec
 from pocketrec.errors import ModelError, PocketrecError, SettingsError
 from pocketrec.lite.bundle import read_bundle
-from pocketrec.lite.contract import METADATA, NO_ZERO
+from pocketrec.lite.contract import METADATA
 from pocketrec.lite.flatbuffer import read_model
+from pocketrec.lite.neighbour_model import SUFFIX, KnownSessions
 from pocketrec.lite.options import ServeSettings
 from pocketrec.storage.space import size
 
@@ -28,7 +29,8 @@ LARGEST = 500_000_000
 OLDEST = (2, 5, 2)
 """The first version of LiteRT.js that runs models with variables."""
 CURE = "npm install @litertjs/core"
-PAGE = ("index.html", "page.css", "page.js", "pocketrec.js", "model_file.js", "store.js")
+MODULE = ("pocketrec.js", "user.js", "gru4rec.js", "neighbours.js", "model_file.js", "session_file.js", "store.js")
+PAGE = ("index.html", "page.css", "page.js", *MODULE)
 RUNTIME = (
     "core/dist/index.js",
     "wasm-utils/dist/index.js",
@@ -45,15 +47,15 @@ class ServeReport:
         url: of the page.
         model: the model file.
         bytes: its size.
-        trainable: whether it can learn in the page; a model of int8 cannot.
-        runtime: the version of LiteRT.js.
+        learns: whether it can learn in the page; one of pocketrec 0.1 cannot.
+        runtime: the version of LiteRT.js; "" for kept sessions, which need none.
         taken: the port that was asked for, if it was taken and another one is used.
     """
 
     url: str
     model: Path
     bytes: int
-    trainable: bool
+    learns: bool
     runtime: str
     taken: int | None
 
@@ -67,7 +69,7 @@ def serve(
     """Serve a page with a model until Ctrl-C.
 
     Args:
-        model: a .tflite that `export` made.
+        model: a .tflite that `export` made, or its kept sessions (.safetensors).
         settings: port, browser, and where LiteRT.js is.
         started: called once when the page can be opened.
 
@@ -80,16 +82,18 @@ def serve(
     from pocketrec.lite.file_server import HOST, open_server
 
     path = Path(model)
-    trainable = _check(path)
-    runtime, version = _find_runtime(settings.runtime)
+    learns, runtime, version = _check(path), dict[str, bytes](), ""
+    if path.suffix != SUFFIX:
+        scope, version = _find_runtime(settings.runtime)
+        runtime = dict(_files(scope))
     content = path.read_bytes()
-    files = {"/model.tflite": content, **dict(_page()), **dict(_files(runtime))}
+    files = {"/model.bin": content, **dict(_page()), **runtime}
     with open_server(settings.port, files, _policy(files["/"])) as server:
         port = server.server_port
         url = f"http://{HOST}:{port}/"
         taken = settings.port if settings.port not in (0, port) else None
         with contextlib.suppress(KeyboardInterrupt):
-            started(ServeReport(url, path, len(content), trainable, version, taken))
+            started(ServeReport(url, path, len(content), learns, version, taken))
             if settings.open:
                 webbrowser.open(url)
             server.serve_forever()
@@ -97,6 +101,15 @@ def serve(
 
 def _check(path: Path) -> bool:
     """Whether a model, which must be one that a page can use, can learn."""
+    if path.is_file() and (found := path.stat().st_size) > LARGEST:
+        raise ModelError(
+            f"{path} has {size(found)}.",
+            expected=f"at most {size(LARGEST)} for a page",
+            do="pocketrec export --weights int8",
+        )
+    if path.suffix == SUFFIX:
+        KnownSessions.read(path)
+        return True
     with contextlib.suppress(ValueError, AttributeError):
         if kind := json.loads(read_model(path).metadata.get(METADATA, b"{}")).get("kind"):
             raise ModelError(
@@ -105,19 +118,7 @@ def _check(path: Path) -> bool:
                 do="pocketrec export",
             )
     card, _ = read_bundle(path)
-    if card.format == NO_ZERO:
-        raise ModelError(
-            f"{path} is of an earlier pocketrec: no browser can save what it learns.",
-            expected="a model of this version",
-            do="pocketrec export",
-        )
-    if (found := path.stat().st_size) > LARGEST:
-        raise ModelError(
-            f"{path} has {size(found)}.",
-            expected=f"at most {size(LARGEST)} for a page",
-            do="pocketrec export --weights int8",
-        )
-    return card.settings.trainable
+    return bool({"learn", "recommend_user"} & card.signatures.keys())
 
 
 def _find_runtime(given: Path | None) -> tuple[Path, str]:
