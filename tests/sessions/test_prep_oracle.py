@@ -20,6 +20,7 @@ from pocketrec.errors import SettingsError
 from pocketrec.ingestion.ingest import ingest
 from pocketrec.sessions.batches import batches
 from pocketrec.sessions.options import BatchSettings, SplitSettings
+from pocketrec.sessions.prep import prep
 from pocketrec.sessions.split import split
 from pocketrec.sources.options import SynthSettings
 from pocketrec.sources.synth import synth
@@ -170,3 +171,15 @@ def test_repeated_masks_differ_from_once_where_a_block_has_several_steps(tmp_pat
         masks[resets] = np.load(Dataset(tmp_path / "d").batches("masks", 2)).tolist()
     assert masks["once"] == [[1, 1], [0, 1], [1, 1], [1, 0]]
     assert masks["repeated"] == [[1, 1], [0, 1], [0, 1], [1, 0]]
+
+
+def test_a_format_that_is_not_asked_for_any_more_is_removed(tmp_path: Path) -> None:
+    """Its files would be listed by no record, and in the way of the next run."""
+    log = write_log(
+        tmp_path / "clicks.dat", [Click(one, 10**12 + one * 10**7 + k, k % 3) for one in range(40) for k in range(3)]
+    )
+    settings = SplitSettings(holdout=20_000.0, min_item_support=1)
+    for formats in (("txt", "npy"), ("npy",), ("txt", "npy")):
+        prep(log, tmp_path, splitting=splitting, batching=BatchSettings(batch_size=2, formats=formats))  # type: ignore[arg-type]
+        found = {path.suffix for path in (tmp_path / "final").glob("*_bs2.*")}
+        assert found == {f".{form}" for form in formats}

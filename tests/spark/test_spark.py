@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import os
@@ -124,7 +125,8 @@ def table_of(lines: Sequence[bytes]) -> list[tuple[str, str, str, str]]:
 def test_a_grouped_log_in_every_variant_of_batches(tmp_path: Path, lines: list[bytes]) -> None:
     """The parts and roles are made once; `land` brings what is new."""
     log = tmp_path / "log.dat"
-    log.write_bytes(b"".join(sorted(lines, key=session_of)))
+    ordered = sorted(lines, key=session_of)
+    log.write_bytes(b"".join(ordered))
     same(Case([log]), tmp_path)
     second = Case([log], batching=BatchSettings(batch_size=100, resets="repeated", tail="pad", session_order="time"))
     same(second, tmp_path)

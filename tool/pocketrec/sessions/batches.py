@@ -195,6 +195,7 @@ def _make_way(where: Dataset, stage: Stage, names: list[str]) -> None:
 
     Records of other sizes made from the same set keep the same index. In batches from another set the same codes would mean
     other items without a sign of it: their files are removed, also where an earlier run was stopped before it had a record.
+    So are files of this size in a format that is not asked for any more: no record would name them.
     """
     roles, train_on = stage.inputs["roles"], stage.settings["train_on"]
     for other, record in read_records(where.final).items():
@@ -204,11 +205,10 @@ def _make_way(where: Dataset, stage: Stage, names: list[str]) -> None:
     stage.claim(*names, where.items.name)
     found = read_manifest(where.final)
     kept = {where.items.name, *names}.union(*(record.files for record in found.records.values()))
-    others = [key for key in found.claims if key != stage.record_key]
-    for name in (name for key in others for name in found.claims[key]):
+    for name in (name for names in found.claims.values() for name in names):
         if name not in kept:
             (where.final / name).unlink(missing_ok=True)
-    drop_claims(where.final, others)
+    drop_claims(where.final, [key for key in found.claims if key != stage.record_key])
 
 
 def _encode(one: tuple[str, Block], formats: Sequence[str]) -> Encoded:
