@@ -19,7 +19,7 @@ from conftest import Click, logs, shrink_limits, write_log
 from pocketrec.errors import SettingsError
 from pocketrec.ingestion.ingest import ingest
 from pocketrec.sessions.batches import batches
-from pocketrec.sessions.options import BatchSettings, SplitSettings
+from pocketrec.sessions.options import BatchSettings, Form, SplitSettings
 from pocketrec.sessions.prep import prep
 from pocketrec.sessions.split import split
 from pocketrec.sources.options import SynthSettings
@@ -175,11 +175,10 @@ def test_repeated_masks_differ_from_once_where_a_block_has_several_steps(tmp_pat
 
 def test_a_format_that_is_not_asked_for_any_more_is_removed(tmp_path: Path) -> None:
     """Its files would be listed by no record, and in the way of the next run."""
-    log = write_log(
-        tmp_path / "clicks.dat", [Click(one, 10**12 + one * 10**7 + k, k % 3) for one in range(40) for k in range(3)]
-    )
-    settings = SplitSettings(holdout=20_000.0, min_item_support=1)
+    clicks = [Click(one, 10**12 + one * 10**7 + k, k % 3) for one in range(40) for k in range(3)]
+    log, splitting = write_log(tmp_path / "clicks.dat", clicks), SplitSettings(holdout=20_000.0, min_item_support=1)
+    formats: tuple[Form, ...]
     for formats in (("txt", "npy"), ("npy",), ("txt", "npy")):
-        prep(log, tmp_path, splitting=splitting, batching=BatchSettings(batch_size=2, formats=formats))  # type: ignore[arg-type]
+        prep(log, tmp_path, splitting=splitting, batching=BatchSettings(batch_size=2, formats=formats))
         found = {path.suffix for path in (tmp_path / "final").glob("*_bs2.*")}
         assert found == {f".{form}" for form in formats}
