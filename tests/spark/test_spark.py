@@ -257,7 +257,7 @@ def test_what_the_cluster_refuses_is_one_message(tmp_path: Path) -> None:
 def test_a_stopped_driver_leaves_what_was_there(
     tmp_path: Path, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The manifest is the last act of a stage: a run that ends before it changes nothing, and the next one tidies up."""
+    """The manifest is the last act of a run: one that ends before changes nothing, and the next one goes on from there."""
     log, other = tmp_path / "log.dat", tmp_path / "other.dat"
     log.write_bytes(b"".join(lines[:3000]))
     other.write_bytes(b"".join(lines[3000:7000]))
@@ -271,19 +271,23 @@ def test_a_stopped_driver_leaves_what_was_there(
     class Killed(BaseException):
         pass
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise Killed
 
-    with monkeypatch.context() as patch:
-        patch.setattr("pocketrec.spark.store.Store.finish", killed)
-        with pytest.raises(Killed):
-            prep_on_spark(str(other), str(there), **settings)
-    assert (there / "manifest.json").read_bytes() == before
-    land(str(there), tmp_path / "second")
-    assert files_of(tmp_path / "second") == files_of(tmp_path / "first")
-    prep_on_spark(str(log), str(there), **settings)
-    named = {name.split("/")[0] for record in json.loads(before)["records"].values() for name in record["files"]}
+    for stage in ("sequences", "Store.publish"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"pocketrec.spark.{'prep' if stage == 'sequences' else 'store'}.{stage}", killed)
+            with pytest.raises(Killed):
+                prep_on_spark(str(other), str(there), **settings)
+        assert (there / "manifest.json").read_bytes() == before
+        land(str(there), tmp_path / "second", fresh=True)
+        assert files_of(tmp_path / "second") == files_of(tmp_path / "first")
+    report = prep_on_spark(str(other), str(there), **settings)
+    assert report.made == ()
+    records = json.loads((there / "manifest.json").read_bytes())["records"]
+    named = {name.split("/")[0] for record in records.values() for name in record["files"]}
     assert {path.name for path in there.iterdir() if path.is_dir()} == named
+    assert not (there / "unfinished.json").exists()
 
 
 def test_a_changed_file_does_not_land(tmp_path: Path, lines: list[bytes]) -> None:

@@ -162,6 +162,7 @@ def prep(
     if engine.engine == "spark":
         output.show(pocketrec.prep_on_spark(
             clicks, dataset, batching=batching, splitting=splitting, reading=reading, engine=engine, fresh=again.fresh,
+            progress=output.progress,
         ))  # fmt: skip
         return
     result = pocketrec.prep(

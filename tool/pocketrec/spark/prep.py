@@ -6,11 +6,12 @@ From Python: `prep_on_spark("s3a://bucket/clicks/*.gz", "s3a://bucket/dataset")`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pocketrec.ingestion.ingest import IngestReport, report_of
+from pocketrec.progress import SILENT, Progress
 from pocketrec.sessions.batches import BatchCounts
 from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sessions.split import SetSize, SplitReport
@@ -26,6 +27,7 @@ from pocketrec.spark.split import parts_in, split
 from pocketrec.spark.store import Store
 from pocketrec.spark.texts import texts
 from pocketrec.storage.layout import Dataset
+from pocketrec.storage.manifest import Record
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def prep_on_spark(
     reading: ReadSettings = ReadSettings(),
     engine: EngineSettings = EngineSettings(engine="spark"),
     fresh: bool = False,
+    progress: Progress = SILENT,
 ) -> SparkPrepReport:
     """Prepare a log on the cluster of the Spark session; stages that are up to date are not run again.
 
@@ -73,6 +76,7 @@ def prep_on_spark(
         reading: settings of the ingest.
         engine: what is made besides the sequences.
         fresh: run every stage again.
+        progress: told when a stage is done.
 
     Raises:
         LogError, SettingsError: as on one machine.
@@ -84,32 +88,39 @@ def prep_on_spark(
     store = Store(spark, dataset)
     argv = ["prep", *named, *options_for(engine, changed=True), *options_for(splitting), *options_for(batching)]
     argv += options_for(reading)
-    with rows_a_batch(spark, 1):
+    batches_key = f"batches_bs{batching.batch_size}"
+    stages: dict[str, Callable[[], tuple[Record, bool]]] = {
+        "ingest": lambda: ingest(store, named, reading, engine.parts, argv, fresh=fresh),
+        "roles": lambda: split(store, made["ingest"], splitting, argv, fresh=fresh),
+        "sequences": lambda: sequences(store, made["ingest"], made["roles"], batching, argv, fresh=fresh),
+    }
+    if engine.batches:
+        stages[batches_key] = lambda: batches(store, made["sequences"], batching, argv, fresh=fresh)
+    if engine.txt:
+        stages["txt"] = lambda: texts(store, made["ingest"], made["roles"], argv, fresh=fresh)
+    made, reused = dict[str, Record](), dict[str, bool]()
+    with rows_a_batch(spark, 1), progress.task("prep", len(stages), "stages") as advance:
         store.tidy()
-        clicks, had_clicks = ingest(store, named, reading, engine.parts, argv, fresh=fresh)
-        roles, had_roles = split(store, clicks, splitting, argv, fresh=fresh)
-        of_sets, had_sets = sequences(store, clicks, roles, batching, argv, fresh=fresh)
-        reused = {"ingest": had_clicks, "split": had_roles, "sequences": had_sets}
-        counts: dict[str, BatchCounts] = {}
-        if engine.batches:
-            made, reused["batches"] = batches(store, of_sets, batching, argv, fresh=fresh)
-            counts = {name: BatchCounts(**one) for name, one in made.counts["sets"].items()}
-        if engine.txt:
-            _, reused["txt"] = texts(store, clicks, roles, argv, fresh=fresh)
+        for name, stage in stages.items():
+            made[name], reused[name] = stage()
+            advance(1)
+        store.publish(made)
+    clicks, roles, of_sets = made["ingest"], made["roles"], made["sequences"]
+    counts = made[batches_key].counts["sets"] if engine.batches else {}
     sizes = {name: SetSize(**size) for name, size in roles.counts["sets"].items()}
     items = next(file for name, file in roles.files.items() if name.endswith(f"/{ITEMS_OF[batching.train_on]}"))
     return SparkPrepReport(
         store.root,
         replace(
-            report_of(Dataset(Path(dataset)), clicks, reused=had_clicks),
+            report_of(Dataset(Path(dataset)), clicks, reused=reused["ingest"]),
             parts=len(parts_in(clicks)),
             bytes=sum(clicks.files[name].bytes for name in parts_in(clicks)),
             rejects=None,
         ),
-        SplitReport(sizes, had_roles),
+        SplitReport(sizes, reused["roles"]),
         items.shape[0],
         {name: (of_sets.counts["sessions"][name], of_sets.counts["clicks"][name]) for name in of_sets.counts["sessions"]},
-        counts,
+        {name: BatchCounts(**one) for name, one in counts.items()},
         engine.txt,
         tuple(name for name, there in reused.items() if not there),
     )

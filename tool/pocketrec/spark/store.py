@@ -3,8 +3,8 @@
     URI/manifest.json                       what there is, with the hash of every file; replaced in one piece, last of all
     URI/clicks-1f0a.../part=00017/*.parquet one run's table; a part is one file
 
-A run that is stopped leaves folders that no manifest names; the next run removes them. One driver at a time may write to a
-dataset.
+So a run that is stopped changes nothing of what is read. It leaves the tables of its finished stages, from which the next
+run goes on, and folders that nobody names, which the next run removes. One driver at a time may write to a dataset.
 """
 
 from __future__ import annotations
@@ -46,6 +46,10 @@ OBJECT_STORES = ("s3", "s3a", "s3n", "gs", "abfs", "abfss", "wasb", "wasbs", "os
 """Where a file that is written appears whole or not at all when it is closed, and a rename copies."""
 _OURS = re.compile(r"(lines|raw|clicks|ends|roles|sequences|starts|batches_bs\d+|txt|rejects|index)-[0-9a-f]{12}")
 """The folders that runs make."""
+UNFINISHED = "unfinished.json"
+"""Records of a run that has not come to its end: the next one goes on from there, and nobody else reads them."""
+_INPUTS = {"ingest": "clicks", "roles": "roles", "sequences": "sequences"}
+"""What the record of a stage is called among the inputs of later ones."""
 _PART = re.compile(r"/part=(\d+)/")
 THREADS = 8
 """Files that the driver opens or copies at a time."""
@@ -169,34 +173,49 @@ class Store:
             target = jvm(self.spark).org.apache.hadoop.fs.Path(f"file://{home.absolute()}")
             self._system.copyToLocalFile(False, self._path(name), target, True)
 
-    def manifest(self) -> Manifest:
-        """What there is; nothing where no run has finished a stage."""
-        found = self.read(MANIFEST)
-        return Manifest() if found is None else manifest_in(found.decode(), self.at(MANIFEST))
+    def manifest(self, name: str = MANIFEST) -> Manifest:
+        """What there is; nothing where no run has come to its end."""
+        found = self.read(name)
+        return Manifest() if found is None else manifest_in(found.decode(), self.at(name))
 
     def current(self, key: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> Record | None:
-        """The record, if a run with these settings and inputs would write what is there, and all of it is there."""
-        found = self.manifest().records.get(key)
-        if found is None or dict(found.settings) != json_values(settings) or dict(found.inputs) != dict(inputs):
-            return None
-        there: dict[str, int] = {}
-        for folder in {name.split("/", 1)[0] for name in found.files}:
-            there |= self.files(folder)
-        return found if all(there.get(name) == file.bytes for name, file in found.files.items()) else None
+        """The record of a stage, also of a run that was stopped, if it would write what is there, and that is whole."""
+        for name in (UNFINISHED, MANIFEST):
+            found = self.manifest(name).records.get(key)
+            if found is None or dict(found.settings) != json_values(settings) or dict(found.inputs) != dict(inputs):
+                continue
+            there: dict[str, int] = {}
+            for folder in {name.split("/", 1)[0] for name in found.files}:
+                there |= self.files(folder)
+            if all(there.get(name) == file.bytes for name, file in found.files.items()):
+                return found
+        return None
 
     def finish(self, key: str, record: Record) -> Record:
-        """Make a stage's files the ones that are read, and remove those that it replaces."""
-        found = self.manifest()
+        """Keep a stage's record for the run, and for the next one if this is stopped."""
         record = replace(record, settings=json_values(record.settings), counts=json_values(record.counts))
-        manifest = Manifest({**found.records, key: record})
-        self.put(MANIFEST, manifest_text(manifest).encode())
-        self.tidy(manifest)
+        self.put(UNFINISHED, manifest_text(Manifest({**self.manifest(UNFINISHED).records, key: record})).encode())
         return record
 
-    def tidy(self, manifest: Manifest | None = None) -> None:
+    def publish(self, records: Mapping[str, Record]) -> None:
+        """Make the stages of a run, and what was made of the same before, what is read; the rest is removed."""
+        before = self.manifest().records
+        contents = {_INPUTS[key]: record.content for key, record in records.items() if key in _INPUTS}
+        kept = {
+            key: record
+            for key, record in before.items()
+            if all(contents.get(name) == content for name, content in record.inputs.items())
+        }
+        if before != (after := {**kept, **records}):
+            self.put(MANIFEST, manifest_text(Manifest(after)).encode())
+        with explained(f"{self.at(UNFINISHED)} cannot be removed"):
+            self._system.delete(self._path(UNFINISHED), False)
+        self.tidy()
+
+    def tidy(self) -> None:
         """Remove the folders of runs that no manifest names."""
-        manifest = self.manifest() if manifest is None else manifest
-        named = {name.split("/", 1)[0] for name in manifest.names}
+        manifests = self.manifest(), self.manifest(UNFINISHED)
+        named = {name.split("/", 1)[0] for manifest in manifests for name in manifest.names}
         with explained(f"{self.root} cannot be listed"):
             if not self._system.exists(self._path()):
                 return
