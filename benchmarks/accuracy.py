@@ -38,6 +38,7 @@ SETTINGS = {
     "more dropout": "--epochs 7 --dropout-embedding .3 --dropout-hidden .2 --sample-alpha .75",
     "defaults": "",
     "momentum": "--momentum .2",
+    "small log": "--epochs 14 --learning-rate .07 --dropout-embedding .5 --dropout-hidden .4",
 }
 KEY = ("log", "train_on", "on", "model", "seed", "own")
 
@@ -101,9 +102,9 @@ class Measured:
             what, more = f"{name}, .tflite {storage}", {"file_bytes": str(made["bytes"])}
             yield from self.evaluated(what, options, seed, made["path"], "--no-anchors", **more)
 
-    def tuned(self) -> str:
-        """Options that `pocketrec tune` chooses on train_valid."""
-        found, _ = Bench(self.log, "train_tr", self.work).command("tune", "--batch-size", LANES)
+    def tuned(self, words: str) -> str:
+        """Options that `pocketrec tune` chooses on train_valid; `words` are options of its own."""
+        found, _ = Bench(self.log, "train_tr", self.work).command("tune", "--batch-size", LANES, *shlex.split(words))
         print(f"tune: own items {'stay' if found['own'] else 'are left out'}; {' '.join(found['options'])}")
         options = iter(found["options"])
         return shlex.join(word for pair in zip(options, options, strict=True) if pair[0] != "--batch-size" for word in pair)
@@ -116,6 +117,7 @@ def main(
     names: Annotated[str, typer.Option(help="Names of settings, tune or baselines, separated by commas.")] = "defaults",
     seeds: Annotated[str, typer.Option(help="Seeds of the trainings, separated by commas.")] = "42,43,44",
     evaluate: Annotated[list[str] | None, typer.Option(help="Of an evaluation: --seen hide, --blend vstan.")] = None,
+    tune: Annotated[str, typer.Option(help="Options of tune, such as --trials 16 --epochs 14.")] = "",
     storages: Annotated[str, typer.Option(help="Also measure such .tflite files: float32,float16,int8.")] = "",
     work: Annotated[Path | None, typer.Option(help="Folder in which the dataset and the models are kept.")] = None,
     out: Annotated[Path, typer.Option(help="CSV file; rows of the same log, sets, model, seed and own go.")] = RESULTS,
@@ -130,7 +132,7 @@ def main(
                 if name == "baselines":
                     put(out, list(measured.evaluated("", "", "")), KEY)
                     continue
-                options = measured.tuned() if name == "tune" else SETTINGS[name]
+                options = measured.tuned(tune) if name == "tune" else SETTINGS[name]
                 for seed in seeds.split(","):
                     rows = list(measured.trained(name, options, seed, [one for one in storages.split(",") if one]))
                     put(out, rows, KEY)

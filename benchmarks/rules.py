@@ -32,7 +32,7 @@ from rows import put
 
 RESULTS = Path(__file__).parent / "results" / "rules.csv"
 NAME = "sequential rules"
-GRID = list(product((3, 5, 10, 15), (1, 3, 5, 10), (1, 2, 4, 8, 16, 32)))
+GRID = list(product((5, 10, 15), (3, 5, 10), (4, 8, 16, 32)))
 """Next clicks that are counted, last clicks that are looked at, and by how much a click fades with each one since."""
 
 
