@@ -17,11 +17,12 @@ def put(path: Path, rows: Sequence[Any], key: Sequence[str]) -> None:
     Args:
         path: the CSV.
         rows: of one dataclass, one or more.
-        key: names of the fields that say what was measured; older rows that agree in these with a new one go.
+        key: names of the fields that say what was measured; of rows that agree in these the last one stays.
     """
     names = [field.name for field in fields(rows[0])]
-    new = [{name: "" if value is None else str(value) for name, value in asdict(row).items()} for row in rows]
-    replaced = {tuple(row[name] for name in key) for row in new}
+    given = [{name: "" if value is None else str(value) for name, value in asdict(row).items()} for row in rows]
+    replaced = {tuple(row[name] for name in key): row for row in given}
+    new = replaced.values()
     old: list[dict[str, str]] = []
     if path.exists():
         with path.open(newline="", encoding="utf-8") as file:

@@ -103,7 +103,7 @@ def slow_scores(session: list[int], known: SlowNeighbours) -> dict[str, list[flo
             for one in known.train:
                 for place in (place for place, item in enumerate(one) if item == last):
                     for distance, later in enumerate(one[place + 1 : place + 1 + reach], 1):
-                        counter[later] += 2520 // distance * 16 ** (min(len(session), looked_at) - 1 - age)
+                        counter[later] += 2520 // distance * 32 ** (min(len(session), looked_at) - 1 - age)
     counted = {"popularity": support, "repeat the last item": {session[-1]: 1}}
     counted |= {"own items, newest first": {item: place for place, item in enumerate(session, 1)}}
     counted |= zip(("Markov chain", "item-item co-occurrence", "sequential rules"), after, strict=True)

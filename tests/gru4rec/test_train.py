@@ -21,11 +21,16 @@ from pocketrec.errors import ModelError, SettingsError
 from pocketrec.gru4rec import train as training
 from pocketrec.gru4rec import tune as tuning
 from pocketrec.gru4rec.checkpoints import Checkpoint, Position, read_checkpoint, write_checkpoint
-from pocketrec.gru4rec.evaluate import evaluate
+from pocketrec.gru4rec.evaluate import evaluate, open_scorer
 from pocketrec.gru4rec.options import RankSettings, TrainSettings, TuneSettings
+from pocketrec.gru4rec.ranking import Ranking
+from pocketrec.gru4rec.scoring import WithoutOwn, rank
+from pocketrec.gru4rec.search import Choice, choose_neighbours
 from pocketrec.gru4rec.tune import draw, rungs
 from pocketrec.lite.contract import STEP, ModelSpec
+from pocketrec.lite.inputs import read_item_list
 from pocketrec.lite.judge.formulas import forward, no_masks, scores_of
+from pocketrec.lite.neighbours import METHODS, SessionIndex
 from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.lite.sampling import Sampler
 from pocketrec.sessions.options import BatchSettings, SplitSettings
@@ -118,7 +123,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(where: Dataset, monkeypat
     assert one.position == other.position
 
 
-def test_training_helps_and_the_tflite_measures_the_same(where: Dataset) -> None:
+def test_training_helps_and_the_tflite_measures_the_same(where: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, _ = call(
         *("train", "--dataset", where.root, "--batch-size", 8, "--epochs", 2, "--hidden-size", 12, "--negatives", 64),
         "--json",
@@ -128,7 +133,15 @@ def test_training_helps_and_the_tflite_measures_the_same(where: Dataset) -> None
     assert report["losses"][0] > report["losses"][-1]
     kept = read_checkpoint(Path(report["checkpoint"]))
     assert kept.position.epoch == report["kept"] == 1 + int(np.argmax(report["validation"]))
+    chosen: list[str] = []
+
+    def counted(index: SessionIndex, method: str, *rest: Any) -> Choice:
+        chosen.append(method)
+        return choose_neighbours(index, method, *rest)
+
+    monkeypatch.setattr("pocketrec.gru4rec.evaluate.choose_neighbours", counted)
     here = evaluate(where.root, RankSettings(blend="vstan"), model=report["checkpoint"])
+    assert sorted(chosen) == sorted(METHODS), "each once, though the blend and the baselines both ask"
     assert here.models[1].name == f"{here.models[0].name} + VSTAN"
     assert 0 <= here.models[1].settings["weight"] <= 1
     recall = {one.name: one.recall[20] for one in here.models}
@@ -140,13 +153,17 @@ def test_training_helps_and_the_tflite_measures_the_same(where: Dataset) -> None
     assert there.events == here.events
     assert there.models[0].recall == here.models[0].recall
     assert there.models[0].mrr == pytest.approx(here.models[0].mrr, abs=1e-6)
+    hidden = evaluate(where.root, RankSettings(baselines=False, seen="hide"), model=path).models[0]
+    scorer = WithoutOwn(open_scorer(path, read_item_list(where), where)[0])
+    alone = rank(scorer, where, "test", Ranking()).accuracy(scorer.name)
+    assert (hidden.name, hidden.recall, hidden.mrr) == (alone.name, alone.recall, alone.mrr)
     data = json.loads(call("report", "--dataset", where.root, "--json")[1])["data"]["clicks"]
     (run,) = data["training"]["data"]
     assert {**run["report"], "seconds": report["seconds"]} == report, "what train printed"
     names = ("losses", "validation", "kept")
     assert [run[name] for name in names] == [report[name] for name in names], "from the checkpoints"
     measured = [one["report"]["models"][0]["recall"]["20"] for one in data["accuracy"]["data"]]
-    assert measured == [here.models[0].recall[20], there.models[0].recall[20]]
+    assert measured == [here.models[0].recall[20], there.models[0].recall[20], hidden.recall[20]]
     (model,) = data["model"]["data"]
     assert (model["from"], model["bytes"]) == (Path(report["checkpoint"]).name, path.stat().st_size)
     assert model["verify"]["state"] == "missing"
@@ -384,7 +401,12 @@ def test_a_tune_chooses_on_train_valid_goes_on_where_it_was_and_trains_nothing_a
     assert drawn == list(draw(rules, base)) != list(draw(replace(rules, tune_seed=1), base))
     first = tuning.tune(where.root, rules, replace(base, epochs=1))
     assert [len(one.validation) for one in first.trials] == [1, 1]
-    assert first.trials[0].best >= first.trials[1].best
+    mrr: dict[tuple[int, bool], float] = {}
+    for one in first.trials:
+        for own, kind in ((True, lambda scorer: scorer), (False, WithoutOwn)):
+            scorer = kind(open_scorer(one.checkpoint, read_item_list(where), where)[0])
+            mrr[one.number, own] = rank(scorer, where, "train_valid", Ranking((20,))).accuracy("").mrr[20]
+    assert mrr[first.trials[0].number, first.own] == max(mrr.values())
     epochs: list[int] = []
     train = training.Training._epoch
 

@@ -124,6 +124,8 @@ def evaluate(
     shown: tuple[Example, ...] = ()
     if model is not None:
         opened, network = open_scorer(Path(model), items, where)
+        if settings.seen == "hide" and not isinstance(opened, WithoutOwn):
+            opened = WithoutOwn(opened)
         models.append(measure(opened))
         shown = examples(opened, where, on, sessions, items.ids, settings.ties)
     name = models[0].name if models else None
@@ -165,6 +167,7 @@ class _Baselines:
     ) -> None:
         self.where, self.record, self.items, self.settings, self.progress = where, record, items, settings, progress
         self.train_on: TrainOn = record.settings["train_on"]
+        self._chosen: dict[str, Choice] = {}
 
     @property
     def counts(self) -> dict[str, int]:
@@ -180,7 +183,7 @@ class _Baselines:
     def scorers(self) -> Iterator[tuple[Scorer, Choice]]:
         """Each with its settings; one of them is in memory at a time."""
         n_items, nothing = len(self.items.ids), Choice()
-        choices = self._choices(n_items) if self.judges.events else {}
+        choices = self._choices(*RULES, *METHODS) if self.judges.events else {}
         yield popularity(self.items.support), nothing
         yield last_item(n_items), nothing
         yield own_items(n_items), nothing
@@ -191,23 +194,24 @@ class _Baselines:
             choice = choices.get(name, Choice(settings=usual))
             yield SessionScorer(name, WeighedNeighbours(index, choice.settings or usual)), choice
 
-    def _choices(self, n_items: int) -> dict[str, Choice]:
-        """What is chosen for each on train_valid, by those that know train_tr alone."""
+    def _choices(self, *names: str) -> dict[str, Choice]:
+        """What is chosen on train_valid, by those that know train_tr alone: once for each name, though asked for twice."""
+        n_items, new = len(self.items.ids), [name for name in names if name not in self._chosen]
         known = self._known if self.train_on == "train_tr" else self._read("train_tr")
-        total = self.judges.events * (len(RULES) + len(METHODS) * self.settings.tune)
+        total = self.judges.events * sum(self.settings.tune if name in METHODS else 1 for name in new)
         with self.progress.task("choose settings on train_valid", total, "clicks") as advance:
-            choices = {}
-            for name in RULES:
-                choices[name] = better(Choice(), following(name, known.blocks(), n_items), None, self.judges)
-                advance(self.judges.events)
+            for name in new:
+                if name in RULES:
+                    self._chosen[name] = better(Choice(), following(name, known.blocks(), n_items), None, self.judges)
+                    advance(self.judges.events)
             index = known.index(n_items)
             asked = (self.settings.tune, self.settings.seed, self.judges, advance)
-            return choices | {name: choose_neighbours(index, name, *asked) for name in METHODS}
+            self._chosen |= {name: choose_neighbours(index, name, *asked) for name in new if name in METHODS}
+        return self._chosen
 
     def blend(self, named: str, opened: Callable[[], Scorer]) -> tuple[Scorer, dict[str, Any]]:
         """A model, which is opened anew each time, blended with a method; and what was chosen for it."""
         name = next(one for one in METHODS if one.lower() == named)
-        index = self._known.index(len(self.items.ids))
         judges, given = self.judges, self.settings.blend_weight
         if given is None and (self.train_on != "train_tr" or not judges.events):
             raise SettingsError(
@@ -215,11 +219,8 @@ class _Baselines:
                 expected="batches of train_tr, a train_valid with an event, and --tune 1 or more",
                 do="--blend-weight .5, or the weight that was chosen with a model of train_tr",
             )
-        usual, asked = Choice(settings=METHODS[name]), (self.settings.tune, self.settings.seed)
-        if judges.events:
-            known = index if self.train_on == "train_tr" else self._read("train_tr").index(len(self.items.ids))
-            usual = choose_neighbours(known, name, *asked, judges)
-        neighbours = WeighedNeighbours(index, usual.settings or METHODS[name])
+        usual = self._choices(name)[name] if judges.events else Choice(settings=METHODS[name])
+        neighbours = WeighedNeighbours(self._known.index(len(self.items.ids)), usual.settings or METHODS[name])
         weighed = choose_weight(opened(), neighbours, judges) if given is None else BlendChoice(given, usual.own)
         return Blend(opened(), name, neighbours, weighed.weight), {"weight": weighed.weight, "own": weighed.own}
 

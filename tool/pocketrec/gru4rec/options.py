@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pocketrec.errors import SettingsError
-from pocketrec.lite.options import Embedding, Gru4RecSettings, Optimizer
+from pocketrec.lite.options import Embedding, Gru4RecSettings, Optimizer, Seen
 from pocketrec.settings import Settings, again, setting
 from pocketrec.sources.options import SynthSettings
 
@@ -64,6 +64,11 @@ class RankSettings(Settings):
         "conservative",
         "How many of the items with the same score as the next item rank above it: standard, none; median, half; "
         "conservative, all.",
+    )
+    seen: Seen = setting(
+        "show",
+        "Items that are in the session already: show, the model may expect them again; hide, it is measured without them, "
+        "as recommend --exclude-seen shows it. Choose on train_valid. For baselines and a blend it is chosen there.",
     )
     baselines: bool = setting(
         True,

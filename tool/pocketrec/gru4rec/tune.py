@@ -2,7 +2,8 @@
 
 Some settings are drawn from `SPACE`, with a seed. All are trained for a quarter of the epochs; the better half by MRR@20
 on train_valid goes on to half of the epochs, and the better half of these to the end. A setting counts by its best epoch,
-whose weights are kept. The best setting is measured once on test.
+whose weights are kept. Of those that were trained to the end, each is tried with the session's own items left out, too, and
+the best of all is measured once on test.
 
 Each setting is a training of its own in DIR/model/tune/NN, with its checkpoints. So a tune that was stopped goes on where
 it was, and the same command later trains nothing again. DIR/model/tune/tune.csv is the table, and tune.png the picture.
@@ -27,6 +28,7 @@ from pocketrec.gru4rec.options import TrainSettings, TuneSettings
 from pocketrec.gru4rec.ranking import JUDGED_AT, Accuracy, Ranking
 from pocketrec.gru4rec.scoring import WithoutOwn, rank, rank_with_and_without_own
 from pocketrec.gru4rec.train import Training
+from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.inputs import read_item_list
 from pocketrec.progress import SILENT, Progress
 from pocketrec.sessions.sequences import read_sequences
@@ -137,10 +139,13 @@ def tune(
     with hold(dataset, "tune"), room(where.model, "tune"):
         drawn = list(draw(settings, training))
         trials = _halved(where, drawn, training, progress)
-        best = trials[0]
-        if not best.epoch:
+        if not trials[0].epoch:
             raise ModelError("All trainings have diverged.", expected="a loss that falls", do="a lower --learning-rate")
-        own, accuracy = _measured(where, best)
+        items = read_item_list(where)
+        best, own = _best(where, trials, items)
+        trials = (best, *(one for one in trials if one is not best))
+        scorer = open_scorer(best.checkpoint, items, where)[0]
+        accuracy = rank(scorer if own else WithoutOwn(scorer), where, "test", Ranking()).accuracy(scorer.name)
         chosen = replace(_with(training, best.settings), epochs=best.epoch)
         table = _folder(where) / TABLE
         claim_for_good(table.parent, "tune", (TABLE, PICTURE), lambda _: False)
@@ -208,15 +213,17 @@ def _trained(where: Dataset, number: int, tuned: dict[str, float], training: Tra
     return Trial(number, tuned, found.validation[: training.epochs], found.checkpoint)
 
 
-def _measured(where: Dataset, best: Trial) -> tuple[bool, Accuracy]:
-    """Whether own items are better left in, by train_valid, and the accuracy on test that comes of it."""
-    items = read_item_list(where)
-    scorer = open_scorer(best.checkpoint, items, where)[0]
-    both = rank_with_and_without_own(scorer, read_sequences(where, "train_valid"), (JUDGED_AT,))
-    with_own, without = (one.accuracy("").mrr[JUDGED_AT] for one in both)
-    own = with_own >= without
-    scorer = open_scorer(best.checkpoint, items, where)[0]
-    return own, rank(scorer if own else WithoutOwn(scorer), where, "test", Ranking()).accuracy(scorer.name)
+def _best(where: Dataset, trials: tuple[Trial, ...], items: Catalogue) -> tuple[Trial, bool]:
+    """The best by MRR@20 on train_valid of those that went furthest, and whether own items are better left in."""
+    last = [one for one in trials if len(one.validation) == len(trials[0].validation)]
+    found: dict[tuple[int, bool], float] = {}
+    for place, one in enumerate(last):
+        scorer = open_scorer(one.checkpoint, items, where)[0]
+        both = rank_with_and_without_own(scorer, read_sequences(where, "train_valid"), (JUDGED_AT,))
+        for own, ranking in zip((True, False), both, strict=True):
+            found[place, own] = ranking.accuracy("").mrr[JUDGED_AT]
+    place, own = max(found, key=lambda key: found[key])
+    return last[place], own
 
 
 def _folder(where: Dataset) -> Path:
