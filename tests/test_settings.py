@@ -66,9 +66,9 @@ def values_of(kind: type[Settings], name: str) -> st.SearchStrategy[Any]:
     elif one is bool:
         some = st.booleans()
     elif one is int:
-        some = st.integers(int(rule.least or 0), 10**6)
+        some = st.integers(int(rule.least or 0), int(min(rule.most or 10**6, 10**6)))
     else:
-        some = st.floats(rule.least or 0, 1e6, exclude_min=rule.above is not None).filter(rule.allows)
+        some = st.floats(rule.least or 0, rule.most or 1e6, exclude_min=rule.above is not None).filter(rule.allows)
     return st.lists(some, min_size=1, max_size=3, unique=True).map(tuple) if get_origin(hint) is tuple else some
 
 
