@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ import pytest
 
 from conftest import SHARED, call
 from pocketrec.errors import ClusterError, DatasetError, LogError, PocketrecError
+from pocketrec.sessions.batches import batches
 from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sessions.prep import prep
+from pocketrec.sessions.split import split
 from pocketrec.sources.options import ReadSettings, SynthSettings
 from pocketrec.sources.synth import synth
 from pocketrec.spark.land import land
@@ -30,7 +32,8 @@ pyspark = pytest.importorskip("pyspark", reason="the extra spark is not installe
 pytestmark = pytest.mark.skipif(
     not (shutil.which("java") or os.environ.get("JAVA_HOME")), reason="there is no Java, which Spark runs on"
 )
-ALL = EngineSettings(engine="spark", batches=True, txt=True, parts=3)
+SEQUENCES = EngineSettings(engine="spark", parts=3)
+ALL = replace(SEQUENCES, batches=True, txt=True)
 COLUMNS = {"session": "user", "item": "what", "time": "when"}
 NOT_COMPARED = ("log", "log_path", "log_bytes", "log_mtime_ns", "log_samples", "text_bytes", "sessions", "remarks")
 """Counts of an ingest that differ: where the log is; and what the fast way through YooChoose's own form does not count."""
@@ -47,6 +50,7 @@ def spark() -> Iterator[Any]:
         # Half of the time of small queries is the making of fast machine code, and of threads that look for garbage.
         "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         "spark.ui.showConsoleProgress": "false",
+        "spark.sql.adaptive.enabled": "false",
         "spark.sql.shuffle.partitions": "2",
         "spark.sql.files.maxPartitionBytes": "300k",
         "spark.sql.files.openCostInBytes": "8k",
@@ -99,15 +103,19 @@ def counts_of(root: Path) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in (*NOT_COMPARED, "landed")}
 
 
-def same(case: Case, home: Path) -> None:
-    """Prepare a log on both, and compare all."""
+def same(case: Case, home: Path, engine: EngineSettings = SEQUENCES) -> None:
+    """Prepare a log on both, and compare all; what is not made on Spark is made here, from what has landed."""
     here, there, landed = home / "here", home / "there", home / "landed"
     settings: dict[str, Any] = {"reading": case.reading, "splitting": case.splitting, "batching": case.batching}
     alone = prep([*case.log], here, **settings)
-    report = prep_on_spark([str(one) for one in case.log], str(there), engine=ALL, **settings)
+    report = prep_on_spark([str(one) for one in case.log], str(there), engine=engine, **settings)
     assert report.split.block() == alone.split.block()
-    assert report.batches == alone.batches.sets
     land(str(there), landed)
+    if engine is SEQUENCES:
+        assert split(landed, case.splitting).sets == alone.split.sets
+        assert batches(landed, case.batching).sets == alone.batches.sets
+    else:
+        assert report.batches == alone.batches.sets
     ours, theirs = files_of(here), files_of(landed)
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if ours[name] != theirs[name]] == []
@@ -132,9 +140,9 @@ def test_a_grouped_log_in_every_variant_of_batches(tmp_path: Path, lines: list[b
     log = tmp_path / "log.dat"
     ordered = sorted(lines, key=session_of)
     log.write_bytes(b"".join(ordered))
-    same(Case([log]), tmp_path)
+    same(Case([log]), tmp_path, ALL)
     second = Case([log], batching=BatchSettings(batch_size=100, resets="repeated", tail="pad", session_order="time"))
-    same(second, tmp_path)
+    same(second, tmp_path, ALL)
     argv = ("prep", log, "--engine", "spark", "--dataset", tmp_path / "there", "--holdout", "3d", "--min-item-support", 2)
     code, printed, said = call(*argv, "--parts", 3, "--session-order", "time")
     assert (code, printed.count("Sessions")) == (0, 4)
@@ -167,7 +175,7 @@ def test_ids_of_text_conditions_gaps_and_bad_rows(tmp_path: Path, lines: list[by
         (tmp_path / f"log{number}.csv").write_text("\r\n".join(text) + "\r\n\r\n\r\n", newline="")
     reading = ReadSettings(columns=COLUMNS, where=("kind=view",), session_gap=900.0, gap_over="all", bad_rows="set-aside")
     batching = BatchSettings(batch_size=16, resets="repeated")
-    same(Case([tmp_path / "log0.csv", tmp_path / "log1.csv"], reading, batching), tmp_path)
+    same(Case([tmp_path / "log0.csv", tmp_path / "log1.csv"], reading, batching), tmp_path, ALL)
 
 
 def test_ids_of_text_without_a_gap(tmp_path: Path, lines: list[bytes]) -> None:
@@ -261,7 +269,7 @@ def test_a_stopped_driver_leaves_what_was_there(
     log, other = tmp_path / "log.dat", tmp_path / "other.dat"
     log.write_bytes(b"".join(lines[:3000]))
     other.write_bytes(b"".join(lines[3000:7000]))
-    small = EngineSettings(engine="spark", parts=2)
+    small = EngineSettings(engine="spark", parts=1)
     splitting = SplitSettings(holdout=86400.0, min_item_support=1)
     there, settings = tmp_path / "there", dict[str, Any](splitting=splitting, engine=small)
     prep_on_spark(str(log), str(there), **settings)
