@@ -27,9 +27,12 @@ from pocketrec.spark.options import EngineSettings
 from pocketrec.spark.prep import prep_on_spark
 
 pyspark = pytest.importorskip("pyspark", reason="the extra spark is not installed")
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("java") or os.environ.get("JAVA_HOME")), reason="there is no Java, which Spark runs on"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not (shutil.which("java") or os.environ.get("JAVA_HOME")), reason="there is no Java, which Spark runs on"
+    ),
+    pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning"),  # of Spark 3.5
+]
 ALL = EngineSettings(engine="spark", batches=True, txt=True, parts=3)
 COLUMNS = {"session": "user", "item": "what", "time": "when"}
 NOT_COMPARED = ("log", "log_path", "log_bytes", "log_mtime_ns", "log_samples", "text_bytes", "sessions", "remarks")
@@ -257,33 +260,37 @@ def test_what_the_cluster_refuses_is_one_message(tmp_path: Path) -> None:
 def test_a_stopped_driver_leaves_what_was_there(
     tmp_path: Path, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The manifest is the last act of a stage: a run that ends before it changes nothing, and the next one tidies up."""
+    """The manifest is the last act of a run: one that ends before changes nothing; the next one goes on, or tidies up."""
     log, other = tmp_path / "log.dat", tmp_path / "other.dat"
     log.write_bytes(b"".join(lines[:3000]))
     other.write_bytes(b"".join(lines[3000:7000]))
     small = EngineSettings(engine="spark", parts=2)
     splitting = SplitSettings(holdout=86400.0, min_item_support=1)
     there, settings = tmp_path / "there", dict[str, Any](splitting=splitting, engine=small)
-    prep_on_spark(str(log), str(there), **settings)
+    prep_on_spark(str(log), str(there), **{**settings, "engine": EngineSettings(engine="spark", parts=2, txt=True)})
     before = (there / "manifest.json").read_bytes()
     land(str(there), tmp_path / "first")
 
     class Killed(BaseException):
         pass
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise Killed
 
-    with monkeypatch.context() as patch:
-        patch.setattr("pocketrec.spark.store.Store.finish", killed)
-        with pytest.raises(Killed):
-            prep_on_spark(str(other), str(there), **settings)
-    assert (there / "manifest.json").read_bytes() == before
-    land(str(there), tmp_path / "second")
-    assert files_of(tmp_path / "second") == files_of(tmp_path / "first")
-    prep_on_spark(str(log), str(there), **settings)
-    named = {name.split("/")[0] for record in json.loads(before)["records"].values() for name in record["files"]}
-    assert {path.name for path in there.iterdir() if path.is_dir()} == named
+    for last in ("pocketrec.spark.store.Store.finish", "pocketrec.spark.prep.sequences"):
+        with monkeypatch.context() as patch:
+            patch.setattr(last, killed)
+            with pytest.raises(Killed):
+                prep_on_spark(str(other), str(there), **settings)
+        assert (there / "manifest.json").read_bytes() == before
+        land(str(there), tmp_path / "second")
+        assert files_of(tmp_path / "second") == files_of(tmp_path / "first")
+    report = prep_on_spark(str(other), str(there), **settings)
+    assert report.made == ("sequences",)
+    records = json.loads((there / "manifest.json").read_text())["records"]
+    assert records.keys() == {"ingest", "roles", "sequences"}  # the txt files are of the other log
+    named = {name.split("/")[0] for record in records.values() for name in record["files"]}
+    assert {path.name for path in there.iterdir()} - {".manifest.json.crc"} == {*named, "manifest.json"}
 
 
 def test_a_changed_file_does_not_land(tmp_path: Path, lines: list[bytes]) -> None:

@@ -17,7 +17,7 @@ from pocketrec.sessions.split import SetSize, SplitReport
 from pocketrec.sessions.vocabulary import ITEMS_OF
 from pocketrec.settings import options_for
 from pocketrec.sources.options import ReadSettings
-from pocketrec.spark.batches import batches
+from pocketrec.spark.batches import batches, batches_key
 from pocketrec.spark.ingest import ingest
 from pocketrec.spark.options import EngineSettings
 from pocketrec.spark.sequences import sequences
@@ -90,12 +90,15 @@ def prep_on_spark(
         roles, had_roles = split(store, clicks, splitting, argv, fresh=fresh)
         of_sets, had_sets = sequences(store, clicks, roles, batching, argv, fresh=fresh)
         reused = {"ingest": had_clicks, "split": had_roles, "sequences": had_sets}
+        records = {"ingest": clicks, "roles": roles, "sequences": of_sets}
         counts: dict[str, BatchCounts] = {}
         if engine.batches:
             made, reused["batches"] = batches(store, of_sets, batching, argv, fresh=fresh)
             counts = {name: BatchCounts(**one) for name, one in made.counts["sets"].items()}
+            records[batches_key(batching)] = made
         if engine.txt:
-            _, reused["txt"] = texts(store, clicks, roles, argv, fresh=fresh)
+            records["txt"], reused["txt"] = texts(store, clicks, roles, argv, fresh=fresh)
+        store.publish(records)
     sizes = {name: SetSize(**size) for name, size in roles.counts["sets"].items()}
     items = next(file for name, file in roles.files.items() if name.endswith(f"/{ITEMS_OF[batching.train_on]}"))
     return SparkPrepReport(
