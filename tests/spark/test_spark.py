@@ -7,7 +7,9 @@ import itertools
 import json
 import os
 import shutil
+import subprocess
 import sys
+import venv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+import pocketrec
 from conftest import SHARED, call
 from pocketrec.errors import ClusterError, DatasetError, LogError, PocketrecError
 from pocketrec.sessions.batches import batches
@@ -29,9 +32,12 @@ from pocketrec.spark.options import EngineSettings
 from pocketrec.spark.prep import prep_on_spark
 
 pyspark = pytest.importorskip("pyspark", reason="the extra spark is not installed")
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("java") or os.environ.get("JAVA_HOME")), reason="there is no Java, which Spark runs on"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not (shutil.which("java") or os.environ.get("JAVA_HOME")), reason="there is no Java, which Spark runs on"
+    ),
+    pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning"),  # of Spark 3.5
+]
 SEQUENCES = EngineSettings(engine="spark", parts=3)
 ALL = replace(SEQUENCES, batches=True, txt=True)
 COLUMNS = {"session": "user", "item": "what", "time": "when"}
@@ -265,14 +271,14 @@ def test_what_the_cluster_refuses_is_one_message(tmp_path: Path) -> None:
 def test_a_stopped_driver_leaves_what_was_there(
     tmp_path: Path, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The manifest is the last act of a run: one that ends before changes nothing, and the next one goes on from there."""
+    """The manifest is the last act of a run: one that ends before changes nothing; the next one goes on, or tidies up."""
     log, other = tmp_path / "log.dat", tmp_path / "other.dat"
     log.write_bytes(b"".join(lines[:3000]))
     other.write_bytes(b"".join(lines[3000:7000]))
     small = EngineSettings(engine="spark", parts=1)
     splitting = SplitSettings(holdout=86400.0, min_item_support=1)
     there, settings = tmp_path / "there", dict[str, Any](splitting=splitting, engine=small)
-    prep_on_spark(str(log), str(there), **settings)
+    prep_on_spark(str(log), str(there), **{**settings, "engine": EngineSettings(engine="spark", parts=1, txt=True)})
     before = (there / "manifest.json").read_bytes()
     land(str(there), tmp_path / "first")
 
@@ -282,20 +288,20 @@ def test_a_stopped_driver_leaves_what_was_there(
     def killed(*_: object, **__: object) -> None:
         raise Killed
 
-    for stage in ("sequences", "Store.publish"):
+    for last in ("pocketrec.spark.store.Store.finish", "pocketrec.spark.prep.sequences"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"pocketrec.spark.{'prep' if stage == 'sequences' else 'store'}.{stage}", killed)
+            patch.setattr(last, killed)
             with pytest.raises(Killed):
                 prep_on_spark(str(other), str(there), **settings)
         assert (there / "manifest.json").read_bytes() == before
-        land(str(there), tmp_path / "second", fresh=True)
+        land(str(there), tmp_path / "second")
         assert files_of(tmp_path / "second") == files_of(tmp_path / "first")
     report = prep_on_spark(str(other), str(there), **settings)
-    assert report.made == ()
-    records = json.loads((there / "manifest.json").read_bytes())["records"]
+    assert report.made == ("sequences",)
+    records = json.loads((there / "manifest.json").read_text())["records"]
+    assert records.keys() == {"ingest", "roles", "sequences"}  # the txt files are of the other log
     named = {name.split("/")[0] for record in records.values() for name in record["files"]}
-    assert {path.name for path in there.iterdir() if path.is_dir()} == named
-    assert not (there / "unfinished.json").exists()
+    assert {path.name for path in there.iterdir()} - {".manifest.json.crc"} == {*named, "manifest.json"}
 
 
 def test_a_changed_file_does_not_land(tmp_path: Path, lines: list[bytes]) -> None:
@@ -327,3 +333,24 @@ def test_java_must_be_there_and_new_enough(tmp_path: Path, monkeypatch: pytest.M
     refused = error_of(check_java)
     assert isinstance(refused, ClusterError)
     assert "does not run" in str(refused)
+
+
+def test_an_executor_without_pocketrec_is_one_message(tmp_path: Path) -> None:
+    """Its Python has nothing but what it came with; Spark brings its own package."""
+    bare = tmp_path / "bare"
+    venv.create(bare, with_pip=False)
+    script = "from pocketrec.errors import PocketrecError\nfrom pocketrec.spark.session import open_session\n"
+    script += "try:\n    open_session()\nexcept PocketrecError as error:\n    print(error)\n"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    home = str(Path(pocketrec.__file__).parents[1])
+    environment |= {
+        "PYSPARK_PYTHON": str(bare / "bin" / "python"),
+        "PYSPARK_SUBMIT_ARGS": "--master local[1] --driver-java-options -XX:TieredStopAtLevel=1 pyspark-shell",
+    }
+    script = f"import sys; sys.path.insert(0, {home!r})\n{script}"
+    said = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert "an executor has no Python package" in said
+    assert "PYSPARK_PYTHON" in said
+    assert "\tat " not in said

@@ -69,7 +69,7 @@ def batches(
     """
     inputs = {"sequences": of_sets.content}
     recorded = {**asdict(settings), "formats": sorted(set(settings.formats))}
-    key = f"batches_bs{settings.batch_size}"
+    key = batches_key(settings)
     if not fresh and (found := store.current(key, recorded, inputs)):
         return found, True
     check_sessions(settings, of_sets.counts["sessions"]["train_tr"], force=False)
@@ -86,6 +86,11 @@ def batches(
     sizes = {name: asdict(one) for name, one in counts.items()}
     record = Record("batches", recorded, inputs, files, {"sets": sizes}, tuple(argv))
     return store.finish(key, record), False
+
+
+def batches_key(settings: BatchSettings) -> str:
+    """Of the record of batches."""
+    return f"batches_bs{settings.batch_size}"
 
 
 def plan(store: Store, table: DataFrame, name: str, settings: BatchSettings, unknown: int) -> tuple[Plan, BatchCounts]:

@@ -27,7 +27,7 @@ from pocketrec.sessions.vocabulary import ITEMS_OF, training_items
 from pocketrec.sources.lines import REJECTS_HEADER
 from pocketrec.spark.session import open_session
 from pocketrec.spark.split import parts_in
-from pocketrec.spark.store import Store, part_of
+from pocketrec.spark.store import STAGE_OF, Store, part_of
 from pocketrec.storage.files import commit, parents_of, remove_written
 from pocketrec.storage.item_index import write_items
 from pocketrec.storage.layout import SPLITS, Dataset
@@ -38,7 +38,6 @@ from pocketrec.storage.writer import Writer
 
 SCRATCH = "scan.incomplete"
 """A folder that a later run removes if this one is killed."""
-_STAGE_OF = {"clicks": "ingest", "roles": "roles", "sequences": "sequences"}
 _ORDER = ("of", "split", "place", "at")
 """Columns that the rows of a part are in the order of, where it has them."""
 
@@ -122,9 +121,7 @@ class _Landing:
 
     def bring(self, key: str, theirs: Record) -> bool:
         """Bring what a stage made, unless it is there; whether it was not."""
-        inputs = {
-            name: self.records[_STAGE_OF[name]].content for name in theirs.inputs if name in _STAGE_OF
-        } or theirs.inputs
+        inputs = {name: self.records[STAGE_OF[name]].content for name in theirs.inputs if name in STAGE_OF} or theirs.inputs
         if key.startswith("batches"):
             inputs = {"clicks": self.records["ingest"].content, "roles": self.records["roles"].content}
         home = {"txt": self.where.rsc15}.get(

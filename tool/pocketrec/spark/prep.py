@@ -18,7 +18,7 @@ from pocketrec.sessions.split import SetSize, SplitReport
 from pocketrec.sessions.vocabulary import ITEMS_OF
 from pocketrec.settings import options_for
 from pocketrec.sources.options import ReadSettings
-from pocketrec.spark.batches import batches
+from pocketrec.spark.batches import batches, batches_key
 from pocketrec.spark.ingest import ingest
 from pocketrec.spark.options import EngineSettings
 from pocketrec.spark.sequences import sequences
@@ -88,14 +88,13 @@ def prep_on_spark(
     store = Store(spark, dataset)
     argv = ["prep", *named, *options_for(engine, changed=True), *options_for(splitting), *options_for(batching)]
     argv += options_for(reading)
-    batches_key = f"batches_bs{batching.batch_size}"
     stages: dict[str, Callable[[], tuple[Record, bool]]] = {
         "ingest": lambda: ingest(store, named, reading, engine.parts, argv, fresh=fresh),
         "roles": lambda: split(store, made["ingest"], splitting, argv, fresh=fresh),
         "sequences": lambda: sequences(store, made["ingest"], made["roles"], batching, argv, fresh=fresh),
     }
     if engine.batches:
-        stages[batches_key] = lambda: batches(store, made["sequences"], batching, argv, fresh=fresh)
+        stages[batches_key(batching)] = lambda: batches(store, made["sequences"], batching, argv, fresh=fresh)
     if engine.txt:
         stages["txt"] = lambda: texts(store, made["ingest"], made["roles"], argv, fresh=fresh)
     made, reused = dict[str, Record](), dict[str, bool]()
@@ -106,7 +105,7 @@ def prep_on_spark(
             advance(1)
         store.publish(made)
     clicks, roles, of_sets = made["ingest"], made["roles"], made["sequences"]
-    counts = made[batches_key].counts["sets"] if engine.batches else {}
+    counts = made[batches_key(batching)].counts["sets"] if engine.batches else {}
     sizes = {name: SetSize(**size) for name, size in roles.counts["sets"].items()}
     items = next(file for name, file in roles.files.items() if name.endswith(f"/{ITEMS_OF[batching.train_on]}"))
     return SparkPrepReport(

@@ -1,10 +1,11 @@
 """A dataset on a cluster: its manifest, and tables of parts, written by Spark and its committer.
 
     URI/manifest.json                       what there is, with the hash of every file; replaced in one piece, last of all
+    URI/unfinished.json                     what a run that has not come to its end has finished: the next one goes on there
     URI/clicks-1f0a.../part=00017/*.parquet one run's table; a part is one file
 
-So a run that is stopped changes nothing of what is read. It leaves the tables of its finished stages, from which the next
-run goes on, and folders that nobody names, which the next run removes. One driver at a time may write to a dataset.
+A run that is stopped leaves the dataset that was there, and folders that neither file names; the next run removes them. One
+driver at a time may write to a dataset.
 """
 
 from __future__ import annotations
@@ -46,10 +47,6 @@ OBJECT_STORES = ("s3", "s3a", "s3n", "gs", "abfs", "abfss", "wasb", "wasbs", "os
 """Where a file that is written appears whole or not at all when it is closed, and a rename copies."""
 _OURS = re.compile(r"(lines|raw|clicks|ends|roles|sequences|starts|batches_bs\d+|txt|rejects|index)-[0-9a-f]{12}")
 """The folders that runs make."""
-UNFINISHED = "unfinished.json"
-"""Records of a run that has not come to its end: the next one goes on from there, and nobody else reads them."""
-_INPUTS = {"ingest": "clicks", "roles": "roles", "sequences": "sequences"}
-"""What the record of a stage is called among the inputs of later ones."""
 _PART = re.compile(r"/part=(\d+)/")
 THREADS = 8
 """Files that the driver opens or copies at a time."""
@@ -63,6 +60,9 @@ ROWS_COLLECTED = 1 << 16
 KINDS = {"bigint": np.dtype("<i8"), "int": np.dtype("<i4"), "tinyint": np.dtype("i1")}
 """Of a column of whole numbers, as Spark names it."""
 DESCRIBED = "path string, note string"
+UNFINISHED = "unfinished.json"
+STAGE_OF = {"clicks": "ingest", "roles": "roles", "sequences": "sequences"}
+"""The stage that makes an input of others."""
 
 
 class Store:
@@ -174,48 +174,45 @@ class Store:
             self._system.copyToLocalFile(False, self._path(name), target, True)
 
     def manifest(self, name: str = MANIFEST) -> Manifest:
-        """What there is; nothing where no run has come to its end."""
+        """What there is; nothing where no run has come to its end. Or what one has finished that has not: `UNFINISHED`."""
         found = self.read(name)
         return Manifest() if found is None else manifest_in(found.decode(), self.at(name))
 
     def current(self, key: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> Record | None:
-        """The record of a stage, also of a run that was stopped, if it would write what is there, and that is whole."""
+        """The record, if a run with these settings and inputs would write what is there, and all of it is there."""
         for name in (UNFINISHED, MANIFEST):
             found = self.manifest(name).records.get(key)
-            if found is None or dict(found.settings) != json_values(settings) or dict(found.inputs) != dict(inputs):
-                continue
-            there: dict[str, int] = {}
-            for folder in {name.split("/", 1)[0] for name in found.files}:
-                there |= self.files(folder)
-            if all(there.get(name) == file.bytes for name, file in found.files.items()):
-                return found
+            if found and dict(found.settings) == json_values(settings) and dict(found.inputs) == dict(inputs):
+                there: dict[str, int] = {}
+                for folder in {file.split("/", 1)[0] for file in found.files}:
+                    there |= self.files(folder)
+                if all(there.get(file) == about.bytes for file, about in found.files.items()):
+                    return found
         return None
 
     def finish(self, key: str, record: Record) -> Record:
-        """Keep a stage's record for the run, and for the next one if this is stopped."""
+        """Note that a stage is finished: if the run is stopped behind it, the next one goes on there."""
         record = replace(record, settings=json_values(record.settings), counts=json_values(record.counts))
-        self.put(UNFINISHED, manifest_text(Manifest({**self.manifest(UNFINISHED).records, key: record})).encode())
+        records = {**self.manifest(UNFINISHED).records, key: record}
+        self.put(UNFINISHED, manifest_text(Manifest(records)).encode())
+        self.tidy()
         return record
 
     def publish(self, records: Mapping[str, Record]) -> None:
-        """Make the stages of a run, and what was made of the same before, what is read; the rest is removed."""
-        before = self.manifest().records
-        contents = {_INPUTS[key]: record.content for key, record in records.items() if key in _INPUTS}
-        kept = {
-            key: record
-            for key, record in before.items()
-            if all(contents.get(name) == content for name, content in record.inputs.items())
-        }
-        if before != (after := {**kept, **records}):
-            self.put(MANIFEST, manifest_text(Manifest(after)).encode())
-        with explained(f"{self.at(UNFINISHED)} cannot be removed"):
-            self._system.delete(self._path(UNFINISHED), False)
+        """Make what a run has made, or found, the dataset. What was there besides stays if it is made of the same."""
+        content = {name: records[stage].content for name, stage in STAGE_OF.items()}
+        there = self.manifest()
+        besides = {key: one for key, one in there.records.items() if dict(one.inputs).items() <= content.items()}
+        manifest = Manifest({**besides, **records})
+        if manifest != there:
+            self.put(MANIFEST, manifest_text(manifest).encode())
+        self.remove(UNFINISHED)
         self.tidy()
 
     def tidy(self) -> None:
         """Remove the folders of runs that no manifest names."""
-        manifests = self.manifest(), self.manifest(UNFINISHED)
-        named = {name.split("/", 1)[0] for manifest in manifests for name in manifest.names}
+        names = self.manifest().names | self.manifest(UNFINISHED).names
+        named = {name.split("/", 1)[0] for name in names}
         with explained(f"{self.root} cannot be listed"):
             if not self._system.exists(self._path()):
                 return
@@ -225,7 +222,7 @@ class Store:
                     self._system.delete(status.getPath(), True)
 
     def remove(self, folder: str) -> None:
-        """Remove a folder that no manifest names."""
+        """Remove a folder or a file, if it is there."""
         with explained(f"{self.at(folder)} cannot be removed"):
             self._system.delete(self._path(folder), True)
 
