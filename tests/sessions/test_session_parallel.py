@@ -14,7 +14,19 @@ from hypothesis import strategies as st
 from pocketrec.schema import Int32, Int64
 from pocketrec.sessions import session_parallel
 from pocketrec.sessions.options import Resets, Tail
-from pocketrec.sessions.session_parallel import IDLE_FEAT, IDLE_MASK, IDLE_TARGET, Arrays, Block, LaneState, fill, lay
+from pocketrec.sessions.session_parallel import (
+    IDLE_FEAT,
+    IDLE_MASK,
+    IDLE_TARGET,
+    Arrays,
+    Before,
+    Block,
+    Guess,
+    LaneState,
+    fill,
+    lay,
+    settle,
+)
 
 Sessions = list[list[int]]
 
@@ -227,6 +239,62 @@ def test_lanes_are_a_queue_with_many_servers(lengths: list[int], lanes: int, hal
     assert state.step == min(free for free, _, _ in by_hand)
     assert state.padded == (len(lengths) < lanes)
     assert runs.begins.all()
+
+
+GIANT = 400
+"""Clicks of a session that is longer than all others of some parts together."""
+
+
+@given(
+    pattern=st.lists(st.integers(2, 9) | st.sampled_from([2, GIANT]), min_size=1, max_size=30),
+    sizes=st.lists(st.integers(0, 25), min_size=4, max_size=16),
+    lanes=st.integers(1, 12),
+    replayed=st.integers(0, 60),
+)
+@example(pattern=[4], sizes=[20] * 12, lanes=5, replayed=7)  # lanes never forget sessions of one length
+def test_a_scan_from_guesses_is_the_scan_in_order(pattern: list[int], sizes: list[int], lanes: int, replayed: int) -> None:
+    """Whatever the lengths, with empty parts, parts shorter than what is replayed, and fewer sessions than lanes."""
+    lengths = np.split(np.resize(np.array(pattern), sum(sizes)), np.cumsum(sizes)[:-1])
+    places = [0, *np.cumsum([int(own.sum()) for own in lengths]).tolist()]
+    true, expected, guesses, before = LaneState.empty(lanes), list[bytes](), list[Guess](), np.empty(0, np.int64)
+    for part, own in enumerate(lengths):
+        expected.append(true.to_bytes())
+        transitions = int((before - 1).sum())
+        after = LaneState.guessed(transitions, before[max(0, len(before) - replayed) :], lanes)
+        assert after.free.sum() == transitions
+        assert replayed < len(before) or np.array_equal(after.free, true.free), "right for sure if all are replayed"
+        guesses.append(Guess(part, places[part], after.free.copy(), after))
+        for state in (after, true):
+            state.advance(own, places[part])
+        before = np.concatenate([before, own])
+    state = LaneState.empty(lanes)
+
+    def in_order(first: int, last: int, place: int) -> Iterator[Before]:
+        assert place == places[first]
+        for part in range(first, last + 1):
+            yield Before(part, places[part], state.copy())
+            state.advance(lengths[part], places[part])
+
+    found = list(settle(state, guesses, in_order))
+    assert [(one.part, one.place, one.state.to_bytes()) for one in found] == [
+        (part, places[part], expected[part]) for part in range(len(sizes))
+    ]
+    assert state.to_bytes() == true.to_bytes()
+
+
+def test_lanes_forget_how_they_began() -> None:
+    """Without giants a guess is right some hundred sessions a lane later; with one, not before all lanes are past it."""
+    lanes, rng = 8, np.random.default_rng(0)
+    lengths = rng.integers(2, 10, 4000)
+    true = LaneState.empty(lanes)
+    true.advance(lengths, 0)
+    transitions = int((lengths - 1).sum())
+    assert np.array_equal(LaneState.guessed(transitions, lengths[-400 * lanes :], lanes).free, true.free)
+    lengths[0] = transitions
+    true = LaneState.empty(lanes)
+    true.advance(lengths, 0)
+    found = LaneState.guessed(int((lengths - 1).sum()), lengths[-400 * lanes :], lanes)
+    assert not np.array_equal(found.free, true.free)
 
 
 def in_parts(

@@ -24,9 +24,11 @@ from pocketrec.errors import ClusterError, DatasetError, LogError, PocketrecErro
 from pocketrec.sessions.batches import batches
 from pocketrec.sessions.options import BatchSettings, SplitSettings
 from pocketrec.sessions.prep import prep
+from pocketrec.sessions.session_parallel import Before
 from pocketrec.sessions.split import split
 from pocketrec.sources.options import ReadSettings, SynthSettings
 from pocketrec.sources.synth import synth
+from pocketrec.spark import batches as on_spark
 from pocketrec.spark.land import land
 from pocketrec.spark.options import EngineSettings
 from pocketrec.spark.prep import prep_on_spark
@@ -141,14 +143,28 @@ def table_of(lines: Sequence[bytes]) -> list[tuple[str, str, str, str]]:
     return [(f"u{int(row[0]) * 7919 % 10007}", row[1], f"i-{int(row[2]) % 900}", next(kinds)) for row in rows]
 
 
-def test_a_grouped_log_in_every_variant_of_batches(tmp_path: Path, lines: list[bytes]) -> None:
-    """The parts and roles are made once; `land` brings what is new."""
+def test_a_grouped_log_in_every_variant_of_batches(
+    tmp_path: Path, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parts and roles are made once; `land` brings what is new. The second time the lanes are scanned from guesses."""
     log = tmp_path / "log.dat"
     ordered = sorted(lines, key=session_of)
     log.write_bytes(b"".join(ordered))
     same(Case([log]), tmp_path, ALL)
     second = Case([log], batching=BatchSettings(batch_size=100, resets="repeated", tail="pad", session_order="time"))
-    same(second, tmp_path, ALL)
+    in_order, again = on_spark.in_order, list[int]()
+
+    def recorded(*args: Any) -> Iterator[Before]:
+        for one in in_order(*args):
+            again.append(one.part)
+            yield one
+
+    with monkeypatch.context() as patch:
+        for name, value in {"ONE_SCAN": 0, "REPLAYED": 1, "in_order": recorded}.items():
+            patch.setattr(on_spark, name, value)
+        same(second, tmp_path, ALL)
+    assert 1 not in again, "its guess has all that is before it"
+    assert 2 in again, "the driver is asked for what a guess has wrong"
     argv = ("prep", log, "--engine", "spark", "--dataset", tmp_path / "there", "--holdout", "3d", "--min-item-support", 2)
     code, printed, said = call(*argv, "--parts", 3, "--session-order", "time")
     assert (code, printed.count("Sessions")) == (0, 4)

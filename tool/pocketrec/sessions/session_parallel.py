@@ -12,14 +12,19 @@ That is a queue with B servers. A set is laid part by part, a part being some se
 
 The tail is one more part, without sessions (`LaneState.stop`). `lay` does all of it for one machine. Nothing here knows
 files or sets.
+
+The scan can be parallel, too. Lanes forget: two queues with as many transitions so far, and the same sessions from there
+on, soon have the same lanes free at the same steps. So the state before a part can be guessed from the last sessions before
+it (`LaneState.guessed`) and advanced over the part's own, all parts at once. Then `settle` goes through the parts to find
+the true states, and has only those scanned again where the guess was wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from heapq import heapify, heapreplace
-from itertools import repeat
+from itertools import islice, repeat
 from operator import add, itemgetter
 from typing import NamedTuple
 
@@ -114,6 +119,24 @@ class LaneState:
         return cls(np.zeros(lanes, np.int64), np.full(lanes, -1), np.full(lanes, -1))
 
     @classmethod
+    def guessed(cls, transitions: int, lengths: Int64, lanes: int) -> LaneState:
+        """A guess of the lanes after some sessions, from the last of them: right for sure where these are all.
+
+        It is one of `free`: start and end are -1.
+
+        Args:
+            transitions: of all sessions so far. Their sum is true in the guess.
+            lengths: clicks of each of the last sessions, assigned to lanes that are level.
+            lanes: B.
+        """
+        level, more = divmod(transitions - int((lengths - 1).sum()), lanes)
+        found = cls.empty(lanes)
+        found.free += level
+        found.free[:more] += 1
+        found.advance(lengths, 0)
+        return replace(cls.empty(lanes), free=found.free)
+
+    @classmethod
     def from_bytes(cls, raw: bytes) -> LaneState:
         """From what `to_bytes` returned."""
         return cls(*np.frombuffer(raw, "<i8").astype(np.int64).reshape(3, -1))
@@ -170,6 +193,20 @@ class LaneState:
         self.end[lane] = last
         return Runs(last - count, count, start, lane, np.ones(len(count), bool))
 
+    def take(self, guess: Int64, after: LaneState) -> bool:
+        """Go on to the state that a guess came to, if it was right; say whether it was.
+
+        Args:
+            guess: `free` of a `guessed` state.
+            after: that state, advanced over the sessions that follow these.
+        """
+        if right := np.array_equal(self.free, guess):
+            taken = after.end >= 0
+            self.free[:] = after.free
+            self.start[taken] = after.start[taken]
+            self.end[taken] = after.end[taken]
+        return right
+
     def _few_lanes(self, counts: Int64) -> tuple[Int64, Int64]:
         """Each session takes the lane with the smallest step * B + lane, from a heap of these numbers.
 
@@ -199,6 +236,46 @@ class LaneState:
             free[ready] = counts[done:stop] + step
             done = stop
         return starts, lanes
+
+
+class Before(NamedTuple):
+    """A part's number, where its items begin in those of the set, and the state before it."""
+
+    part: int
+    place: int
+    state: LaneState
+
+
+class Guess(NamedTuple):
+    """A part's number, where its items begin, the guess of `free` before it, and what that state came to after it."""
+
+    part: int
+    place: int
+    free: Int64
+    after: LaneState
+
+
+def settle(
+    state: LaneState, guesses: Iterable[Guess], in_order: Callable[[int, int, int], Iterable[Before]]
+) -> Iterator[Before]:
+    """The states before all parts. They do not depend on the guesses; how many parts are scanned again does.
+
+    Args:
+        state: an empty one; after the last part it is that of the whole set.
+        guesses: of the parts, in order.
+        in_order: advances `state` over some parts that follow each other, given the numbers of the first and the last one,
+            and where the items of the first one begin.
+    """
+    ahead, at_once = iter(guesses), 1
+    for part, place, free, after in ahead:
+        known = state.copy()
+        if state.take(free, after):
+            yield Before(part, place, known)
+            at_once = 1
+        else:
+            last = max((one.part for one in islice(ahead, at_once - 1)), default=part)
+            yield from in_order(part, last, place)
+            at_once *= 2  # where one guess is wrong, such as beside a giant session, the next ones are often, too
 
 
 class Arrays(NamedTuple):

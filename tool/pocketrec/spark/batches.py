@@ -1,7 +1,8 @@
 """Session-parallel mini-batches on a cluster: scan, carry and fill of `sessions.session_parallel`.
 
 The driver scans the lengths of sessions, part after part, and keeps the state of the lanes before each part, 24 bytes a
-lane. Workers find what the lanes carry from a part into later ones; Spark brings it to where it is needed; and each part is
+lane. Of a large set, workers scan all parts at once from guesses, and the driver only those where the guess was wrong.
+Workers find what the lanes carry from a part into later ones; Spark brings it to where it is needed; and each part is
 filled alone.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +21,7 @@ import pyarrow as pa
 from pocketrec.schema import Int32, Int64
 from pocketrec.sessions.batches import ARRAYS, BatchCounts, check_sessions
 from pocketrec.sessions.options import BatchSettings
-from pocketrec.sessions.session_parallel import LaneState, Runs, fill
+from pocketrec.sessions.session_parallel import Before, Guess, LaneState, Runs, fill, settle
 from pocketrec.spark.session import explained
 from pocketrec.spark.store import Store
 from pocketrec.spark.tables import Shipped, batch_of, ship
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
 LAID = "part string, of string, at long, array string, form string, steps long, content binary"
 HELD = "of string, part int, at long, order binary, lengths binary, items binary"
 """A part's sessions have lengths and items; what lanes carry into it has the order of its runs besides."""
+GUESSED = "part int, place long, free binary, after binary"
+"""Of each part where its items begin, the guess of what is free before it, and the state which that came to after it."""
+ONE_SCAN = 50_000_000
+"""Sessions of a set that are scanned in order."""
+REPLAYED = 400
+"""Sessions a lane that a guess replays, at least."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ def batches(
     table = store.table(next(iter(of_sets.files)).split("/", 1)[0], sorted(of_sets.files))
     plans, counts = {}, {}
     for name in SPLITS:
-        plans[name], counts[name] = plan(store, table, name, settings, of_sets.counts["unknown"][name])
+        plans[name], counts[name] = plan(store, table, name, settings, of_sets)
     carried = table.select("of", "part", "first", "items").mapInArrow(partial(carry, plans=plans), HELD)
     own = table.selectExpr("of", "cast(part as int) part", "at", "cast(null as binary) `order`", "lengths", "items")
     tasks = max(2, len({part for one in plans.values() for part in one.parts}))
@@ -93,26 +101,85 @@ def batches_key(settings: BatchSettings) -> str:
     return f"batches_bs{settings.batch_size}"
 
 
-def plan(store: Store, table: DataFrame, name: str, settings: BatchSettings, unknown: int) -> tuple[Plan, BatchCounts]:
+def plan(store: Store, table: DataFrame, name: str, settings: BatchSettings, of_sets: Record) -> tuple[Plan, BatchCounts]:
     """The scan of one set, over the lengths of its sessions alone."""
-    state, place = LaneState.empty(settings.batch_size), 0
+    state = LaneState.empty(settings.batch_size)
+    rows = table.where(f"of = '{name}'").selectExpr("cast(part as int) part", "at", "lengths", "items")
+    # With very many lanes a guess would replay more parts than it saves.
+    guessed = of_sets.counts["sessions"][name] >= max(ONE_SCAN, REPLAYED * settings.batch_size * len(of_sets.files))
     parts, places, states = list[int](), list[int](), list[Int64]()
-    lengths = table.where(f"of = '{name}'").selectExpr("cast(part as int) part", "at", "lengths").orderBy("part", "at")
     with explained("the lengths of the sessions could not be read"):
-        for part, rows in groupby(lengths.toLocalIterator(prefetchPartitions=True), key=lambda row: row[0]):
+        for part, place, before in from_guesses(store, rows, state) if guessed else in_order(rows, state):
             parts.append(part)
             places.append(place)
-            states.append(_stacked(state))
-            for row in rows:
-                some = np.frombuffer(row[2], "<i4").astype(np.int64)
-                state.advance(some, place)
-                place += int(some.sum())
+            states.append(_stacked(before))
     stop = state.stop(settings.tail)
     dropped = state.left(stop)
+    unknown = of_sets.counts["unknown"][name]
     counts = BatchCounts(stop, int(state.free.sum()) - dropped, dropped, state.padded, unknown)
-    edges = np.array([*places, place])
+    edges = np.array([*places, int(state.end.max()) + 1])
     shipped = ship(store.spark, np.stack([*states, _stacked(state)]))
     return Plan(tuple(parts), edges, shipped, stop, _needed_by(states, state, edges)), counts
+
+
+def in_order(rows: DataFrame, state: LaneState, place: int = 0) -> Iterator[Before]:
+    """The states before some parts, while `state` advances over their lengths.
+
+    Args:
+        rows: part, at, and lengths of some parts that follow each other.
+        state: before them.
+        place: where the first one's items begin.
+    """
+    ordered = rows.select("part", "at", "lengths").orderBy("part", "at")
+    for part, some in groupby(ordered.toLocalIterator(prefetchPartitions=True), key=itemgetter(0)):
+        yield Before(part, place, state.copy())
+        for row in some:
+            lengths = _lengths([row])
+            state.advance(lengths, place)
+            place += int(lengths.sum())
+
+
+def from_guesses(store: Store, rows: DataFrame, state: LaneState) -> Iterator[Before]:
+    """What `in_order` gives, for a whole set; no lengths come to the driver but of parts where a guess was wrong."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    sums = rows.groupBy("part").agg(F.expr("sum(length(lengths)) div 4"), F.expr("sum(length(items)) div 4")).collect()
+    parts, sessions, clicks = np.array(sorted(sums), np.int64).reshape(-1, 3).T
+    before, places = np.cumsum(sessions) - sessions, np.cumsum(clicks) - clicks
+    # A guess replays whole parts: what is near is cheap, and the longer, the surer.
+    first = np.maximum(np.searchsorted(before, before - REPLAYED * len(state.free), side="right") - 1, 0).tolist()
+    about = np.stack([parts, places, places - before], axis=1).tolist()
+    wanted = [(about[by][0], *about[at]) for at in range(len(parts)) for by in range(first[at], at + 1)]
+    sent = F.broadcast(store.spark.createDataFrame(wanted, "part int, to int, place long, transitions long"))
+    together = rows.select("part", "at", "lengths").join(sent, "part").repartition(max(2, len(parts)), "to")
+    kernel = partial(guess, lanes=len(state.free))
+    guessed = together.sortWithinPartitions("to", "part", "at").mapInArrow(kernel, GUESSED)
+    folder = store.write("index", guessed, by_part=False)
+    found = store.table(folder).orderBy("part").toLocalIterator(prefetchPartitions=True)
+    guesses = (Guess(row[0], row[1], np.frombuffer(row[2], "<i8"), LaneState.from_bytes(row[3])) for row in found)
+    yield from settle(
+        state, guesses, lambda first, last, at: in_order(rows.where(f"part between {first} and {last}"), state, at)
+    )
+    store.remove(folder)
+
+
+def guess(batches: Iterable[pa.RecordBatch], lanes: int) -> Iterator[pa.RecordBatch]:
+    """Kernel: from the rows of a part and of those before it, all that a part needs together, to its row of `GUESSED`."""
+    rows = (row for batch in batches for row in batch.to_pylist())
+    for (part, place, transitions), some in groupby(rows, key=itemgetter("to", "place", "transitions")):
+        own, earlier = list[dict[str, Any]](), list[dict[str, Any]]()
+        for row in some:
+            (own if row["part"] == part else earlier).append(row)
+        state = LaneState.guessed(transitions, _lengths(earlier), lanes)
+        free = state.free.astype("<i8").tobytes()
+        state.advance(_lengths(own), place)
+        yield batch_of(GUESSED, part=part, place=place, free=free, after=state.to_bytes())
+
+
+def _lengths(rows: Sequence[Any]) -> Int64:
+    """The lengths of rows, one row after the other."""
+    found = [np.empty(0, "<i4"), *(np.frombuffer(row["lengths"], "<i4") for row in rows)]
+    return np.concatenate(found).astype(np.int64)
 
 
 def _stacked(state: LaneState) -> Int64:
@@ -171,11 +238,8 @@ def _laid(
     held = state.held()
     carried, own = ([row for row in rows if (row["at"] < 0) == is_carried] for is_carried in (True, False))
     items = np.concatenate([_in_order(held, carried), *(np.frombuffer(row["items"], "<i4") for row in own)])
-    lengths = np.concatenate([np.empty(0, np.int64), *(np.frombuffer(row["lengths"], "<i4") for row in own)]).astype(
-        np.int64
-    )
     first, tail = state.step, place == len(of_set.parts)
-    runs = held if tail else held + state.advance(lengths, int(of_set.places[place]))
+    runs = held if tail else held + state.advance(_lengths(own), int(of_set.places[place]))
     steps, idle_from = (range(first, of_set.stop), state.free) if tail else (range(first, state.step), None)
     formats = {form: FORMATS[form](settings.batch_size) for form in sorted(set(settings.formats))}
     for at, block in enumerate(fill(steps, settings.batch_size, runs, items, resets=settings.resets, idle_from=idle_from)):
