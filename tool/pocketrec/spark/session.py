@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 ROWS_A_BATCH = "spark.sql.execution.arrow.maxRecordsPerBatch"
 _QUIET = {"spark.ui.showConsoleProgress": "false", "spark.ui.enabled": "false"}
 """Of a session that this process begins itself; one that is there, or is begun by spark-submit, keeps its own."""
+_INTERRUPTED = "KeyboardInterrupt while sending command."
+"""What py4j logs, with a stack, of an interrupt that it passes on."""
 LOG4J = "log4j2.properties"
 _LEAST_JAVA = {3: 8, 4: 17}
 """The oldest Java that a Spark of this first number runs on."""
@@ -48,23 +53,7 @@ def open_session() -> SparkSession:
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     from pyspark.sql import SparkSession
 
-    if (spark := SparkSession.getActiveSession()) is None:
-        if "PYSPARK_GATEWAY_PORT" not in os.environ:
-            check_java()
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        builder = SparkSession.builder.appName("pocketrec")
-        if (
-            not {"PYSPARK_GATEWAY_PORT", "SPARK_HOME", "SPARK_CONF_DIR"} & os.environ.keys()
-        ):  # these have settings of their own
-            os.environ.setdefault("SPARK_LOCAL_HOSTNAME", "localhost")
-            for name, value in _QUIET.items():
-                builder = builder.config(name, value)
-            builder = builder.config(
-                "spark.driver.extraJavaOptions", f"-Dlog4j2.configurationFile={Path(__file__).with_name(LOG4J)}"
-            )
-        with explained("no Spark session could be begun"):
-            spark = builder.getOrCreate()
-        spark.sparkContext.setLogLevel("ERROR")
+    spark = SparkSession.getActiveSession() or _begun()
     if not hasattr(spark, "_jvm"):
         raise ClusterError(
             "the Spark session is one of Spark Connect.",
@@ -74,6 +63,32 @@ def open_session() -> SparkSession:
     # As many threads as there are cores would be begun in each of as many workers.
     spark.sparkContext.environment.setdefault("POLARS_MAX_THREADS", "1")
     _check_executors(spark)
+    return spark
+
+
+def _begun() -> SparkSession:
+    """A new session: with the settings of who submitted this process or has a Spark installed; else with quiet ones."""
+    from pyspark.sql import SparkSession
+
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    if not submitted:
+        check_java()
+    quiet = not submitted and not {"SPARK_HOME", "SPARK_CONF_DIR"} & os.environ.keys()
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName("pocketrec")
+    if quiet:
+        os.environ.setdefault("SPARK_LOCAL_HOSTNAME", "localhost")
+        java = f"-Dlog4j2.configurationFile={Path(__file__).with_name(LOG4J)}"
+        for name, value in {**_QUIET, "spark.driver.extraJavaOptions": java}.items():
+            builder = builder.config(name, value)
+    handler = signal.getsignal(signal.SIGINT)
+    with explained("no Spark session could be begun"):
+        spark: SparkSession = builder.getOrCreate()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, handler)  # pyspark's own asks Java something while an answer of Java's is read
+    logging.getLogger().addFilter(lambda record: record.msg != _INTERRUPTED)
+    if quiet:
+        spark.sparkContext.setLogLevel("OFF")  # what stops a stage is raised, and said once
     return spark
 
 
