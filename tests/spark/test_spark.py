@@ -38,7 +38,9 @@ pytestmark = [
     pytest.mark.skipif(
         not (shutil.which("java") or os.environ.get("JAVA_HOME")), reason="there is no Java, which Spark runs on"
     ),
-    pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning"),  # of Spark 3.5
+    # Of Spark 3.5:
+    pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
 SEQUENCES = EngineSettings(engine="spark", parts=3)
 ALL = replace(SEQUENCES, batches=True, txt=True)
@@ -60,7 +62,7 @@ def spark() -> Iterator[Any]:
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.adaptive.enabled": "false",
         "spark.sql.shuffle.partitions": "2",
-        "spark.sql.files.maxPartitionBytes": "300k",
+        "spark.sql.files.maxPartitionBytes": "100k",
         "spark.sql.files.openCostInBytes": "8k",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
@@ -76,8 +78,21 @@ def spark() -> Iterator[Any]:
 def lines(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """A log of YooChoose's form, not grouped by session."""
     path = tmp_path_factory.mktemp("log") / "log.dat"
-    synth(path, SynthSettings(clicks=12_000, order="interleaved"))
+    synth(path, SynthSettings(clicks=6_000, order="interleaved"))
     return path.read_bytes().splitlines(keepends=True)
+
+
+SMALL: dict[str, Any] = {"splitting": SplitSettings(holdout=86400.0, min_item_support=1)}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> Path:
+    """A dataset of half of the log, with txt files."""
+    home = tmp_path_factory.mktemp("prepared")
+    (home / "log.dat").write_bytes(b"".join(lines[:3000]))
+    engine = EngineSettings(engine="spark", parts=1, txt=True)
+    prep_on_spark(str(home / "log.dat"), str(home / "there"), engine=engine, **SMALL)
+    return home / "there"
 
 
 @dataclass(frozen=True)
@@ -174,24 +189,24 @@ def test_a_grouped_log_in_every_variant_of_batches(
 
 
 def test_a_folder_of_text_and_gzip_in_the_order_of_names(tmp_path: Path, lines: list[bytes]) -> None:
-    """Part 2 before part 10, files of one line and of none, splits of some kB; trained on all but the test."""
-    folder = tmp_path / "log"
+    """Part 2 before part 10, files of one click and of none, small splits, ids of text; trained on all but the test."""
+    folder, rows = tmp_path / "log", table_of(lines)
     folder.mkdir()
-    edges = [0, 1, 1, 4000, 4001, 9000, 12_000]
+    edges = [0, 1, 1, 2000, 2001, 4500, len(rows)]
     for number, (begin, end) in enumerate(itertools.pairwise(edges)):
-        text = b"".join(lines[begin:end])
+        text = "".join("\t".join(row) + "\n" for row in (("user", "when", "what", "kind"), *rows[begin:end])).encode()
         packed = number % 2 == 1
-        name = f"part-{number * 5}.{'gz' if packed else 'txt'}"
+        name = f"part-{number * 5}.{'gz' if packed else 'tsv'}"
         (folder / name).write_bytes(gzip.compress(text) if packed else text)
     (folder / "_SUCCESS").touch()
     batching = BatchSettings(batch_size=32, train_on="train_full", session_order="time", formats=("npy",))
-    same(Case([folder], batching=batching), tmp_path)
+    same(Case([folder], ReadSettings(columns=COLUMNS), batching), tmp_path)
 
 
 def test_ids_of_text_conditions_gaps_and_bad_rows(tmp_path: Path, lines: list[bytes]) -> None:
     """Csv with a header in each file, lines that are not clicks, blank lines at the end; a gap over all rows."""
     rows = table_of(lines)
-    for number, some in enumerate((rows[:7000], rows[7000:])):
+    for number, some in enumerate((rows[:4000], rows[4000:])):
         text = ["user,when,what,kind", *(",".join(row) for row in some)]
         text[500:500] = ["rubbish", '=cmd,"x']
         (tmp_path / f"log{number}.csv").write_text("\r\n".join(text) + "\r\n\r\n\r\n", newline="")
@@ -200,14 +215,8 @@ def test_ids_of_text_conditions_gaps_and_bad_rows(tmp_path: Path, lines: list[by
     same(Case([tmp_path / "log0.csv", tmp_path / "log1.csv"], reading, batching), tmp_path, ALL)
 
 
-def test_ids_of_text_without_a_gap(tmp_path: Path, lines: list[bytes]) -> None:
-    log = tmp_path / "log.tsv"
-    log.write_text("\n".join(["user\twhen\twhat\tkind", *("\t".join(row) for row in table_of(lines))]))
-    same(Case([log], ReadSettings(columns=COLUMNS)), tmp_path)
-
-
 def test_lists_in_json(tmp_path: Path, lines: list[bytes]) -> None:
-    rows = sorted((line.decode().split(",") for line in lines[:8000]), key=lambda row: int(row[0]))
+    rows = sorted((line.decode().split(",") for line in lines[:3000]), key=lambda row: int(row[0]))
     sessions = [
         {"session": int(session), "events": [{"aid": int(row[2]), "ts": row[1]} for row in group]}
         for session, group in itertools.groupby(rows, key=lambda row: row[0])
@@ -225,7 +234,7 @@ def test_a_folder_of_parquet(tmp_path: Path, lines: list[bytes]) -> None:
     rows = rows.with_columns(
         pl.col("session").cast(pl.Int64), pl.col("time").str.to_datetime("%Y-%m-%dT%H:%M:%S%.3fZ", time_unit="us")
     )
-    for number, (begin, end) in enumerate(((0, 100), (100, 7000), (7000, 7001), (7001, 12_000))):
+    for number, (begin, end) in enumerate(((0, 100), (100, 4000), (4000, 4001), (4001, 6000))):
         rows[begin:end].write_parquet(folder / f"part-{number}.parquet", row_group_size=900)
     columns = {"session": "session", "item": "item", "time": "time"}
     same(Case([folder], ReadSettings(columns=columns)), tmp_path)
@@ -246,7 +255,7 @@ def error_of(function: Any, *arguments: Any, **settings: Any) -> PocketrecError:
 
 def test_a_line_that_is_no_click_is_named_as_on_one_machine(tmp_path: Path, lines: list[bytes]) -> None:
     log = tmp_path / "log.dat"
-    log.write_bytes(b"".join([*lines[:9000], b"1,yesterday,2,0\n", *lines[9000:], b"rubbish\n"]))
+    log.write_bytes(b"".join([*lines[:5000], b"1,yesterday,2,0\n", *lines[5000:], b"rubbish\n"]))
     ours, theirs = error_of(prep, log, tmp_path / "here"), error_of(prep_on_spark, str(log), str(tmp_path / "there"))
     assert isinstance(theirs, LogError)
     assert str(theirs).replace("file:", "") == str(ours)
@@ -285,16 +294,13 @@ def test_what_the_cluster_refuses_is_one_message(tmp_path: Path) -> None:
 
 
 def test_a_stopped_driver_leaves_what_was_there(
-    tmp_path: Path, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, lines: list[bytes], prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The manifest is the last act of a run: one that ends before changes nothing; the next one goes on, or tidies up."""
-    log, other = tmp_path / "log.dat", tmp_path / "other.dat"
-    log.write_bytes(b"".join(lines[:3000]))
-    other.write_bytes(b"".join(lines[3000:7000]))
-    small = EngineSettings(engine="spark", parts=1)
-    splitting = SplitSettings(holdout=86400.0, min_item_support=1)
-    there, settings = tmp_path / "there", dict[str, Any](splitting=splitting, engine=small)
-    prep_on_spark(str(log), str(there), **{**settings, "engine": EngineSettings(engine="spark", parts=1, txt=True)})
+    other, there = tmp_path / "other.dat", tmp_path / "there"
+    other.write_bytes(b"".join(lines[3000:]))
+    shutil.copytree(prepared, there)
+    settings = {**SMALL, "engine": EngineSettings(engine="spark", parts=1)}
     before = (there / "manifest.json").read_bytes()
     land(str(there), tmp_path / "first")
 
@@ -320,10 +326,9 @@ def test_a_stopped_driver_leaves_what_was_there(
     assert {path.name for path in there.iterdir()} - {".manifest.json.crc"} == {*named, "manifest.json"}
 
 
-def test_a_changed_file_does_not_land(tmp_path: Path, lines: list[bytes]) -> None:
-    log, there = tmp_path / "log.dat", tmp_path / "there"
-    log.write_bytes(b"".join(lines[:3000]))
-    prep_on_spark(str(log), str(there), splitting=SplitSettings(holdout=86400.0, min_item_support=1))
+def test_a_changed_file_does_not_land(tmp_path: Path, prepared: Path) -> None:
+    there = tmp_path / "there"
+    shutil.copytree(prepared, there)
     (part, *_) = there.glob("sequences-*/part=*/*.parquet")
     content = bytearray(part.read_bytes())
     content[len(content) // 2] ^= 1
