@@ -34,7 +34,8 @@ pytestmark = [
     pytest.mark.skipif(
         not (shutil.which("java") or os.environ.get("JAVA_HOME")), reason="there is no Java, which Spark runs on"
     ),
-    pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning"),  # of Spark 3.5
+    pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning"),  # of Spark 3.5,
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),  # too
 ]
 ALL = EngineSettings(engine="spark", batches=True, txt=True, parts=3)
 COLUMNS = {"session": "user", "item": "what", "time": "when"}
@@ -340,7 +341,8 @@ def test_an_executor_without_pocketrec_is_one_message(tmp_path: Path) -> None:
         "PYSPARK_SUBMIT_ARGS": "--master local[1] --driver-java-options -XX:TieredStopAtLevel=1 pyspark-shell",
     }
     script = f"import sys; sys.path.insert(0, {home!r})\n{script}"
-    said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True).stdout
+    command = [sys.executable, "-c", script]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     assert "an executor has no Python package" in said
     assert "PYSPARK_PYTHON" in said
     assert "\tat " not in said
