@@ -1,0 +1,300 @@
+"""The preparation on Spark beside one machine: the same bytes, also when processes are killed, and what it costs.
+
+    python benchmarks/spark.py same --clicks 100k
+    python benchmarks/spark.py kill --clicks 330k --times 10
+    python benchmarks/spark.py drivers --times 6
+    python benchmarks/spark.py cost --sizes 3.3M,33M
+
+Clusters are begun on this machine, from the pyspark that is installed, and are given commands by spark-submit. A standalone
+one has two workers of one core, and executors with a heap of 1 GB. Linux only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clusters import adopt, cluster, cpu_seconds, processes, watched
+from measure import evict, linux_only
+from pocketrec.storage.files import content_hash
+from prep import machine, make_log, parse_size
+from rows import put
+
+RESULTS = Path(__file__).parent / "results" / "spark.csv"
+CLI = str(files("pocketrec") / "cli" / "__main__.py")
+CLUSTERS = ("local[2]", "local-cluster[2,1,1024]", "standalone")
+PARTS = ["--parts", "5"]
+STAGES = ("ingest", "batches_bs512", "txt")
+"""In which processes are killed, by their keys in the manifest."""
+CONF = {f"spark.{name}.memory": "1g" for name in ("driver", "executor")} | {"spark.ui.enabled": "false"}
+QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""A Java that is quick to begin, where time is not measured."""
+GC = "-XX:+UseG1GC -XX:G1PeriodicGCInterval=5000 -XX:-G1PeriodicGCInvokesConcurrent -Xlog:gc:file="
+"""Of a driver that is measured: garbage is collected whole every five seconds; what is left then is written to a file."""
+FULL = re.compile(r"Pause Full.*?->(\d+)M\(")
+PARTS_OF = re.compile(r"parquet/(clicks|roles/part=)|.*manifest\.json")
+"""Files that differ: parts are cut elsewhere."""
+ROWS = """
+import sys, polars as pl, xxhash
+rows = pl.read_parquet(sys.argv[1] + "/parquet/clicks/*/*.parquet", hive_partitioning=False).sort("row")
+digest = xxhash.xxh3_128()
+for name in sorted(rows.columns):
+    digest.update(rows[name].to_numpy())
+print(digest.hexdigest())
+"""
+LAND = "import sys; from pocketrec import land; [land(one, one + '-landed') for one in sys.argv[1:]]"
+app = typer.Typer(help=__doc__, add_completion=False)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run. Memory is PSS, where a page of several processes counts in parts, at its peak.
+
+    Attributes:
+        on: "one machine", or the cluster; of a standalone one the master and the workers' JVMs are not counted.
+        does: "sequences" (and the item index), or "all": batches and txt, too.
+        peak_bytes: of all processes together, `executor_bytes` of the executors and their Python workers together.
+        driver_heap_bytes: the most that a full collection left in the driver's heap.
+        same: whether what was landed has the bytes of one machine.
+    """
+
+    started: str
+    machine: str
+    pyspark: str
+    on: str
+    does: str
+    clicks: int
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    executor_bytes: int
+    driver_python_bytes: int
+    driver_java_bytes: int
+    driver_heap_bytes: int
+    same: bool
+
+
+def options(java: str = QUICK) -> list[str]:
+    """Of spark-submit; `java` are options of the driver's Java, where time is measured."""
+    conf = CONF | {"spark.driver.extraJavaOptions": java}
+    conf |= {"spark.executor.extraJavaOptions": QUICK} if java == QUICK else {}
+    return [word for name, value in conf.items() for word in ("--conf", f"{name}={value}")]
+
+
+def submit(master: str, log: Path, there: Path, *extras: str, java: str = QUICK) -> subprocess.Popen[bytes]:
+    """Begin to prepare a log on a cluster."""
+    words = [CLI, "prep", str(log), "--engine", "spark", "--dataset", str(there), *extras]
+    return _begun(
+        [str(files("pyspark") / "bin" / "spark-submit"), "--master", master, *options(java), *words], there.parent
+    )
+
+
+def _begun(command: list[str], home: Path) -> subprocess.Popen[bytes]:
+    with (home / "messages").open("wb") as said:
+        return subprocess.Popen(command, stdout=said, stderr=said, cwd=home)
+
+
+def finished(running: subprocess.Popen[bytes], home: Path) -> None:
+    """Wait for a command; this one ends with what it has printed, if it failed."""
+    if running.wait():
+        sys.exit(f"exit {running.returncode}: {(home / 'messages').read_text(errors='replace')[-6000:]}")
+
+
+def digests(dataset: Path) -> dict[str, str]:
+    """The hashes of the files that later stages read, by name, and of the rows of the parts."""
+    names = {str(path.relative_to(dataset)): path for path in dataset.rglob("*") if path.is_file()}
+    rows = subprocess.check_output([sys.executable, "-c", ROWS, str(dataset)], text=True).strip()
+    return {name: content_hash(path) for name, path in names.items() if not PARTS_OF.match(name)} | {"clicks": rows}
+
+
+def prepared(log: Path, there: Path) -> dict[str, str]:
+    """What one machine makes of a log, which is removed again."""
+    finished(_begun([sys.executable, CLI, "prep", str(log), "--dataset", str(there)], there.parent), there.parent)
+    found = digests(there)
+    shutil.rmtree(there)
+    return found
+
+
+def other(expected: Mapping[str, str], *datasets: Path, whole: bool = False) -> list[str]:
+    """Land datasets, and name what differs from one machine: of all its files if they are whole, else of those landed."""
+    home, wrong = datasets[0].parent, list[str]()
+    finished(_begun([sys.executable, "-c", LAND, *map(str, datasets)], home), home)
+    for one in datasets:
+        landed = one.with_name(f"{one.name}-landed")
+        found = digests(landed)
+        names = expected.keys() | found.keys() if whole else found.keys()
+        wrong += sorted(f"{one.name}/{name}" for name in names if expected.get(name) != found.get(name))
+        shutil.rmtree(landed)
+    return wrong
+
+
+def stages(there: Path, *manifests: str) -> set[str]:
+    """The stages that some manifests have a record of."""
+    return {
+        key for name in manifests if (there / name).exists() for key in json.loads((there / name).read_text())["records"]
+    }
+
+
+@contextmanager
+def home_of(work: Path | None) -> Iterator[tuple[Path, Path]]:
+    """The folder of logs, and a new one for all else, which is removed."""
+    linux_only()
+    adopt()
+    logs = work or Path(tempfile.gettempdir()) / "pocketrec-bench"
+    logs.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=logs, prefix="spark-") as folder:
+        yield logs, Path(folder)
+
+
+Clicks = Annotated[str, typer.Option(help="Rows of the log: 100k, 3.3M.")]
+Work = Annotated[Path | None, typer.Option(help="Where logs and outputs go; logs stay.")]
+
+
+@app.command()
+def same(clicks: Clicks = "100k", work: Work = None) -> None:
+    """Prepare a log on each cluster, land it, and compare all files with those of one machine."""
+    with home_of(work) as (logs, home):
+        log = make_log(logs, parse_size(clicks), "shuffled", 0)
+        expected = prepared(log, home / "here")
+        for kind in CLUSTERS:
+            with cluster(kind, home) as master:
+                finished(submit(master, log, home / kind, *PARTS, "--batches", "--txt"), home)
+            typer.echo(f"{kind}: {other(expected, home / kind, whole=True) or 'the same bytes'}")
+
+
+def kill_one(role: str, stage: str, there: Path, killed: list[Path]) -> None:
+    """Kill a process of a role, unless the stage is done."""
+    pids = [pid for pid, (of, _) in processes().items() if of == role]
+    if pids and stage not in stages(there, "manifest.json", "unfinished.json"):
+        os.kill(random.choice(pids), signal.SIGKILL)
+        killed.append(there)
+
+
+@app.command()
+def kill(clicks: Clicks = "330k", times: int = 10, work: Work = None) -> None:
+    """Kill executors and Python workers in ingest, batches and txt: the same bytes all the same."""
+    from pocketrec import EngineSettings, prep_on_spark
+
+    with home_of(work) as (logs, home), cluster("standalone", home) as master:
+        os.environ["PYSPARK_SUBMIT_ARGS"] = shlex.join(["--master", master, *options(), "pyspark-shell"])
+        log, base, killed = make_log(logs, parse_size(clicks), "shuffled", 0), home / "base", list[Path]()
+        expected, seconds = prepared(log, home / "here"), dict[str, float]()
+        prep_on_spark(str(log), str(base), engine=EngineSettings(engine="spark", parts=5))
+        del os.environ["PYSPARK_SUBMIT_ARGS"]  # `land` has a Spark of its own
+        while len(killed) < times:
+            stage, role = STAGES[len(killed) % 3], ("executor", "worker")[len(killed) // 3 % 2]
+            there, before = home / f"{len(killed)}-{role}-killed-in-{stage}", len(killed)
+            if stage != "ingest":
+                shutil.copytree(base, there)
+            after = random.random() * seconds.get(stage, 1e6)
+            timer = threading.Timer(after, kill_one, [role, stage, there, killed])
+            timer.start()
+            start = time.perf_counter()
+            engine = EngineSettings(engine="spark", parts=5, batches=stage.startswith("batches"), txt=stage == "txt")
+            prep_on_spark(str(log), str(there), engine=engine)
+            timer.cancel()
+            if len(killed) > before:
+                typer.echo(f"{there.name} after {after:.1f} of {seconds[stage]:.1f} s")
+            else:  # not disturbed
+                seconds[stage] = (time.perf_counter() - start) * (0.5 if stage == "ingest" else 1)
+                shutil.rmtree(there)
+        typer.echo(f"{len(killed)} runs: {other(expected, *killed) or 'the same bytes'}")
+
+
+@app.command()
+def drivers(clicks: Clicks = "100k", times: int = 6, work: Work = None) -> None:
+    """Kill drivers that prepare another log in place of one that is there, in one stage after the other."""
+    with home_of(work) as (logs, home), cluster("standalone", home) as master:
+        old, new = (make_log(logs, parse_size(clicks), "grouped", seed) for seed in (0, 1))
+        expected, theirs = prepared(old, home / "here"), prepared(new, home / "here")
+        there = home / "there"
+        finished(submit(master, old, there, *PARTS, "--batches", "--txt"), home)
+        for number in range(times):
+            running = submit(master, new, there, *PARTS, "--batches", "--txt")
+            while running.poll() is None and len(stages(there, "unfinished.json")) < number % 5:
+                time.sleep(0.05)
+            time.sleep(after := random.random() * 10)
+            for pid, (role, _) in processes().items():
+                if role.startswith("driver"):
+                    os.kill(pid, signal.SIGKILL)
+            if not running.wait():
+                break  # it was done
+            done = ", ".join(sorted(stages(there, "unfinished.json"))) or "nothing"
+            wrong = other(expected, there, whole=True)
+            typer.echo(f"driver killed {after:.1f} s later, {done} finished: {wrong or 'the earlier bytes'}")
+        finished(submit(master, new, there, *PARTS, "--batches", "--txt"), home)
+        records = json.loads((there / "manifest.json").read_text())["records"].values()
+        left = {one.name for one in there.glob("*-*")} - {name.split("/")[0] for one in records for name in one["files"]}
+        typer.echo(
+            f"the run after them: {other(theirs, there, whole=True) or 'the right bytes'}, {left or 'nothing is left'}"
+        )
+
+
+@app.command()
+def cost(sizes: str = "3.3M,33M", items: str = "", work: Work = None, results: Path = RESULTS) -> None:
+    """Time, CPU and memory beside one machine; or of logs that have five clicks on each of so many items."""
+    jobs = ("one machine", "all"), ("standalone", "sequences"), ("standalone", "all")
+    with home_of(work) as (logs, home):
+        for number in map(parse_size, (items or sizes).split(",")):
+            log = log_of_items(logs / f"items-{number}.dat", number) if items else make_log(logs, number, "grouped", 0)
+            expected = prepared(log, home / "here")
+            for where, does in [("standalone", f"sequences, {number} items")] if items else jobs:
+                row = measured(where, does, log, number * (5 if items else 1), home, expected)
+                put(results, [row], ["on", "does", "clicks", "pyspark"])
+
+
+def log_of_items(path: Path, items: int) -> Path:
+    """A log with five clicks on each of some items, in sessions of five clicks."""
+    with path.open("w") as file:
+        for number in range(5 * items):
+            when = datetime.fromtimestamp(1.4e9 + number * 2e6 / items, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+            file.write(f"{number // 5},{when}Z,{number % items},0\n")
+    return path
+
+
+def measured(where: str, does: str, log: Path, clicks: int, home: Path, expected: Mapping[str, str]) -> Row:
+    """Prepare a log once."""
+    there, before, started = home / "there", cpu_seconds(), datetime.now(UTC).isoformat(timespec="seconds")
+    alone = [sys.executable, CLI, "prep", str(log), "--dataset", str(there)] if where == "one machine" else []
+    evict(log)
+    with cluster(where, home) as master, watched() as peak:
+        start = time.perf_counter()
+        extras = ["--batches", "--txt"] if does == "all" else []
+        finished(_begun(alone, home) if alone else submit(master, log, there, *extras, java=f"{GC}{home / 'gc.log'}"), home)
+        seconds = time.perf_counter() - start
+        daemons = sum(taken for role, taken in processes().values() if role == "daemon")
+    taken = cpu_seconds() - before - daemons
+    heap = 0 if alone else max(map(int, FULL.findall((home / "gc.log").read_text())), default=0) << 20
+    wrong = [] if alone else other(expected, there, whole=does == "all")
+    row = Row(
+        started, machine(), "" if alone else version("pyspark"), where, does, clicks,
+        round(seconds, 1), round(taken, 1),
+        peak["all"], peak["executors"], peak["driver python"], peak["driver java"], heap, not wrong,
+    )  # fmt: skip
+    typer.echo(f"{row} {wrong or ''}")
+    shutil.rmtree(there)
+    return row
+
+
+if __name__ == "__main__":
+    app()
