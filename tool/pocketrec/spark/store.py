@@ -227,10 +227,16 @@ class Store:
             self._system.delete(self._path(folder), True)
 
     def write(self, what: str, rows: DataFrame, *, by_part: bool = True, order: Sequence[str] = ()) -> str:
-        """Write a table into a new folder, by Spark's committer; return its name. With `part` a folder for each value."""
+        """Write a table into a new folder, by Spark's committer; return its name. With `part` a folder for each value.
+
+        The folders' names are in the order of the parts: Spark reads 00012 as a number, and would write part=12.
+        """
+        from pyspark.sql import functions as F  # noqa: N812
+
         folder = f"{what}-{uuid.uuid4().hex[:12]}"
         with explained(f"{self.at(folder)} could not be written"):
             if by_part:
+                rows = rows.withColumn("part", F.lpad(F.col("part").cast("string"), 5, "0"))
                 rows = rows.sortWithinPartitions("part", *order)
             writer = rows.write.options(**BIG_ROWS)
             (writer.partitionBy("part") if by_part else writer).parquet(self.at(folder))
