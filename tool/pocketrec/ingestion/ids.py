@@ -74,6 +74,11 @@ def kept_ids(text: Collection[str], gap_ms: int | None) -> list[str]:
     return [column for column in (SESSION, ITEM) if column in text or (column == SESSION and gap_ms is not None)]
 
 
+def text_ids(text: Collection[str], gap_ms: int | None) -> tuple[str, ...]:
+    """Which of session and item have codes for ids that are text; sessions that are cut have numbers."""
+    return tuple(name for name in (SESSION, ITEM) if name in text and (name != SESSION or gap_ms is None))
+
+
 def first_session(gap_ms: int | None) -> int:
     """The number of the first session: sessions that are cut are counted from 1, codes of text from 0."""
     return 0 if gap_ms is None else 1

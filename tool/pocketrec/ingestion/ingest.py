@@ -249,7 +249,7 @@ def _describe(draft: Draft, logs: list[Path], kind: Kind, read: Read, known: Map
     if ITEM in read.text_ids:
         draft.beside[ITEM_IDS] = OutputFile.of(staged / ITEM_IDS)
     rows = sum(found["rows"] for _, found in described)
-    sessions, ties = _sessions(staged) if kind == "clicks" and read.lines is not None else (0, [])
+    sessions, several, tied = _sessions(staged) if kind == "clicks" and read.lines is not None else (0, 0, 0)
     draft.counts = {
         "rows": rows,
         "sessions": sessions,
@@ -261,7 +261,7 @@ def _describe(draft: Draft, logs: list[Path], kind: Kind, read: Read, known: Map
         "header": read.header,
         "member": read.member,
         "text_ids": list(read.text_ids),
-        "remarks": [*_remarks(logs), *read.remarks, *ties],
+        "remarks": [*on_files(logs), *read.remarks, *on_ties(several, tied)],
         "log": str(logs[0]) if len(logs) == 1 else [str(log) for log in logs],
         "log_bytes": read.text_bytes,  # of standard input; a file's are among what is known
         "log_mtime_ns": 0,
@@ -270,18 +270,23 @@ def _describe(draft: Draft, logs: list[Path], kind: Kind, read: Read, known: Map
     }
 
 
-def _remarks(logs: list[Path]) -> Iterator[str]:
+def on_files(logs: list[Path]) -> Iterator[str]:
+    """The remark on a log of several files."""
     if len(logs) > 1:
         yield f"{len(logs):,} files are one log, read in this order: {named_in_words(logs)}"
 
 
-def _sessions(staged: Path) -> tuple[int, list[str]]:
-    """How many sessions there are; and a remark if clicks of some of them all have the same time."""
-    sessions, several, tied = np.sum(
-        [_sessions_of(sorted(part.iterdir())) for part in staged.glob("part=*")], axis=0
-    ).tolist()
-    words = f"{tied:,} of {several:,} sessions of two or more clicks have one time only; the order of the lines is theirs"
-    return sessions, [words] if tied else []
+def on_ties(several: int, tied: int) -> Iterator[str]:
+    """The remark on sessions of which all clicks have the same time: `tied` of `several` with two or more clicks."""
+    if tied:
+        yield f"{tied:,} of {several:,} sessions of two or more clicks have one time only; the order of the lines is theirs"
+
+
+def _sessions(staged: Path) -> tuple[int, int, int]:
+    """What `sessions_in` says, of all parts together."""
+    parts = [_sessions_of(sorted(part.iterdir())) for part in staged.glob("part=*")]
+    sessions, several, tied = np.sum(parts, axis=0).tolist()
+    return sessions, several, tied
 
 
 def _sessions_of(files: list[Path]) -> tuple[int, int, int]:

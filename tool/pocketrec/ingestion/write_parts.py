@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pocketrec.ingestion.ids import code_parts
+from pocketrec.ingestion.ids import code_parts, text_ids
 from pocketrec.ingestion.intake import Intake
 from pocketrec.ingestion.parts import equal_share
 from pocketrec.ingestion.spool import Direct, OtherIdsError, spool
 from pocketrec.progress import SILENT, Progress
-from pocketrec.schema import CLICK_COLUMNS, ITEM, KEPT, MS, RATING, SESSION
+from pocketrec.schema import CLICK_COLUMNS, KEPT, MS, RATING, SESSION
 from pocketrec.sources import polars_engine, yoochoose
 from pocketrec.sources.lines import Sample
 from pocketrec.sources.logs import Log, choose_reader
@@ -143,8 +143,7 @@ def _make_parts(
     # A line of the txt files is about as long as one of the original, however short the log says it.
     text_bytes = max(source.bytes, LINE_BYTES * intake.rows)
     known = source.header, source.member, text_bytes, source.digest
-    # Sessions that were cut have numbers.
-    text = tuple(name for name in (SESSION, ITEM) if name in clicks.text and (name != SESSION or gap_ms is None))
+    text = text_ids(clicks.text, gap_ms)
     return Read(source.lines, intake.set_aside, intake.left_out, *known, text, source.remarks)
 
 

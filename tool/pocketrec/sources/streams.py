@@ -257,6 +257,15 @@ def open_log(log: Path, wanted: Wanted = CLICKS, *, encoding: str = UTF8, member
         yield Stream(name, found, cast(BinaryIO, inside), position, limit, digest)
 
 
+def not_encoded(name: str, encoding: str, error: UnicodeDecodeError) -> LogError:
+    """The error for a log of that name that has another encoding."""
+    return LogError(
+        f"{name} is not {encoding} ({error.reason}).",
+        expected=f"text in {encoding}",
+        do="say the encoding that it has: --encoding NAME",
+    )
+
+
 class _Recoded(io.RawIOBase):
     """A text of another encoding, as UTF-8."""
 
@@ -276,11 +285,7 @@ class _Recoded(io.RawIOBase):
             try:
                 self._ready = self.decoder.decode(some, final=self._done).encode("utf-8", "surrogatepass")
             except UnicodeDecodeError as error:
-                raise LogError(
-                    f"{self.name} is not {self.encoding} ({error.reason}).",
-                    expected=f"text in {self.encoding}",
-                    do="say the encoding that it has: --encoding NAME",
-                ) from error
+                raise not_encoded(self.name, self.encoding, error) from error
         count = min(len(buffer), len(self._ready))
         buffer[:count], self._ready = self._ready[:count], self._ready[count:]
         return count

@@ -32,7 +32,7 @@ from pocketrec.storage.manifest import Record
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-LAID = "part string, of string, at long, array string, form string, steps long, content binary"
+LAID = "part int, of string, at long, array string, form string, steps long, content binary"
 HELD = "of string, part int, at long, order binary, lengths binary, items binary"
 """A part's sessions have lengths and items; what lanes carry into it has the order of its runs besides."""
 GUESSED = "part int, place long, free binary, after binary"
@@ -251,7 +251,7 @@ def _laid(
             for form, encoder in formats.items():
                 content = bytes(encoder.encode(values))
                 yield batch_of(
-                    LAID, part=f"{part:05d}", of=of, at=at, array=array, form=form, steps=len(block.steps), content=content
+                    LAID, part=part, of=of, at=at, array=array, form=form, steps=len(block.steps), content=content
                 )
 
 

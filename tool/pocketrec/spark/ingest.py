@@ -19,12 +19,12 @@ import polars as pl
 import pyarrow as pa
 
 from pocketrec.errors import LogError, SettingsError
-from pocketrec.ingestion.ids import ID, ITEM_IDS, coded_rows, first_session, kept_ids
-from pocketrec.ingestion.ingest import sessions_in
+from pocketrec.ingestion.ids import ID, ITEM_IDS, coded_rows, first_session, kept_ids, text_ids
+from pocketrec.ingestion.ingest import on_files, on_ties, sessions_in
 from pocketrec.ingestion.intake import check_kept, stopped_by
+from pocketrec.ingestion.write_parts import LINE_BYTES
 from pocketrec.schema import ITEM, KEPT, MS, ROW, SESSION, TIME
-from pocketrec.settings import options_for
-from pocketrec.sources.files import named_in_words, natural
+from pocketrec.sources.files import natural
 from pocketrec.sources.lines import BadLine
 from pocketrec.sources.nested import paths_of_schema
 from pocketrec.sources.options import USAGE, UTF8, ReadSettings, check_columns
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 ROWS_A_PART = 1 << 20
 """A worker holds a part: some 30 MB of columns, and what is made of them."""
 LINES_A_BATCH = 1 << 15
-RAW = "part int, session long, item long, time long, row long"
+CODED = "part int, session long, item long, time long, row long"
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,6 @@ def ingest(
     rejects = _rejects(store, store.table(clicks), seen) if seen.set_aside else {}
     store.remove(clicks)
     sessions, several, tied = (sum(one[name] for one in about) for name in ("sessions", "several", "tied"))
-    ties = f"{tied:,} of {several:,} sessions of two or more clicks have one time only; the order of the lines is theirs"
-    several_files = (
-        f"{len(files.names):,} files are one log, read in this order: {named_in_words([*map(Path, files.names)])}"
-    )
     counts = {
         "rows": sum(one["rows"] for one in about),
         "sessions": sessions,
@@ -110,23 +106,17 @@ def ingest(
         "left_out": seen.left_out,
         "header": seen.header,
         "member": "",
-        "text_ids": [name for name in (SESSION, ITEM) if name in seen.text and (name != SESSION or gap_ms is None)],
+        "text_ids": list(text_ids(seen.text, gap_ms)),
         "remarks": [
-            *([said] if said else []), *([several_files] if len(files.names) > 1 else []), *seen.remarks,
-            *([ties] if tied else []),
+            *([said] if said else []), *on_files([*map(Path, files.names)]), *seen.remarks, *on_ties(several, tied),
         ],
         "log": list(files.names) if len(files.names) > 1 else files.names[0],
         "log_bytes": sum(files.bytes),
         "log_mtime_ns": 0,
-        "text_bytes": max(sum(files.bytes), 44 * seen.kept),
+        "text_bytes": max(sum(files.bytes), LINE_BYTES * seen.kept),
     }  # fmt: skip
     record = Record("ingest", settings, inputs, {**described, **ids, **rejects}, counts, tuple(argv))
     return store.finish("ingest", record), False
-
-
-def argv_of(log: Sequence[str], reading: ReadSettings) -> list[str]:
-    """The words of the command that makes the parts."""
-    return [*log, *options_for(reading)]
 
 
 def log_files(spark: SparkSession, log: Sequence[str]) -> LogFiles:
@@ -370,7 +360,7 @@ def _make_parts(
     rows = clicks.where(F.col(TIME).isNotNull()).join(splits, "split").select(*ids, TIME, *numbers)
     ranged = rows if coded else rows.drop("place")
     ranged = ranged.repartitionByRange(number, SESSION)
-    ranged = ranged.withColumn("part", F.lpad(F.spark_partition_id().cast("string"), 5, "0"))
+    ranged = ranged.withColumn("part", F.spark_partition_id())
     folder = store.write("raw" if coded else "clicks", ranged, order=["place" if coded else ROW])
     if not coded:
         return folder, {}
@@ -385,9 +375,7 @@ def _make_parts(
     first, firsts = first_session(gap_ms), dict[int, int]()
     for part in sorted(sessions):
         firsts[part], first = first, first + sessions[part]
-    columns = ", ".join(
-        (RAW.replace("part int", "part string"), *(f"{ID[name]} {_kind(name, text)}" for name in kept_ids(text, gap_ms)))
-    )
+    columns = ", ".join((CODED, *(f"{ID[name]} {_kind(name, text)}" for name in kept_ids(text, gap_ms))))
     written = store.each(there, partial(code_part, coding=coding, firsts=firsts, columns=columns), columns)
     folder = store.write("clicks", written, order=[ROW])
     store.remove(raw)
@@ -435,7 +423,7 @@ def code_part(
         if len(frame):
             frame = frame.with_columns(pl.col(SESSION) + firsts[part])
             names = [name.split()[0] for name in columns.split(", ")[1:]]
-            yield batch_of(columns, part=f"{part:05d}", **{name: frame[name].to_arrow() for name in names})
+            yield batch_of(columns, part=part, **{name: frame[name].to_arrow() for name in names})
 
 
 def part_facts(content: pa.Buffer) -> dict[str, Any]:

@@ -18,12 +18,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pocketrec.errors import LogError
+from pocketrec.ingestion.intake import text_in
 from pocketrec.schema import ITEM, KEPT, SESSION, TIME
-from pocketrec.sources.lines import BOM, BadLine, Clicks, Form, count_lines, read_lines
+from pocketrec.sources.lines import BOM, BadLine, Clicks, Form, count_lines, kept_rows, read_lines
 from pocketrec.sources.logs import form_of
 from pocketrec.sources.options import UTF8, ReadSettings
 from pocketrec.sources.parquet import TableRows
+from pocketrec.sources.streams import not_encoded
 from pocketrec.spark.tables import batch_of
 
 CLICKS = (
@@ -102,11 +103,11 @@ class Split:
     def take(self, clicks: Clicks) -> None:
         """Count what was read."""
         self.rows += len(clicks.frame)
-        self.kept += int(clicks.frame[KEPT].sum()) if KEPT in clicks.frame.columns else len(clicks.frame)
+        self.kept += kept_rows(clicks.frame)
         self.left_out += clicks.left_out
         self.set_aside += clicks.set_aside
         self.first = self.first or clicks.first
-        self.text |= {name for name in (SESSION, ITEM) if _is_text(clicks.frame[name])}
+        self.text |= text_in([clicks.frame])
 
     def note(self) -> dict[str, Any]:
         """All of it, for the driver."""
@@ -122,10 +123,6 @@ class Split:
             "remarks": sorted(self.form.remarks),
             "seen": {column: sorted(values) for column, values in self.form.seen.items()},
         }
-
-
-def _is_text(ids: pl.Series) -> bool:
-    return ids.dtype == pl.String and ids.null_count() < len(ids)
 
 
 def _plain(bad: BadLine | None) -> list[Any] | None:
@@ -159,11 +156,7 @@ def _utf8(text: bytes, reading: Reading, rank: int) -> bytes:
     try:
         return text.decode(encoding).encode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
-        raise LogError(
-            f"{reading.files[rank].name} is not {encoding} ({error.reason}).",
-            expected=f"text in {encoding}",
-            do="say the encoding that it has: --encoding NAME",
-        ) from error
+        raise not_encoded(reading.files[rank].name, encoding, error) from error
 
 
 def _runs(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, int, bytes]]:

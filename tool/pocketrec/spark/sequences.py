@@ -28,7 +28,7 @@ from pocketrec.storage.manifest import Record
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-SEQUENCES = "part string, of string, at long, first long, lengths binary, items binary, note string"
+SEQUENCES = "part int, of string, at long, first long, lengths binary, items binary, note string"
 """Sessions of a part and a set, in rows `at` 0, 1, ..; `first` clicks of the part and set are before this row."""
 STARTED = "of string, start long, place long, items binary, note string"
 CLICKS_A_ROW = PIECE // 8
@@ -100,13 +100,13 @@ def _note(found: dict[str, Sessions]) -> dict[str, dict[str, int]]:
 def read(batches: Iterable[pa.RecordBatch], wanted: Wanted) -> Iterator[pa.RecordBatch]:
     """Kernel: the sessions of a part, by their ids."""
     for path, content in bytes_of(batches):
-        found, part = found_in(content, wanted), f"{part_of(path):05d}"
+        found, part = found_in(content, wanted), part_of(path)
         for name, sessions in found.items():
             yield from _written(part, name, sessions.items, sessions.lengths)
         yield batch_of(SEQUENCES, part=part, note=_note(found))
 
 
-def _written(part: str, name: str, items: Int32, lengths: Int64, at: int = 0, before: int = 0) -> Iterator[pa.RecordBatch]:
+def _written(part: int, name: str, items: Int32, lengths: Int64, at: int = 0, before: int = 0) -> Iterator[pa.RecordBatch]:
     """Sessions in rows of some hundred thousand clicks; one row at least, so that each part is there.
 
     The first row is row `at` of its part and set, which has `before` clicks by then.
@@ -155,5 +155,5 @@ def packed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             some = values.slice(begin, end - begin)
             lengths = pc.binary_length(some).to_numpy().astype(np.int64) // 4
             items = np.frombuffer(pc.binary_join(pa.ListArray.from_arrays([0, len(some)], some), b"")[0].as_buffer(), "<i4")
-            yield from _written(f"{part:05d}", of[begin], items, lengths, at, before.get(of[begin], 0))
+            yield from _written(part, of[begin], items, lengths, at, before.get(of[begin], 0))
             at, before[of[begin]] = at + len(lengths), before.get(of[begin], 0) + len(items)

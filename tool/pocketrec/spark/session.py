@@ -93,6 +93,7 @@ def _begun() -> SparkSession:
 
 
 def check_java() -> None:
+    """Raise a ClusterError if there is no Java that this Spark runs on."""
     import pyspark
 
     least = _LEAST_JAVA.get(int(pyspark.__version__.split(".", 1)[0]), 17)

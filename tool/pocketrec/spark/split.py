@@ -35,7 +35,7 @@ SURVEYED = "ends binary, code int, first_end long, note string"
 VOCABULARY, FIRST_END = "vocabulary.npy", "first_end.npy"
 """Files beside the roles: the arrays of `Rules`."""
 ASSIGNED = (
-    "part string, at long, roles binary, code int, bits byte, support_tr long, first_tr long, support_full long, "
+    "part int, at long, roles binary, code int, bits byte, support_tr long, first_tr long, support_full long, "
     "first_full long, note string"
 )
 SHORT: dict[TrainOn, str] = {"train_tr": "tr", "train_full": "full"}
@@ -243,7 +243,7 @@ def assign(batches: Iterable[pa.RecordBatch], rules: Rules) -> Iterator[pa.Recor
         members, row = found.members(rules), found.rows.row
         tally = holdout.tally(members, found.kept, found.codes, found.sessions, row, len(codes_of(rules.items.path)))
         for at, some in enumerate(pieces(holdout.roles(members))):
-            yield batch_of(ASSIGNED, part=f"{part:05d}", at=at, roles=some.tobytes())
+            yield batch_of(ASSIGNED, part=part, at=at, roles=some.tobytes())
         bits = sum(tally.sets[name].known * np.int8(bit) for name, bit in ROLE_OF.items())
         here = np.flatnonzero(bits)
         columns = {
@@ -251,10 +251,10 @@ def assign(batches: Iterable[pa.RecordBatch], rules: Rules) -> Iterator[pa.Recor
             for name in TRAINED_ON
             for what, long in (("support", "support"), ("first", "first_row"))
         }
-        yield batch_of(ASSIGNED, part=f"{part:05d}", code=here.astype(np.int32), bits=np.asarray(bits)[here], **columns)
+        yield batch_of(ASSIGNED, part=part, code=here.astype(np.int32), bits=np.asarray(bits)[here], **columns)
         yield batch_of(
             ASSIGNED,
-            part=f"{part:05d}",
+            part=part,
             note={
                 "part": part,
                 "events": {name: size.events for name, size in tally.sets.items()},

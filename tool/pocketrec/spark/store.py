@@ -59,7 +59,7 @@ BIG_ROWS = {
 ROWS_COLLECTED = 1 << 16
 KINDS = {"bigint": np.dtype("<i8"), "int": np.dtype("<i4"), "tinyint": np.dtype("i1")}
 """Of a column of whole numbers, as Spark names it."""
-DESCRIBED = "path string, note string"
+DESCRIBED = "note string"
 UNFINISHED = "unfinished.json"
 STAGE_OF = {"clicks": "ingest", "roles": "roles", "sequences": "sequences"}
 """The stage that makes an input of others."""

@@ -21,7 +21,7 @@ from pocketrec.spark.store import Store
 from pocketrec.spark.tables import PIECE, batch_of, bytes_of
 from pocketrec.storage.manifest import Record
 
-TEXTS = "part string, of string, at long, text binary"
+TEXTS = "part int, of string, at long, text binary"
 ROWS_A_BATCH = 1 << 15
 
 
@@ -68,7 +68,7 @@ def encode(batches: Iterable[pa.RecordBatch], ids: list[str]) -> Iterator[pa.Rec
         role = batch.column("role").to_numpy().astype(np.uint8)
         text = pl.DataFrame({name: pl.Series(batch.column(name)) for name in ids}) if ids else None
         _, found = rsc15.encode_sets(rsc15.Clicks(session, item, time, row, role, text))
-        part = f"{batch.column('part')[0].as_py():05d}"
+        part = batch.column("part")[0].as_py()
         for name in ROLE_OF:
             whole = b"".join(found[name][0])
             for begin in range(0, len(whole), PIECE):
