@@ -188,13 +188,17 @@ def test_a_grouped_log_in_every_variant_of_batches(
     assert (code, "up to date" in printed) == (0, True)
 
 
-def test_a_folder_of_text_and_gzip_in_the_order_of_names(tmp_path: Path, lines: list[bytes]) -> None:
-    """Part 2 before part 10, files of one click and of none, small splits, ids of text; trained on all but the test."""
+def test_a_folder_of_text_gzip_and_parquet_in_the_order_of_names(tmp_path: Path, lines: list[bytes]) -> None:
+    """Part 5 before part 10, files of one click and of none, small splits, ids of text; trained on all but the test."""
     folder, rows = tmp_path / "log", table_of(lines)
     folder.mkdir()
     edges = [0, 1, 1, 2000, 2001, 4500, len(rows)]
+    names = ["user", "when", "what", "kind"]
     for number, (begin, end) in enumerate(itertools.pairwise(edges)):
-        text = "".join("\t".join(row) + "\n" for row in (("user", "when", "what", "kind"), *rows[begin:end])).encode()
+        if number == 2:
+            pl.DataFrame(rows[begin:end], names, orient="row").write_parquet(folder / "part-10.parquet", row_group_size=600)
+            continue
+        text = "".join("\t".join(row) + "\n" for row in (names, *rows[begin:end])).encode()
         packed = number % 2 == 1
         name = f"part-{number * 5}.{'gz' if packed else 'tsv'}"
         (folder / name).write_bytes(gzip.compress(text) if packed else text)

@@ -143,7 +143,11 @@ class LaneState:
 
     def to_bytes(self) -> bytes:
         """24 bytes a lane: free, start and end, little endian."""
-        return np.stack([self.free, self.start, self.end]).astype("<i8", copy=False).tobytes()
+        return self.stacked().astype("<i8", copy=False).tobytes()
+
+    def stacked(self) -> Int64:
+        """Free, start and end in an array (3, B), from which `LaneState(*array)` makes it again."""
+        return np.stack([self.free, self.start, self.end])
 
     def copy(self) -> LaneState:
         """One that stays as it is when this one advances."""

@@ -16,12 +16,11 @@ import polars as pl
 
 from pocketrec.errors import LogError
 from pocketrec.sources.delimited import as_utf8
-from pocketrec.sources.lines import NONE_PLAIN, NOT_READ, Clicks, count_lines, is_utf8
+from pocketrec.sources.lines import NONE_PLAIN, NOT_READ, Clicks, count_lines, head_lines, is_utf8
 from pocketrec.sources.nested import Keys, flat, paths_of_values, schema_of, values_of
 from pocketrec.sources.options import Columns, ReadSettings
 from pocketrec.sources.rows import Rows
 
-_HEAD_LINES = 100
 _NOT_JSON = "it cannot be read as JSON"
 
 
@@ -43,7 +42,7 @@ def begins_json(head: bytes) -> bool:
 
 def objects(head: bytes) -> Iterator[dict[str, Any]]:
     """The objects in the first lines of a log."""
-    for line in head.split(b"\n", _HEAD_LINES)[:_HEAD_LINES]:
+    for line in head_lines(head):
         value, _ = _loaded(line)
         if isinstance(value, dict):
             yield value

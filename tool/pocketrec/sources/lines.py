@@ -25,6 +25,8 @@ from pocketrec.errors import LogError
 from pocketrec.schema import KEPT, ROW
 
 BOM = b"\xef\xbb\xbf"
+HEAD_LINES = 100
+"""Lines, at most, by which the form of a log is known."""
 REJECTS_HEADER = b"line,reason,text\r\n"
 _LINES_PER_JUDGEMENT = 4096
 _SPECIAL = re.compile("[\\\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\udc80-\udcff]")
@@ -35,6 +37,11 @@ NONE_PLAIN = re.compile(b"")
 """`Form.plain` of a form in which no line is a click without doubt."""
 NOT_READ = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 """What Polars raises over a block with a line that it cannot read."""
+
+
+def head_lines(text: bytes) -> list[bytes]:
+    """The first lines of a text without their ends; the last one may be empty or cut."""
+    return text.split(b"\n", HEAD_LINES)[:HEAD_LINES]
 
 
 class Form(Protocol):

@@ -26,7 +26,7 @@ import polars as pl
 from pocketrec.schema import CLICK_COLUMNS, ITEM, ROW, SESSION, TIME, Int64
 from pocketrec.sources import timestamps
 from pocketrec.sources.block_scan import frames, samples
-from pocketrec.sources.lines import BOM, NONE_PLAIN, NOT_READ, Clicks, count_lines, numbered
+from pocketrec.sources.lines import BOM, NONE_PLAIN, NOT_READ, Clicks, count_lines, head_lines, numbered
 from pocketrec.sources.polars_engine import in_runs
 from pocketrec.sources.streams import MAX_LINE
 from pocketrec.sources.timestamps import Clock, parse_times
@@ -51,7 +51,6 @@ _PLAIN_LINES = {
 }
 """By number of fields: a run of lines that are clicks without doubt. Possessive (*+), so that it never backtracks."""
 _HEADER_NAMES = ({b"sessionid", b"session"}, {b"timestamp", b"time"}, {b"itemid", b"item"})
-_LINES_OF_A_HEAD = 100
 
 
 def is_original(log: Path) -> bool:
@@ -157,7 +156,7 @@ class Lines:
     @classmethod
     def of(cls, head: bytes, clock: Clock) -> tuple[Lines, bool]:
         """The form of a log by its first lines, and whether the first of them is a header."""
-        lines = head.split(b"\n", _LINES_OF_A_HEAD)[:_LINES_OF_A_HEAD]
+        lines = head_lines(head)
         commas = [line.count(b",") for line in lines]
         return cls(3 if commas.count(2) > commas.count(3) else 4, clock), is_header(lines[0])
 

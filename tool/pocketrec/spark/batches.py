@@ -86,17 +86,15 @@ def batches(
         return found, True
     check_sessions(settings, of_sets.counts["sessions"]["train_tr"], force=False)
     table = store.table(next(iter(of_sets.files)).split("/", 1)[0], sorted(of_sets.files))
-    plans, counts = {}, {}
-    for name in SPLITS:
-        plans[name], counts[name] = plan(store, table, name, settings, of_sets)
+    plans, counts = plan(store, table, settings, of_sets)
     carried = table.select("of", "part", "first", "items").mapInArrow(partial(carry, plans=plans), HELD)
     own = table.selectExpr("of", "cast(part as int) part", "at", "cast(null as binary) `order`", "lengths", "items")
     tasks = max(2, len({part for one in plans.values() for part in one.parts}))
     both = carried.union(own).repartition(tasks, "of", "part").sortWithinPartitions("of", "part", "at")
     folder = store.write(key, both.mapInArrow(partial(lay, plans=plans, settings=settings), LAID), order=["of", "at"])
     files, _ = store.described_by_workers(folder)
-    sizes = {name: asdict(one) for name, one in counts.items()}
-    record = Record("batches", recorded, inputs, files, {"sets": sizes}, tuple(argv))
+    sizes = {"sets": {name: asdict(one) for name, one in counts.items()}}
+    record = Record("batches", recorded, inputs, files, sizes, tuple(argv))
     return store.finish(key, record), False
 
 
@@ -105,37 +103,51 @@ def batches_key(settings: BatchSettings) -> str:
     return f"batches_bs{settings.batch_size}"
 
 
-def plan(store: Store, table: DataFrame, name: str, settings: BatchSettings, of_sets: Record) -> tuple[Plan, BatchCounts]:
-    """The scan of one set, over the lengths of its sessions alone."""
-    state = LaneState.empty(settings.batch_size)
-    rows = table.where(f"of = '{name}'").selectExpr("cast(part as int) part", "at", "lengths", "items")
+def plan(
+    store: Store, table: DataFrame, settings: BatchSettings, of_sets: Record
+) -> tuple[dict[str, Plan], dict[str, BatchCounts]]:
+    """The scan of each set, over the lengths of its sessions alone."""
+    from pyspark.sql import functions as F  # noqa: N812
+
     # With very many lanes a guess would replay more parts than it saves.
-    guessed = of_sets.counts["sessions"][name] >= max(ONE_SCAN, REPLAYED * settings.batch_size * len(of_sets.files))
-    parts, places, states = list[int](), list[int](), list[Int64]()
+    many = max(ONE_SCAN, REPLAYED * settings.batch_size * len(of_sets.files))
+    guessed = [name for name in SPLITS if of_sets.counts["sessions"][name] >= many]
+    states = {name: LaneState.empty(settings.batch_size) for name in SPLITS}
+    found = {name: list[Before]() for name in SPLITS}
+    rows = table.selectExpr("of", "cast(part as int) part", "at", "lengths", "items")
     with explained("the lengths of the sessions could not be read"):
-        for part, place, before in from_guesses(store, rows, state) if guessed else in_order(rows, state):
-            parts.append(part)
-            places.append(place)
-            states.append(_stacked(before))
-    stop = state.stop(settings.tail)
-    dropped = state.left(stop)
-    unknown = of_sets.counts["unknown"][name]
-    counts = BatchCounts(stop, int(state.free.sum()) - dropped, dropped, state.padded, unknown)
-    edges = np.array([*places, int(state.end.max()) + 1])
-    shipped = ship(store.spark, np.stack([*states, _stacked(state)]))
-    return Plan(tuple(parts), edges, shipped, stop, _needed_by(states, state, edges)), counts
+        for name, some in groupby(lengths_of(rows.where(~F.col("of").isin(guessed))), key=itemgetter("of")):
+            found[name] += in_order(some, states[name])
+        for name in guessed:
+            found[name] += from_guesses(store, rows.where(F.col("of") == name), states[name])
+    plans, counts = {}, {}
+    for name, state in states.items():
+        stop = state.stop(settings.tail)
+        dropped, unknown = state.left(stop), of_sets.counts["unknown"][name]
+        counts[name] = BatchCounts(stop, int(state.free.sum()) - dropped, dropped, state.padded, unknown)
+        edges = np.array([*(before.place for before in found[name]), int(state.end.max()) + 1])
+        needed_by = _needed_by([before.state for before in found[name]], state, edges)
+        shipped = ship(store.spark, np.stack([*(before.state.stacked() for before in found[name]), state.stacked()]))
+        plans[name] = Plan(tuple(before.part for before in found[name]), edges, shipped, stop, needed_by)
+    return plans, counts
 
 
-def in_order(rows: DataFrame, state: LaneState, place: int = 0) -> Iterator[Before]:
+def lengths_of(rows: DataFrame) -> Iterator[Any]:
+    """Rows of the sets one by one, in order, without their items."""
+    ordered = rows.select("of", "part", "at", "lengths").orderBy("of", "part", "at")
+    found: Iterator[Any] = ordered.toLocalIterator(prefetchPartitions=True)
+    return found
+
+
+def in_order(rows: Iterable[Any], state: LaneState, place: int = 0) -> Iterator[Before]:
     """The states before some parts, while `state` advances over their lengths.
 
     Args:
-        rows: part, at, and lengths of some parts that follow each other.
+        rows: part and lengths of some parts of a set that follow each other, in order.
         state: before them.
         place: where the first one's items begin.
     """
-    ordered = rows.select("part", "at", "lengths").orderBy("part", "at")
-    for part, some in groupby(ordered.toLocalIterator(prefetchPartitions=True), key=itemgetter(0)):
+    for part, some in groupby(rows, key=itemgetter("part")):
         yield Before(part, place, state.copy())
         for row in some:
             lengths = _lengths([row])
@@ -162,7 +174,9 @@ def from_guesses(store: Store, rows: DataFrame, state: LaneState) -> Iterator[Be
     found = store.table(folder).orderBy("part").toLocalIterator(prefetchPartitions=True)
     guesses = (Guess(row[0], row[1], np.frombuffer(row[2], "<i8"), LaneState.from_bytes(row[3])) for row in found)
     yield from settle(
-        state, guesses, lambda first, last, at: in_order(rows.where(f"part between {first} and {last}"), state, at)
+        state,
+        guesses,
+        lambda first, last, at: in_order(lengths_of(rows.where(f"part between {first} and {last}")), state, at),
     )
     store.remove(folder)
 
@@ -186,15 +200,11 @@ def _lengths(rows: Sequence[Any]) -> Int64:
     return np.concatenate(found).astype(np.int64)
 
 
-def _stacked(state: LaneState) -> Int64:
-    return np.stack([state.free, state.start, state.end])
-
-
-def _needed_by(states: Sequence[Int64], last: LaneState, places: Int64) -> Int64:
+def _needed_by(states: Sequence[LaneState], last: LaneState, places: Int64) -> Int64:
     """`Plan.needed_by`."""
     found = np.tile(np.array([0, -1]), (len(states), 1))
     for at in range(1, len(states) + 1):
-        held = (LaneState(*states[at]) if at < len(states) else last).held()
+        held = (states[at] if at < len(states) else last).held()
         owners = np.unique(np.searchsorted(places[:-1], held.place, side="right") - 1)
         new = owners[found[owners, 1] < 0]
         found[new, 0] = at

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from pocketrec.errors import DatasetError
 from pocketrec.ingestion.ids import ITEM_IDS
@@ -23,10 +24,11 @@ from pocketrec.sessions.batches import Encoded, write_batches
 from pocketrec.sessions.holdout import ROLE_OF
 from pocketrec.sessions.options import BatchSettings
 from pocketrec.sessions.sequences import SetFiles
+from pocketrec.sessions.split import roles_bytes
 from pocketrec.sessions.vocabulary import ITEMS_OF, training_items
 from pocketrec.sources.lines import REJECTS_HEADER
 from pocketrec.spark.session import open_session
-from pocketrec.spark.split import parts_in
+from pocketrec.spark.split import parts_in, roles_of, rules_of
 from pocketrec.spark.store import STAGE_OF, Store, part_of
 from pocketrec.storage.files import commit, parents_of, remove_written
 from pocketrec.storage.item_index import write_items
@@ -188,10 +190,19 @@ class _Landing:
         return draft.record
 
     def _roles(self, theirs: Record, stage: Stage) -> Record:
-        with stage.replacing(theirs.bytes, force=self.force, into=self.where.roles) as draft:
-            for part, frame in self._parts(theirs):
-                roles = np.frombuffer(b"".join(frame["roles"].to_list()), np.uint8)
-                np.save(draft.folder / f"part={part:05d}.npy", roles, allow_pickle=False)
+        """The index, and the roles of the rows that are here, which follow from the rules."""
+        rules, clicks = rules_of(self.store, theirs), Parts(self.where)
+        needed = theirs.bytes + roles_bytes(self.records["ingest"].counts["rows"])
+        with (
+            stage.replacing(needed, force=self.force, into=self.where.roles) as draft,
+            self.progress.task("land", len(clicks.folders), "parts") as advance,
+        ):
+            for folder in clicks.folders:
+                clicks.check(folder)
+                [(path, _)] = clicks.files(folder)
+                _, roles = roles_of(pa.py_buffer(path.read_bytes()), rules)
+                np.save(draft.folder / f"{folder.name}.npy", roles, allow_pickle=False)
+                advance(1)
             indices = [name for name in theirs.files if name.rsplit("/", 1)[-1] in ITEMS_OF.values()]
             for name, path in self._copied(indices, theirs):
                 path.rename(draft.folder / name.rsplit("/", 1)[-1])

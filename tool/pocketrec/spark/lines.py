@@ -34,16 +34,15 @@ CLICKS = (
 """`place` numbers the rows of a split, `row` the clicks among them: those that `--where` leaves out have none."""
 IN_A_FILE = 40
 """Bits of a split's key for its first byte, or row; the rank of the file has those above."""
-HEAD_LINES = 100
-"""First lines by which a reader knows the form of a file."""
 _NUMBER = re.compile(rb"(?:(?<=\r\n)|\A)([0-9]+)")
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of the log: its name for messages, and its first lines if it may be read in several splits."""
+    """A file of the log: its name for messages, whether it is Parquet, and first lines of text that is read in splits."""
 
     name: str
+    table: bool
     head: bytes = b""
 
 

@@ -21,16 +21,19 @@ from pocketrec.sessions.vocabulary import ITEMS_OF
 from pocketrec.spark.session import rows_a_batch
 from pocketrec.spark.split import Rules, codes_of, parts_in, roles_of, rules_of
 from pocketrec.spark.store import Store, part_of
-from pocketrec.spark.tables import PIECE, Shipped, batch_of, bytes_of, noted, ship
+from pocketrec.spark.tables import PIECE, Shipped, batch_of, bytes_of, ship
 from pocketrec.storage.layout import SPLITS
 from pocketrec.storage.manifest import Record
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-SEQUENCES = "part int, of string, at long, first long, lengths binary, items binary, note string"
-"""Sessions of a part and a set, in rows `at` 0, 1, ..; `first` clicks of the part and set are before this row."""
-STARTED = "of string, start long, place long, items binary, note string"
+SEQUENCES = "part int, of string, at long, first long, lengths binary, items binary, unknown long"
+"""Sessions of a part and a set, in rows `at` 0, 1, ..; `first` clicks of the part and set are before this row.
+
+`unknown`: clicks of the part and set that were left out, since the model does not know their items; all in the first row.
+"""
+STARTED = "of string, start long, place long, items binary, unknown long"
 CLICKS_A_ROW = PIECE // 8
 IN_A_PART = 32
 """Bits of a session's place for its number in its part."""
@@ -58,16 +61,18 @@ def sequences(
     parts = parts_in(clicks)
     by_time = settings.session_order == "time"
     kernel, columns = (started, STARTED) if by_time else (read, SEQUENCES)
-    table = store.write("starts", store.each(parts, partial(kernel, wanted=wanted), columns), by_part=not by_time)
-    notes, rows = noted(store.table(table)), store.table(table).where("note is null").drop("note")
+    rows = store.each(parts, partial(kernel, wanted=wanted), columns)
     if by_time:
-        rows = _by_time(rows, len(parts))
-    with rows_a_batch(store.spark, SESSIONS_A_BATCH):
+        table = store.write("starts", rows, by_part=False)
+        with rows_a_batch(store.spark, SESSIONS_A_BATCH):
+            folder = store.write("sequences", _by_time(store.table(table), len(parts)), order=["of", "at"])
+        store.remove(table)
+    else:
         folder = store.write("sequences", rows, order=["of", "at"])
-    store.remove(table)
-    files, _ = store.described_by_workers(folder)
+    files, sizes = store.described_by_workers(folder, sizes_in)
     counts = {
-        what: {name: sum(one[what][name] for one in notes) for name in SPLITS} for what in ("unknown", "sessions", "clicks")
+        what: {name: sum(one[what].get(name, 0) for one in sizes) for name in SPLITS}
+        for what in ("unknown", "sessions", "clicks")
     }
     return store.finish("sequences", Record("sequences", recorded, inputs, files, counts, tuple(argv))), False
 
@@ -75,10 +80,7 @@ def sequences(
 def items_of(store: Store, roles: Record, train_on: TrainOn) -> Int64:
     """The ids of the item index, in the order of their codes."""
     name = next(name for name in roles.files if name.endswith(f"/{ITEMS_OF[train_on]}"))
-    content = store.read(name)
-    if content is None:
-        raise store.changed(name)
-    return pl.read_parquet(io.BytesIO(content))["item_id"].to_numpy()
+    return pl.read_parquet(io.BytesIO(store.content(name, roles)))["item_id"].to_numpy()
 
 
 def found_in(content: pa.Buffer, wanted: Wanted) -> dict[str, Sessions]:
@@ -89,11 +91,14 @@ def found_in(content: pa.Buffer, wanted: Wanted) -> dict[str, Sessions]:
     return {name: whole_sessions(rows.session[at], rows.time[at], index.of(rows.item[at])) for name, at in chosen.items()}
 
 
-def _note(found: dict[str, Sessions]) -> dict[str, dict[str, int]]:
+def sizes_in(content: pa.Buffer) -> dict[str, dict[str, int]]:
+    """Of each set the sessions and clicks in a file of `SEQUENCES`, and the clicks that were left out."""
+    size = (pl.col(name).bin.size().sum() // 4 for name in ("lengths", "items"))
+    frame = pl.read_parquet(io.BytesIO(content), columns=["of", "lengths", "items", "unknown"])
+    sets = frame.group_by("of").agg(*size, pl.col("unknown").sum())
     return {
-        "unknown": {name: one.unknown for name, one in found.items()},
-        "sessions": {name: len(one.lengths) for name, one in found.items()},
-        "clicks": {name: len(one.items) for name, one in found.items()},
+        what: dict(zip(sets["of"], sets[column], strict=True))
+        for what, column in (("unknown", "unknown"), ("sessions", "lengths"), ("clicks", "items"))
     }
 
 
@@ -102,11 +107,12 @@ def read(batches: Iterable[pa.RecordBatch], wanted: Wanted) -> Iterator[pa.Recor
     for path, content in bytes_of(batches):
         found, part = found_in(content, wanted), part_of(path)
         for name, sessions in found.items():
-            yield from _written(part, name, sessions.items, sessions.lengths)
-        yield batch_of(SEQUENCES, part=part, note=_note(found))
+            yield from _written(part, name, sessions.items, sessions.lengths, unknown=sessions.unknown)
 
 
-def _written(part: int, name: str, items: Int32, lengths: Int64, at: int = 0, before: int = 0) -> Iterator[pa.RecordBatch]:
+def _written(
+    part: int, name: str, items: Int32, lengths: Int64, at: int = 0, before: int = 0, *, unknown: int
+) -> Iterator[pa.RecordBatch]:
     """Sessions in rows of some hundred thousand clicks; one row at least, so that each part is there.
 
     The first row is row `at` of its part and set, which has `before` clicks by then.
@@ -118,22 +124,28 @@ def _written(part: int, name: str, items: Int32, lengths: Int64, at: int = 0, be
         first, last = (int(ends[edge - 1]) if edge else 0 for edge in (begin, end))
         some = lengths[begin:end].astype("<i4").tobytes()
         own = items[first:last].astype("<i4").tobytes()
-        yield batch_of(SEQUENCES, part=part, of=name, at=at + row, first=before + first, lengths=some, items=own)
+        yield batch_of(
+            SEQUENCES, part=part, of=name, at=at + row, first=before + first, lengths=some, items=own,
+            unknown=0 if row else unknown,
+        )  # fmt: skip
 
 
 def started(batches: Iterable[pa.RecordBatch], wanted: Wanted) -> Iterator[pa.RecordBatch]:
-    """Kernel: each session of a part as a row: when it begins, its place by id, and its items."""
+    """Kernel: each session of a part as a row: when it begins, its place by id, and its items.
+
+    Each set has a row without items, too, for what was left out.
+    """
     for path, content in bytes_of(batches):
         found, part = found_in(content, wanted), part_of(path)
         for name, one in found.items():
-            if sessions := len(one.lengths):
-                ends = pa.array(np.concatenate([[0], np.cumsum(one.lengths * 4)]), pa.int32())
-                items = pa.BinaryArray.from_buffers(
-                    pa.binary(), sessions, [None, ends.buffers()[1], pa.py_buffer(one.items.astype("<i4"))]
-                )
-                place = (part << IN_A_PART) + np.arange(sessions)
-                yield batch_of(STARTED, of=[name] * sessions, start=one.starts, place=place, items=items)
-        yield batch_of(STARTED, note=_note(found))
+            sessions = len(one.lengths)
+            ends = pa.array(np.concatenate([[0], np.cumsum(one.lengths * 4)]), pa.int32())
+            items = pa.BinaryArray.from_buffers(
+                pa.binary(), sessions, [None, ends.buffers()[1], pa.py_buffer(one.items.astype("<i4"))]
+            )
+            place = (part << IN_A_PART) + np.arange(sessions)
+            yield batch_of(STARTED, of=name, start=0, place=part << IN_A_PART, items=b"", unknown=one.unknown)
+            yield batch_of(STARTED, of=[name] * sessions, start=one.starts, place=place, items=items, unknown=0)
 
 
 def _by_time(rows: DataFrame, parts: int) -> DataFrame:
@@ -142,18 +154,20 @@ def _by_time(rows: DataFrame, parts: int) -> DataFrame:
 
     order = "of", "start", "place"
     ranged = rows.repartitionByRange(parts, *order).withColumn("part", F.spark_partition_id())
-    return ranged.sortWithinPartitions(*order).mapInArrow(packed, SEQUENCES).drop("note")
+    return ranged.sortWithinPartitions(*order).mapInArrow(packed, SEQUENCES)
 
 
 def packed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Kernel: rows of a session each, in order, into rows of many."""
     at, before = 0, dict[str, int]()
     for batch in batches:
-        of, part = batch.column("of").to_pylist(), batch.column("part")[0].as_py()
-        values, cuts = batch.column("items"), [place for place in range(1, len(of)) if of[place] != of[place - 1]]
-        for begin, end in zip([0, *cuts], [*cuts, len(of)], strict=True):
-            some = values.slice(begin, end - begin)
+        of, part = pc.dictionary_encode(batch.column("of")), batch.column("part")[0].as_py()
+        cuts = np.flatnonzero(np.diff(of.indices.to_numpy())) + 1
+        for begin, end in pairwise([0, *cuts.tolist(), len(of)]):
+            name, some = of[begin].as_py(), batch.column("items").slice(begin, end - begin)
             lengths = pc.binary_length(some).to_numpy().astype(np.int64) // 4
+            lengths = lengths[lengths > 0]
+            unknown = pc.sum(batch.column("unknown").slice(begin, end - begin)).as_py()
             items = np.frombuffer(pc.binary_join(pa.ListArray.from_arrays([0, len(some)], some), b"")[0].as_buffer(), "<i4")
-            yield from _written(part, of[begin], items, lengths, at, before.get(of[begin], 0))
-            at, before[of[begin]] = at + len(lengths), before.get(of[begin], 0) + len(items)
+            yield from _written(part, name, items, lengths, at, before.get(name, 0), unknown=unknown)
+            at, before[name] = at + 1 + len(lengths), before.get(name, 0) + len(items)

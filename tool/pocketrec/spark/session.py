@@ -124,10 +124,12 @@ def _check_executors(spark: SparkSession) -> None:
         )
 
 
-def _version(_: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _version(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     import pocketrec
     import pocketrec.sessions.holdout  # with all that it needs
 
+    for _ in batches:  # Spark ends a worker that leaves some of its input
+        pass
     yield pa.RecordBatch.from_pydict({"version": [pocketrec.__version__]})
 
 

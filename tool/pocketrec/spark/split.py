@@ -7,6 +7,7 @@ So later stages work it out anew from the part, which is cheaper than to send pa
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -25,19 +26,16 @@ from pocketrec.sessions.split import SetSize, check_sizes
 from pocketrec.sessions.vocabulary import ITEMS_OF
 from pocketrec.spark.store import Store, part_of
 from pocketrec.spark.tables import Shipped, batch_of, bytes_of, mapped, noted, pieces, ship
-from pocketrec.storage.manifest import Record
+from pocketrec.storage.manifest import OutputFile, Record
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 COUNTED = "item long, n long"
 SURVEYED = "ends binary, code int, first_end long, note string"
-VOCABULARY, FIRST_END = "vocabulary.npy", "first_end.npy"
-"""Files beside the roles: the arrays of `Rules`."""
-ASSIGNED = (
-    "part int, at long, roles binary, code int, bits byte, support_tr long, first_tr long, support_full long, "
-    "first_full long, note string"
-)
+RULES, VOCABULARY, FIRST_END = "rules.json", "vocabulary.npy", "first_end.npy"
+"""Files of the stage roles: what `Rules` has, the roles of all rows follow from it."""
+ASSIGNED = "code int, bits byte, support_tr long, first_tr long, support_full long, first_full long, note string"
 SHORT: dict[TrainOn, str] = {"train_tr": "tr", "train_full": "full"}
 
 
@@ -117,7 +115,7 @@ def roles_of(content: pa.Buffer, rules: Rules) -> tuple[Rows, UInt8]:
 def split(
     store: Store, clicks: Record, settings: SplitSettings, argv: Sequence[str], *, fresh: bool
 ) -> tuple[Record, bool]:
-    """The roles of all rows, and the items of each set a model can be trained on; and whether they were there already.
+    """What decides the roles of all rows, and the items of each set a model can be trained on; and whether it was there.
 
     Raises:
         SettingsError: no session is left to train on.
@@ -129,14 +127,12 @@ def split(
     vocabulary = frequent(store, parts, settings)
     rules, left = survey(store, parts, settings, vocabulary)
     check_sizes(left[-1], left[-1], clicks.counts, settings)
-    table = store.write("roles", store.each(parts, partial(assign, rules=rules), ASSIGNED))
+    table = store.write("index", store.each(parts, partial(assign, rules=rules), ASSIGNED), by_part=False)
     rows = store.table(table)
-    total = _summed(store, rows, len(vocabulary))
-    folder = store.write("roles", rows.where("roles is not null").select("part", "at", "roles"), order=["at"])
-    notes = noted(rows)
+    total, notes = _summed(store, rows, len(vocabulary)), noted(rows)
     store.remove(table)
     check_sizes(sum(one["sessions"]["train_tr"] for one in notes), left[-1], clicks.counts, settings)
-    files, _ = store.described_by_workers(folder)
+    folder, files = store.new_folder("roles"), dict[str, OutputFile]()
     for name, trained in total.trained.items():
         index = trained.index()
         frame = pl.DataFrame({"item_id": vocabulary[index], "support": trained.support[index]})
@@ -146,6 +142,7 @@ def split(
     files |= store.put_array(f"{folder}/{VOCABULARY}", vocabulary)
     assert rules.first_end
     files |= store.put_array(f"{folder}/{FIRST_END}", rules.first_end.array())
+    files |= store.put_described(f"{folder}/{RULES}", json.dumps({"settings": recorded, "cut": rules.cut}).encode())
     sizes = {
         name: SetSize(
             sum(one["events"][name] for one in notes), sum(one["sessions"][name] for one in notes), total.sets[name].items
@@ -156,16 +153,13 @@ def split(
         "sets": {name: asdict(size) for name, size in sizes.items()},
         "lines": {f"part={one['part']:05d}": one["lines"] for one in notes},
         "filters": dict(zip(("rows", "long_sessions", "frequent_items", "left"), left, strict=True)),
-        "cut": list(rules.cut),
     }
     return store.finish("roles", Record("roles", recorded, inputs, files, counts, tuple(argv))), False
 
 
 def parts_in(record: Record) -> list[str]:
     """The files of a record that are parts of its table, in order."""
-    return sorted(
-        name for name in record.files if name.split("/")[1].startswith("part=") and name.startswith(("clicks-", "roles-"))
-    )
+    return sorted(name for name in record.files if name.startswith("clicks-"))
 
 
 def frequent(store: Store, parts: Sequence[str], settings: SplitSettings) -> Int64:
@@ -173,7 +167,10 @@ def frequent(store: Store, parts: Sequence[str], settings: SplitSettings) -> Int
     from pyspark.sql import functions as F  # noqa: N812
 
     counted = store.each(parts, partial(count, settings=settings), COUNTED).groupBy("item").agg(F.sum("n").alias("n"))
-    return np.sort(store.collected(counted.where(F.col("n") >= settings.min_item_support).select("item"))["item"])
+    folder = store.write("index", counted.where(F.col("n") >= settings.min_item_support).select("item"), by_part=False)
+    found = store.collected(store.table(folder))["item"]
+    store.remove(folder)
+    return np.sort(found)
 
 
 def survey(store: Store, parts: Sequence[str], settings: SplitSettings, vocabulary: Int64) -> tuple[Rules, list[int]]:
@@ -203,7 +200,8 @@ def rules_of(store: Store, roles: Record) -> Rules:
     names = {name.rsplit("/", 1)[-1]: name for name in roles.files}
     arrays = (store.array(names[name], roles) for name in (VOCABULARY, FIRST_END))
     items, first_end = (ship(store.spark, array) for array in arrays)
-    return Rules(SplitSettings(**roles.settings), items, first_end, tuple(roles.counts["cut"]))
+    found = json.loads(store.content(names[RULES], roles))
+    return Rules(SplitSettings(**found["settings"]), items, first_end, tuple(found["cut"]))
 
 
 def count(batches: Iterable[pa.RecordBatch], settings: SplitSettings) -> Iterator[pa.RecordBatch]:
@@ -237,13 +235,11 @@ def latest_end(batches: Iterable[pa.RecordBatch], cut: float) -> Iterator[pa.Rec
 
 
 def assign(batches: Iterable[pa.RecordBatch], rules: Rules) -> Iterator[pa.RecordBatch]:
-    """Kernel of the third pass: the roles of a part's rows, and of each of its items the sets that have it."""
+    """Kernel of the third pass: of each item of a part the sets that have it, and how often; how large the sets are."""
     for path, content in bytes_of(batches):
         found, part = Filtered.of(content, rules), part_of(path)
         members, row = found.members(rules), found.rows.row
         tally = holdout.tally(members, found.kept, found.codes, found.sessions, row, len(codes_of(rules.items.path)))
-        for at, some in enumerate(pieces(holdout.roles(members))):
-            yield batch_of(ASSIGNED, part=part, at=at, roles=some.tobytes())
         bits = sum(tally.sets[name].known * np.int8(bit) for name, bit in ROLE_OF.items())
         here = np.flatnonzero(bits)
         columns = {
@@ -251,10 +247,9 @@ def assign(batches: Iterable[pa.RecordBatch], rules: Rules) -> Iterator[pa.Recor
             for name in TRAINED_ON
             for what, long in (("support", "support"), ("first", "first_row"))
         }
-        yield batch_of(ASSIGNED, part=part, code=here.astype(np.int32), bits=np.asarray(bits)[here], **columns)
+        yield batch_of(ASSIGNED, code=here.astype(np.int32), bits=np.asarray(bits)[here], **columns)
         yield batch_of(
             ASSIGNED,
-            part=part,
             note={
                 "part": part,
                 "events": {name: size.events for name, size in tally.sets.items()},

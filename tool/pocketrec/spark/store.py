@@ -42,6 +42,7 @@ from pocketrec.storage.manifest import (
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
 OBJECT_STORES = ("s3", "s3a", "s3n", "gs", "abfs", "abfss", "wasb", "wasbs", "oss", "cosn", "swift")
 """Where a file that is written appears whole or not at all when it is closed, and a rename copies."""
@@ -70,6 +71,7 @@ class Store:
 
     def __init__(self, spark: SparkSession, uri: str) -> None:
         self.spark, self.root = spark, uri.rstrip("/")
+        self._schemas: dict[str, StructType] = {}
 
     def __str__(self) -> str:
         return self.root
@@ -136,20 +138,20 @@ class Store:
         return self.put_described(name, file.getvalue(), array.shape)
 
     def array(self, name: str, record: Record) -> Array:
-        """The array of an npy file that a record describes; a DatasetError if it has changed."""
-        content = self.read(name)
-        if content is None or described(content).xxh3 != record.files[name].xxh3:
-            raise self.changed(name)
-        found: Array = np.load(io.BytesIO(content), allow_pickle=False)
+        """The array of an npy file that a record describes."""
+        found: Array = np.load(io.BytesIO(self.content(name, record)), allow_pickle=False)
         return found
 
-    def changed(self, name: str) -> DatasetError:
-        """The error for a file that is not what its stage wrote."""
-        return DatasetError(
-            f"{self.at(name)} is missing or has changed: its XXH3-128 is another.",
-            expected="the file that the stage wrote",
-            do="the same command again with --fresh",
-        )
+    def content(self, name: str, record: Record) -> bytes:
+        """The bytes of a small file that a record describes; a DatasetError if it has changed."""
+        content = self.read(name)
+        if content is None or described(content).xxh3 != record.files[name].xxh3:
+            raise DatasetError(
+                f"{self.at(name)} is missing or has changed: its XXH3-128 is another.",
+                expected="the file that the stage wrote",
+                do="the same command again with --fresh",
+            )
+        return content
 
     def files(self, folder: str) -> dict[str, int]:
         """The files below a folder, by their name relative to the dataset, with their bytes; none of Hadoop's own."""
@@ -195,7 +197,6 @@ class Store:
         record = replace(record, settings=json_values(record.settings), counts=json_values(record.counts))
         records = {**self.manifest(UNFINISHED).records, key: record}
         self.put(UNFINISHED, manifest_text(Manifest(records)).encode())
-        self.tidy()
         return record
 
     def publish(self, records: Mapping[str, Record]) -> None:
@@ -226,6 +227,10 @@ class Store:
         with explained(f"{self.at(folder)} cannot be removed"):
             self._system.delete(self._path(folder), True)
 
+    def new_folder(self, what: str) -> str:
+        """The name of a folder that is not there yet, one of `_OURS`."""
+        return f"{what}-{uuid.uuid4().hex[:12]}"
+
     def write(self, what: str, rows: DataFrame, *, by_part: bool = True, order: Sequence[str] = ()) -> str:
         """Write a table into a new folder, by Spark's committer; return its name. With `part` a folder for each value.
 
@@ -233,7 +238,8 @@ class Store:
         """
         from pyspark.sql import functions as F  # noqa: N812
 
-        folder = f"{what}-{uuid.uuid4().hex[:12]}"
+        folder = self.new_folder(what)
+        self._schemas[folder] = rows.schema
         with explained(f"{self.at(folder)} could not be written"):
             if by_part:
                 rows = rows.withColumn("part", F.lpad(F.col("part").cast("string"), 5, "0"))
@@ -245,7 +251,10 @@ class Store:
     def table(self, folder: str, files: Iterable[str] = ()) -> DataFrame:
         """A table that was just written, or some files of one that the manifest lists."""
         paths = [self.at(name) for name in files] or [self.at(folder)]
-        return self.spark.read.option("basePath", self.at(folder)).parquet(*paths)
+        reader = self.spark.read.option("basePath", self.at(folder))
+        if folder in self._schemas:  # else Spark runs a job to find it
+            reader = reader.schema(self._schemas[folder])
+        return reader.parquet(*paths)
 
     def parts(self, files: Iterable[str]) -> DataFrame:
         """Files of a table of one file a part as rows of path and content, to be handed to workers one at a time."""
@@ -260,14 +269,11 @@ class Store:
     def collected(self, rows: DataFrame) -> dict[str, Array]:
         """Columns of whole numbers without nulls, all rows of them, on the driver.
 
-        They are written first: how many rows are handed on at a time is one number for a query, and a part is large.
+        `rows` come from tables, not from `each`: how many rows are handed on at a time is one number for a query.
         """
-        folder = self.write("index", rows, by_part=False)
-        with rows_a_batch(self.spark, ROWS_COLLECTED), explained(f"{self.at(folder)} cannot be read"):
+        with rows_a_batch(self.spark, ROWS_COLLECTED), explained("numbers could not be collected"):
             kinds = {name: KINDS[kind] for name, kind in rows.dtypes}
-            table = self.table(folder).select(*kinds)
-            batches = arrow_of(table)
-        self.remove(folder)
+            batches = arrow_of(rows)
         return {
             name: np.concatenate([one.column(name).to_numpy() for one in batches] or [np.empty(0, kind)])
             for name, kind in kinds.items()
