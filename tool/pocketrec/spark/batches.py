@@ -107,29 +107,40 @@ def plan(
     store: Store, table: DataFrame, settings: BatchSettings, of_sets: Record
 ) -> tuple[dict[str, Plan], dict[str, BatchCounts]]:
     """The scan of each set, over the lengths of its sessions alone."""
+    plans, counts = {}, {}
+    with explained("the lengths of the sessions could not be read"):
+        for name, state, scan in scans(store, table, settings, of_sets):
+            before = list(scan)
+            stop = state.stop(settings.tail)
+            dropped, unknown = state.left(stop), of_sets.counts["unknown"][name]
+            counts[name] = BatchCounts(stop, int(state.free.sum()) - dropped, dropped, state.padded, unknown)
+            places = np.array([*(one.place for one in before), int(state.end.max()) + 1])
+            states = ship(store.spark, np.stack([*(one.state.stacked() for one in before), state.stacked()]))
+            needed_by = _needed_by([one.state for one in before], state, places)
+            plans[name] = Plan(tuple(one.part for one in before), places, states, stop, needed_by)
+    return plans, {name: counts[name] for name in SPLITS}
+
+
+def scans(
+    store: Store, table: DataFrame, settings: BatchSettings, of_sets: Record
+) -> Iterator[tuple[str, LaneState, Iterator[Before]]]:
+    """Each set with a state, which is that after its last part once its scan has been read to the end."""
     from pyspark.sql import functions as F  # noqa: N812
 
     # With very many lanes a guess would replay more parts than it saves.
     many = max(ONE_SCAN, REPLAYED * settings.batch_size * len(of_sets.files))
     guessed = [name for name in SPLITS if of_sets.counts["sessions"][name] >= many]
-    states = {name: LaneState.empty(settings.batch_size) for name in SPLITS}
-    found = {name: list[Before]() for name in SPLITS}
     rows = table.selectExpr("of", "cast(part as int) part", "at", "lengths", "items")
-    with explained("the lengths of the sessions could not be read"):
-        for name, some in groupby(lengths_of(rows.where(~F.col("of").isin(guessed))), key=itemgetter("of")):
-            found[name] += in_order(some, states[name])
-        for name in guessed:
-            found[name] += from_guesses(store, rows.where(F.col("of") == name), states[name])
-    plans, counts = {}, {}
-    for name, state in states.items():
-        stop = state.stop(settings.tail)
-        dropped, unknown = state.left(stop), of_sets.counts["unknown"][name]
-        counts[name] = BatchCounts(stop, int(state.free.sum()) - dropped, dropped, state.padded, unknown)
-        edges = np.array([*(before.place for before in found[name]), int(state.end.max()) + 1])
-        needed_by = _needed_by([before.state for before in found[name]], state, edges)
-        shipped = ship(store.spark, np.stack([*(before.state.stacked() for before in found[name]), state.stacked()]))
-        plans[name] = Plan(tuple(before.part for before in found[name]), edges, shipped, stop, needed_by)
-    return plans, counts
+    without_rows = set(SPLITS) - {*guessed}
+    for name, some in groupby(lengths_of(rows.where(~F.col("of").isin(guessed))), key=itemgetter("of")):
+        without_rows.remove(name)
+        state = LaneState.empty(settings.batch_size)
+        yield name, state, in_order(some, state)
+    for name in guessed:
+        state = LaneState.empty(settings.batch_size)
+        yield name, state, from_guesses(store, rows.where(F.col("of") == name), state)
+    for name in without_rows:
+        yield name, LaneState.empty(settings.batch_size), iter(())
 
 
 def lengths_of(rows: DataFrame) -> Iterator[Any]:
