@@ -38,6 +38,7 @@ SETTINGS = {
     "more dropout": "--epochs 7 --dropout-embedding .3 --dropout-hidden .2 --sample-alpha .75",
     "defaults": "",
     "momentum": "--momentum .2",
+    "wide": "--hidden-size 192 --dropout-embedding .5 --dropout-hidden .4",
     "small log": "--epochs 14 --learning-rate .07 --dropout-embedding .5 --dropout-hidden .4",
 }
 KEY = ("log", "train_on", "on", "model", "seed", "own")

@@ -7,8 +7,10 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import venv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -42,6 +44,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
+QUICK = "-XX:TieredStopAtLevel=1"
 SEQUENCES = EngineSettings(engine="spark", parts=3)
 ALL = replace(SEQUENCES, batches=True, txt=True)
 COLUMNS = {"session": "user", "item": "what", "time": "when"}
@@ -58,7 +61,7 @@ def spark() -> Iterator[Any]:
     builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
     for name, value in {
         # Half of the time of small queries is the making of fast machine code, and of threads that look for garbage.
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        "spark.driver.extraJavaOptions": f"{QUICK} -XX:+UseSerialGC",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.adaptive.enabled": "false",
         "spark.sql.shuffle.partitions": "2",
@@ -371,7 +374,7 @@ def test_an_executor_without_pocketrec_is_one_message(tmp_path: Path) -> None:
     home = str(Path(pocketrec.__file__).parents[1])
     environment |= {
         "PYSPARK_PYTHON": str(bare / "bin" / "python"),
-        "PYSPARK_SUBMIT_ARGS": "--master local[1] --driver-java-options -XX:TieredStopAtLevel=1 pyspark-shell",
+        "PYSPARK_SUBMIT_ARGS": f"--master local[1] --driver-java-options {QUICK} pyspark-shell",
     }
     script = f"import sys; sys.path.insert(0, {home!r})\n{script}"
     said = subprocess.run(
@@ -380,3 +383,19 @@ def test_an_executor_without_pocketrec_is_one_message(tmp_path: Path) -> None:
     assert "an executor has no Python package" in said
     assert "PYSPARK_PYTHON" in said
     assert "\tat " not in said
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="whether Java has begun is read from Linux's /proc")
+def test_an_interrupt_while_java_begins_leaves_none_behind() -> None:
+    """Whoever still holds the pipe, such as a Java without a driver, keeps it from its end."""
+    script = "from pocketrec.spark.session import open_session; open_session()"
+    environment = os.environ | {"PYSPARK_SUBMIT_ARGS": f"--master local[1] --driver-java-options {QUICK} pyspark-shell"}
+    begun = [sys.executable, "-c", script]
+    with subprocess.Popen(begun, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
+        children = Path(f"/proc/{driver.pid}/task/{driver.pid}/children")
+        while not any(b"SparkSubmit" in Path(f"/proc/{one}/cmdline").read_bytes() for one in children.read_text().split()):
+            time.sleep(0.01)
+        driver.send_signal(signal.SIGINT)
+        said, _ = driver.communicate(timeout=300)
+    assert "Stopping as soon as Java has begun." in said
+    assert "KeyboardInterrupt" in said

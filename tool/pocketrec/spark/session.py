@@ -81,15 +81,36 @@ def _begun() -> SparkSession:
         java = f"-Dlog4j2.configurationFile={Path(__file__).with_name(LOG4J)}"
         for name, value in {**_QUIET, "spark.driver.extraJavaOptions": java}.items():
             builder = builder.config(name, value)
-    handler = signal.getsignal(signal.SIGINT)
-    with explained("no Spark session could be begun"):
+    with explained("no Spark session could be begun"), _uninterrupted():
         spark: SparkSession = builder.getOrCreate()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, handler)  # pyspark's own asks Java something while an answer of Java's is read
     logging.getLogger().addFilter(lambda record: record.msg != _INTERRUPTED)
     if quiet:
         spark.sparkContext.setLogLevel("OFF")  # what stops a stage is raised, and said once
     return spark
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C in the `with` block is raised behind it: a Java whose driver is stopped while it begins would stay for ever.
+
+    The handler is afterwards what it was: pyspark's own asks Java something while an answer of Java's is read.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = list[int]()
+
+    def later(number: int, _: object) -> None:
+        pressed.append(number)
+        print("Stopping as soon as Java has begun.", file=sys.stderr)
+
+    handler = signal.signal(signal.SIGINT, later)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def check_java() -> None:
