@@ -41,4 +41,7 @@ class SlowNeighbours:
             for item, place in self.last_places[at].items():
                 rarity = 1 + settings.idf * math.log(len(self.train) / len(self.holders[item]))
                 scores[item] += likeness * match * fall(abs(place - meeting), settings.near) * rarity
+        best = max(scores) or 1.0
+        for item, place in own.items():
+            scores[item] += settings.again * best * fall(len(session) - 1 - place, 10.0)
         return [float(np.float32(score)) for score in scores]

@@ -115,7 +115,8 @@ def test_numbers_that_do_not_fit_each_other_are_one_message(path: Path, name: st
 
 
 @pytest.mark.parametrize(
-    "settings", [{"newest": 0}, {"neighbours": 1.5}, {"inside": 0}, {"shape": "round"}, {"idf": float("inf")}, {"x": 1}]
+    "settings",
+    [{"newest": 0}, {"neighbours": 1.5}, {"inside": 0}, {"shape": "round"}, {"idf": float("inf")}, {"again": -1}, {"x": 1}],
 )
 def test_settings_that_cannot_be_are_one_message(path: Path, settings: dict[str, object]) -> None:
     file = read_tensors(path, "neighbours", what="", do="")

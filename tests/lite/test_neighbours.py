@@ -26,6 +26,7 @@ NEIGHBOURHOODS = st.builds(
     match=LENGTHS,
     near=LENGTHS,
     idf=st.sampled_from([0.0, 1.0]),
+    again=st.sampled_from([0.0, 0.5, 1.0]),
 )
 
 

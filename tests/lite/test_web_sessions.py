@@ -79,7 +79,7 @@ def test_recommendations_are_those_of_python_also_where_scores_are_equal(tmp_pat
     settings = [
         *METHODS.values(),
         Neighbourhood(neighbours=3, newest=4),
-        Neighbourhood(neighbours=5, newest=9, idf=1, near=2),
+        Neighbourhood(neighbours=5, newest=9, idf=1, near=2, again=0.75),
     ]
     settings += [Neighbourhood(shape="linear", neighbours=2, recency=9, inside=3, match=4, near=2.5, norm=1)]
     lengths = (1.0, 2.5, NEVER)
@@ -217,7 +217,7 @@ BAD_ROWS: list[tuple[str, str, list[int]]] = [
 ]  # fmt: skip
 BAD_SETTINGS: list[dict[str, Any]] = [
     {"newest": 0}, {"newest": None}, {"neighbours": 1.5}, {"inside": 0}, {"near": -1}, {"match": "1"}, {"norm": None},
-    {"idf": None}, {"shape": "round"}, {"x": 1}, {"__proto__": 1},
+    {"idf": None}, {"again": -1}, {"shape": "round"}, {"x": 1}, {"__proto__": 1},
 ]  # fmt: skip
 BAD_ABOUT: list[Any] = [
     None, 7, [], {"format": 3}, {**ABOUT, "format": 5}, {**ABOUT, "kind": "learned"}, {**ABOUT, "own": 1},

@@ -12,6 +12,7 @@ import { damagedRecord, UserModel } from "./user.js";
 const TOP = 20; // items that are recommended if nobody says how many
 const JOURNAL = 4096; // clicks of the user that are kept: to learn them takes no time
 const FARTHEST = 255; // ages and distances of more clicks count as this many
+const AGAIN_FALLS = 10; // clicks over which what an item of the session gets more falls
 const LARGEST_PLACE = 2 ** 16 - 1;
 const SECONDS_A_DAY = 86_400;
 const UNSEEN = 1e-4; // is added to the share of an item among the sessions, so that one of none of them is not ruled out
@@ -116,6 +117,17 @@ function extended(row, more) {
   return all;
 }
 
+/** The items of a session with their ages, the youngest last. @param {number[]} codes */
+function youngest(codes) {
+  /** @type {Map<number, number>} */
+  const ages = new Map();
+  for (let age = 0; age < codes.length; age++) {
+    const code = codes[codes.length - 1 - age];
+    if (!ages.has(code)) ages.set(code, Math.min(age, FARTHEST));
+  }
+  return [...ages].reverse();
+}
+
 /** Scores items by an index of sessions. It keeps buffers, so one call has to end before the next. */
 export class WeighedNeighbours {
   #sessions;
@@ -123,6 +135,7 @@ export class WeighedNeighbours {
   #inside;
   #match;
   #near;
+  #again;
   #weights; // of each session
   #rarity; // of each item
   // By item, of each from the newest session on: where they begin, the session, the place of its last click on the item.
@@ -137,7 +150,8 @@ export class WeighedNeighbours {
     const { items, places, starts, lengths, times } = sessions, count = lengths.length;
     this.#sessions = sessions;
     this.#settings = settings;
-    [this.#inside, this.#match, this.#near] = [settings.inside, settings.match, settings.near].map((length) =>
+    const falls = [settings.inside, settings.match, settings.near, AGAIN_FALLS];
+    [this.#inside, this.#match, this.#near, this.#again] = falls.map((length) =>
       Float64Array.from({ length: FARTHEST + 1 }, (_, clicks) =>
         settings.shape === "exponential" ? Math.exp(-(clicks / length)) : Math.max(0, 1 - clicks / length)));
     const newest = times.at(-1) ?? 0;
@@ -165,29 +179,23 @@ export class WeighedNeighbours {
   /** Scores of all items after the clicks of a session, item codes, oldest first; 0 or more. @param {number[]} codes */
   scores(codes) {
     const { items, places, starts } = this.#sessions, near = this.#near, rarity = this.#rarity;
-    const sums = new Float64Array(rarity.length), { who, weights, meetings } = this.#likest(codes);
+    const own = youngest(codes), sums = new Float64Array(rarity.length), { who, weights, meetings } = this.#likest(own);
     for (let one = 0; one < who.length; one++) {
       const weight = weights[one], meeting = meetings[one], end = starts[who[one] + 1];
       for (let pair = starts[who[one]]; pair < end; pair++) {
         sums[items[pair]] += weight * near[Math.min(Math.abs(places[pair] - meeting), FARTHEST)];
       }
     }
-    const scores = new Float32Array(sums.length);
-    for (let code = 0; code < sums.length; code++) scores[code] = sums[code] * rarity[code];
-    return scores;
+    let best = 0;
+    for (let code = 0; code < sums.length; code++) best = Math.max(best, sums[code] *= rarity[code]);
+    for (const [code, age] of own) sums[code] += this.#settings.again * (best || 1) * this.#again[age];
+    return Float32Array.from(sums);
   }
 
   /** The neighbours, their likeness times the fall of `match`, and the place of the latest shared item in each.
-   * @param {number[]} codes */
-  #likest(codes) {
+   * @param {[number, number][]} own of `youngest` */
+  #likest(own) {
     const begins = this.#begins, owners = this.#who, likeness = this.#likeness, last = this.#last;
-    /** @type {Map<number, number>} the youngest click on each item */
-    const ages = new Map();
-    for (let age = 0; age < codes.length; age++) {
-      const code = codes[codes.length - 1 - age];
-      if (!ages.has(code)) ages.set(code, Math.min(age, FARTHEST));
-    }
-    const own = [...ages].reverse(); // the youngest last
     const end = (/** @type {number} */ code) => Math.min(begins[code + 1], begins[code] + this.#settings.newest);
     let pairs = 0, found = 0;
     for (const [code, age] of own) {

@@ -13,7 +13,7 @@ import { decode, part, PocketrecError, USE } from "./model_file.js";
  * @property {number} newest sessions of each item that are looked at.
  * @property {"exponential" | "linear"} shape how falls fall.
  * @property {number} inside @property {number} norm @property {number} recency
- * @property {number} match @property {number} near @property {number} idf
+ * @property {number} match @property {number} near @property {number} idf @property {number} again
  */
 
 /**
@@ -47,7 +47,7 @@ const FILE = "kept sessions of `pocketrec export --model vstan` (or s-knn, v-skn
 /** @type {Neighbourhood} */
 const DEFAULTS = {
   neighbours: 500, newest: 2500, shape: "exponential", inside: Infinity, norm: 0.5, recency: Infinity, match: Infinity,
-  near: Infinity, idf: 0,
+  near: Infinity, idf: 0, again: 0,
 };
 
 /** Whether a file begins as safetensors do: with a header in JSON. @param {Uint8Array} bytes */
@@ -156,7 +156,7 @@ function checkSettings(given) {
   for (const name of Object.keys(settings)) settings[name] ??= Infinity; // JSON has no number for it
   const whole = ["neighbours", "newest"].every((name) => Number.isSafeInteger(settings[name]) && settings[name] > 0);
   const lengths = ["inside", "recency", "match", "near"].every((name) => settings[name] > 0);
-  const rest = ["norm", "idf"].every((name) => settings[name] >= 0 && settings[name] < Infinity);
+  const rest = ["norm", "idf", "again"].every((name) => settings[name] >= 0 && settings[name] < Infinity);
   const known = Object.entries(settings).every(([name, value]) =>
     Object.hasOwn(DEFAULTS, name) && typeof value === typeof /** @type {any} */ (DEFAULTS)[name]);
   if (whole && lengths && rest && known && ["exponential", "linear"].includes(settings.shape)) return settings;

@@ -20,7 +20,7 @@ from pocketrec.gru4rec.kept_sessions import KeptSessions, kept_sessions
 from pocketrec.gru4rec.options import RankSettings, Ties
 from pocketrec.gru4rec.ranking import Accuracy, Ranking
 from pocketrec.gru4rec.scoring import Example, Scorer, SessionScorer, WithoutOwn, examples, rank
-from pocketrec.gru4rec.search import Choice, EvenSessions, better, choose_neighbours
+from pocketrec.gru4rec.search import Choice, EvenSessions, better, choose_neighbours, measured
 from pocketrec.lite.catalogue import Catalogue
 from pocketrec.lite.inputs import read_item_list
 from pocketrec.lite.neighbour_model import NeighbourModel, is_neighbour_file
@@ -198,7 +198,7 @@ class _Baselines:
         """What is chosen on train_valid, by those that know train_tr alone: once for each name, though asked for twice."""
         n_items, new = len(self.items.ids), [name for name in names if name not in self._chosen]
         known = self._known if self.train_on == "train_tr" else self._read("train_tr")
-        total = self.judges.events * sum(self.settings.tune if name in METHODS else 1 for name in new)
+        total = self.judges.events * sum(measured(self.settings.tune) if name in METHODS else 1 for name in new)
         with self.progress.task("choose settings on train_valid", total, "clicks") as advance:
             for name in new:
                 if name in RULES:

@@ -10,7 +10,7 @@ from typing import Any
 from pocketrec.gru4rec.evaluate import sequences_record, size_of_set
 from pocketrec.gru4rec.kept_sessions import kept_sessions
 from pocketrec.gru4rec.options import NeighbourSettings
-from pocketrec.gru4rec.search import Choice, EvenSessions, choose_neighbours
+from pocketrec.gru4rec.search import Choice, EvenSessions, choose_neighbours, measured
 from pocketrec.lite.inputs import read_item_list
 from pocketrec.lite.neighbour_model import KnownSessions
 from pocketrec.lite.neighbours import METHODS
@@ -90,7 +90,7 @@ def export_neighbours(
                 judges = EvenSessions(read_sequences(where, "train_valid"), *size_of_set(record, where, "train_valid"))
             if judges.events:
                 known = index if train_on == "train_tr" else kept_sessions(where, train_on, "train_tr").index(n_items)
-                with progress.task("choose settings", judges.events * settings.tune, "clicks") as advance:
+                with progress.task("choose settings", judges.events * measured(settings.tune), "clicks") as advance:
                     choice = choose_neighbours(known, method, settings.tune, settings.seed, judges, advance)
             with stage.replacing(6 * len(index.items) + 16 * len(index), names=[path.name]) as draft:
                 stage.claim(path.name)

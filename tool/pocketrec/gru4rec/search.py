@@ -38,6 +38,8 @@ SPACES: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     "VSTAN": _SIZES | _VECTOR | _STAN | {"match": _LENGTHS},
 }
 """Method -> setting -> values that are drawn."""
+AGAIN = (0.25, 0.5, 1.0)
+"""How much more own items count: tried last, with the best of what was drawn."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,25 @@ def tries(method: str, count: int, seed: int) -> Iterator[Neighbourhood]:
 def choose_neighbours(
     index: SessionIndex, method: str, count: int, seed: int, sessions: EvenSessions, advance: Advance = lambda _: None
 ) -> Choice:
-    """The best of `count` tries of a method."""
+    """The best of `count` tries of a method, and of more weight for own items; `measured(count)` in all."""
     best = Choice(settings=METHODS[method])
-    for settings in tries(method, count, seed):
+
+    def take(settings: Neighbourhood) -> None:
+        nonlocal best
         best = better(best, SessionScorer(method, WeighedNeighbours(index, settings)), settings, sessions)
         advance(sessions.events)
+
+    for settings in tries(method, count, seed):
+        take(settings)
+    drawn = best.settings or METHODS[method]
+    for again in AGAIN if count > 1 else ():
+        take(replace(drawn, again=again))
     return best
+
+
+def measured(count: int) -> int:
+    """How often `choose_neighbours` measures."""
+    return count + (len(AGAIN) if count > 1 else 0)
 
 
 def better(best: Choice, scorer: Scorer, settings: Neighbourhood | None, sessions: EvenSessions) -> Choice:

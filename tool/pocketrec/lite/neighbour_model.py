@@ -249,7 +249,7 @@ def _numbers(values: Array) -> Int64:
 def _checked(settings: Neighbourhood) -> Neighbourhood:
     """Refuse settings that cannot be."""
     lengths = (settings.inside, settings.recency, settings.match, settings.near)
-    rest = (settings.norm, settings.idf)
+    rest = (settings.norm, settings.idf, settings.again)
     whole = all(isinstance(one, int) and one > 0 for one in (settings.neighbours, settings.newest))
     fits = whole and settings.shape in ("exponential", "linear")
     if not (fits and all(length > 0 for length in lengths) and all(0 <= one < math.inf for one in rest)):
