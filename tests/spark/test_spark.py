@@ -397,5 +397,4 @@ def test_an_interrupt_while_java_begins_leaves_none_behind() -> None:
             time.sleep(0.01)
         driver.send_signal(signal.SIGINT)
         said, _ = driver.communicate(timeout=300)
-    assert "Stopping as soon as Java has begun." in said
     assert "KeyboardInterrupt" in said

@@ -79,7 +79,8 @@ class RankSettings(Settings):
     tune: int = setting(
         1,
         "Settings tried on train_valid for each method that looks for sessions like this one: 1, its usual ones; 30, a "
-        "random search, which takes minutes. Each is tried with own items and without them. 0: nothing is chosen.",
+        "random search, which takes minutes. Each is tried with own items and without them, the best also with more weight "
+        "for them. 0: nothing is chosen.",
         least=0,
         metavar="TRIES",
     )

@@ -85,14 +85,14 @@ def choose_neighbours(
     for settings in tries(method, count, seed):
         take(settings)
     drawn = best.settings or METHODS[method]
-    for again in AGAIN if count > 1 else ():
+    for again in AGAIN if count else ():
         take(replace(drawn, again=again))
     return best
 
 
 def measured(count: int) -> int:
     """How often `choose_neighbours` measures."""
-    return count + (len(AGAIN) if count > 1 else 0)
+    return count + (len(AGAIN) if count else 0)
 
 
 def better(best: Choice, scorer: Scorer, settings: Neighbourhood | None, sessions: EvenSessions) -> Choice:

@@ -99,12 +99,7 @@ def _uninterrupted() -> Iterator[None]:
         yield
         return
     pressed = list[int]()
-
-    def later(number: int, _: object) -> None:
-        pressed.append(number)
-        print("Stopping as soon as Java has begun.", file=sys.stderr)
-
-    handler = signal.signal(signal.SIGINT, later)
+    handler = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
     try:
         yield
     finally:
