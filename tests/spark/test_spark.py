@@ -20,7 +20,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-import pocketrec
 from conftest import SHARED, call
 from pocketrec.errors import ClusterError, DatasetError, LogError, PocketrecError
 from pocketrec.ingestion.ingest import ingest
@@ -381,22 +380,13 @@ def test_java_must_be_there_and_new_enough(tmp_path: Path, monkeypatch: pytest.M
     assert "does not run" in str(refused)
 
 
-def test_an_executor_without_pocketrec_is_one_message(tmp_path: Path) -> None:
+def test_an_executor_without_pocketrec_is_one_message(tmp_path: Path, spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its Python has nothing but what it came with; Spark brings its own package."""
     bare = tmp_path / "bare"
     venv.create(bare, with_pip=False)
-    script = "from pocketrec.errors import PocketrecError\nfrom pocketrec.spark.session import open_session\n"
-    script += "try:\n    open_session()\nexcept PocketrecError as error:\n    print(error)\n"
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    home = str(Path(pocketrec.__file__).parents[1])
-    environment |= {
-        "PYSPARK_PYTHON": str(bare / "bin" / "python"),
-        "PYSPARK_SUBMIT_ARGS": f"--master local[1] --driver-java-options {QUICK} pyspark-shell",
-    }
-    script = f"import sys; sys.path.insert(0, {home!r})\n{script}"
-    said = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
-    ).stdout
+    monkeypatch.setattr(spark.sparkContext, "pythonExec", str(bare / "bin" / "python"))
+    monkeypatch.setitem(spark.sparkContext.environment, "PYTHONPATH", "")
+    said = str(error_of(open_session))
     assert "an executor has no Python package" in said
     assert "PYSPARK_PYTHON" in said
     assert "\tat " not in said
