@@ -113,15 +113,14 @@ def with_heads(spark: SparkSession, files: LogFiles) -> Iterator[File]:
     """The files, those of text with their first lines where a worker may have to read from the middle of one."""
     size = min(_bytes(spark, "spark.sql.files.maxPartitionBytes"), _bytes(spark, "spark.sql.files.openCostInBytes"))
 
-    def head(name: str, length: int) -> bytes:
-        text = beginning_of(spark, name, BLOCK_BYTES if length > size else len(PARQUET))
-        return text if text.startswith(PARQUET) or length <= size else b"\n".join(head_lines(text)) + b"\n"
+    def looked_into(name: str, length: int) -> File:
+        table = beginning_of(spark, name, len(PARQUET)) == PARQUET
+        if table or length <= size:
+            return File(unquote(name), table)
+        return File(unquote(name), table, b"\n".join(head_lines(beginning_of(spark, name, BLOCK_BYTES))) + b"\n")
 
     with ThreadPoolExecutor(THREADS) as pool:
-        heads = pool.map(head, files.names, files.bytes)
-        for name, length, first in zip(files.names, files.bytes, heads, strict=True):
-            table = first.startswith(PARQUET)
-            yield File(unquote(name), table, b"" if table or length <= size else first)
+        yield from pool.map(looked_into, files.names, files.bytes)
 
 
 def _bytes(spark: SparkSession, name: str) -> int:
