@@ -177,7 +177,8 @@ class WeighedNeighbours:
         distance = np.abs(index.places[held].astype(np.int64) - np.repeat(place, counts))
         weights = np.repeat(likeness, counts) * self._near[np.minimum(distance, FARTHEST)]
         scores: Float64 = np.bincount(index.items[held], weights, index.n_items) * self._rarity
-        scores[codes] += self.settings.again * (scores.max(initial=0) or 1) * self._again[ages]
+        if self.settings.again:
+            scores[codes] += self.settings.again * (scores.max(initial=0) or 1) * self._again[ages]
         return scores.astype(np.float32)
 
     def _likest(self, codes: Int64, ages: Int64) -> tuple[Int32, Float64, Int64]:
