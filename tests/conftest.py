@@ -29,7 +29,7 @@ settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 # The gate tries the same examples each time: a change is judged by itself, not by luck. New examples are for developers.
-settings.register_profile("gate", parent=settings.get_profile("default"), derandomize=True, max_examples=20)
+settings.register_profile("gate", parent=settings.get_profile("default"), derandomize=True, max_examples=30)
 settings.load_profile("gate" if "CI" in os.environ else "default")
 
 MEMORY, ENOUGH = Path("/dev/shm"), 4 << 30

@@ -196,7 +196,7 @@ def test_a_grouped_log_in_every_variant_of_batches(
     with monkeypatch.context() as patch:
         for name, value in {"ONE_SCAN": 0, "REPLAYED": 1, "in_order": recorded}.items():
             patch.setattr(on_spark, name, value)
-        same(second, tmp_path, replace(SEQUENCES, batches=True))
+        same(second, tmp_path, ALL)
     assert 1 not in again, "its guess has all that is before it"
     assert 2 in again, "the driver is asked for what a guess has wrong"
     argv = ("prep", log, "--engine", "spark", "--dataset", tmp_path / "there", "--holdout", "3d", "--min-item-support", 2)
@@ -400,7 +400,9 @@ def test_an_interrupt_while_java_begins_leaves_none_behind() -> None:
     begun = [sys.executable, "-c", script]
     with subprocess.Popen(begun, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
         children = Path(f"/proc/{driver.pid}/task/{driver.pid}/children")
-        while not any(b"SparkSubmit" in Path(f"/proc/{one}/cmdline").read_bytes() for one in children.read_text().split()):
+        while driver.poll() is None and not any(
+            b"SparkSubmit" in Path(f"/proc/{one}/cmdline").read_bytes() for one in children.read_text().split()
+        ):
             time.sleep(0.01)
         driver.send_signal(signal.SIGINT)
         said, _ = driver.communicate(timeout=300)
