@@ -31,13 +31,14 @@ from rows import put
 RESULTS = Path(__file__).parent / "results" / "accuracy.csv"
 CUTOFFS = (1, 5, 10, 20)
 LANES = "32"
-OFFICIAL = "--dropout-embedding .1 --dropout-hidden 0 --sample-alpha .75"
+OFFICIAL = "--average 0 --dropout-embedding .1 --dropout-hidden 0 --sample-alpha .75"
 SETTINGS = {
     "official": f"--epochs 5 {OFFICIAL}",
     "official for longer": f"--epochs 7 {OFFICIAL}",
-    "more dropout": "--epochs 7 --dropout-embedding .3 --dropout-hidden .2 --sample-alpha .75",
+    "more dropout": "--epochs 7 --average 0 --dropout-embedding .3 --dropout-hidden .2 --sample-alpha .75",
+    "last weights": "--epochs 7 --average 0",
+    "momentum": "--epochs 7 --average 0 --momentum .2",
     "defaults": "",
-    "momentum": "--momentum .2",
     "wide": "--hidden-size 192 --dropout-embedding .5 --dropout-hidden .4",
     "small log": "--epochs 14 --learning-rate .07 --dropout-embedding .5 --dropout-hidden .4",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from pocketrec.cli.reports import results
 from pocketrec.errors import ModelError, SettingsError
 from pocketrec.gru4rec import train as training
 from pocketrec.gru4rec import tune as tuning
-from pocketrec.gru4rec.checkpoints import Checkpoint, Position, read_checkpoint, write_checkpoint
+from pocketrec.gru4rec.checkpoints import STATE, Checkpoint, Position, read_checkpoint, write_checkpoint
 from pocketrec.gru4rec.evaluate import evaluate, open_scorer
 from pocketrec.gru4rec.options import RankSettings, TrainSettings, TuneSettings
 from pocketrec.gru4rec.ranking import Ranking
@@ -92,16 +93,16 @@ from pocketrec.gru4rec import train as training
 from pocketrec.gru4rec import tune as tuning
 
 training.STEPS_PER_BLOCK, training.SECONDS_PER_CHECKPOINT = 16, 0.0
-saves, save = 0, training.Training._save
+saves, save = 0, training.Training._save_last
 
-def save_and_die(self, path, state):
+def save_and_die(self, state):
     global saves
-    save(self, path, state)
+    save(self, state)
     saves += 1
     if saves == 5:
         os.kill(os.getpid(), 9)
 
-training.Training._save = save_and_die
+training.Training._save_last = save_and_die
 training.train(sys.argv[1], training.TrainSettings(batch_size=8, epochs=2, **eval(sys.argv[2])))
 """
 
@@ -256,35 +257,71 @@ def damage(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_a_damaged_last_state_is_passed_over_and_the_weights_are_the_same(where: Dataset, trained: Dataset) -> None:
+def test_what_is_kept_is_a_mean_that_counts_later_steps_more(where: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: a step counts e times less for each half epoch since; each time as the weights were some steps later."""
+    from pocketrec.gru4rec.tf.sparse_model import SparseGru4Rec
+
+    monkeypatch.setattr(training, "STEPS_PER_BLOCK", 16)
+    monkeypatch.setattr(training, "MEANS_AN_EPOCH", 4)
+    of_steps: list[tuple[int, Any]] = []
+    train_block = SparseGru4Rec.train_block
+
+    def recorded(self: SparseGru4Rec, steps: Any, state: Any) -> Any:
+        found = train_block(self, steps, state)
+        of_steps.append((len(steps.feats), self.weights["output"].numpy()))
+        return found
+
+    monkeypatch.setattr(SparseGru4Rec, "train_block", recorded)
+    report = training.train(where.root, TrainSettings(batch_size=8, epochs=2, **SMALL))
+    kept = read_checkpoint(report.checkpoint)
+    assert kept.average == 0.5
+    epoch = sum(steps for steps, _ in of_steps) // 2
+    blocks = epoch // (16 * 4)
+    shown: list[tuple[int, int, Any]] = []  # the steps from one time to the next, and the weights then
+    begin = done = 0
+    for steps, weights in of_steps[: len(of_steps) // 2 * report.kept]:
+        done += steps
+        if done % epoch // (16 * blocks) != begin % epoch // (16 * blocks) or done % epoch == 0:
+            shown.append((begin, done, weights))
+            begin = done
+    assert 4 * report.kept <= len(shown) <= 6 * report.kept
+    ago = [sum(math.exp((step - done) / (0.5 * epoch)) for step in range(first, last)) for first, last, _ in shown]
+    by_hand = sum(share * weights.astype(np.float64) for share, (_, _, weights) in zip(ago, shown, strict=True)) / sum(ago)
+    np.testing.assert_allclose(kept.tensors["output"], by_hand, atol=1e-5)
+    assert np.abs(kept.tensors["output"] - shown[-1][2]).max() > 1e-3
+
+
+def test_without_a_mean_the_weights_after_the_last_step_are_kept(where: Dataset) -> None:
+    report = training.train(where.root, TrainSettings(batch_size=8, epochs=1, average=0.0, **SMALL))
+    kept, last = read_checkpoint(report.checkpoint), read_checkpoint(where.checkpoint(8, last=True))
+    for name, tensor in kept.tensors.items():
+        np.testing.assert_array_equal(tensor, last.tensors[name], err_msg=name)
+    assert last.tensors.keys() - kept.tensors.keys() == {STATE}
+    with pytest.raises(SettingsError, match=r"average 0 there, 0\.5 now"):
+        training.train(where.root, TrainSettings(batch_size=8, epochs=1, **SMALL))
+
+
+@pytest.mark.parametrize("lost", ["last", "kept"])
+def test_without_one_of_its_files_a_training_begins_anew_and_says_so(where: Dataset, trained: Dataset, lost: str) -> None:
     two = TrainSettings(batch_size=8, epochs=2, **SMALL)
-    whole = training.train(where.root, two)
+    training.train(where.root, two)
     expected = read_checkpoint(where.checkpoint(8, last=True))
     where = trained
-    kept, last = where.checkpoint(8), where.checkpoint(8, last=True)
-    damage(last)
+    path, last = where.checkpoint(8, last=lost == "last"), where.checkpoint(8, last=True)
+    damage(path)
     code, _, err = call(
         *("train", "--dataset", where.root, "--batch-size", 8, "--epochs", 2, "--hidden-size", 12),
         *("--negatives", 64),
     )
     assert code == 0, err
     told = " ".join(err.split())
-    assert f"{last} cannot be read" in told
-    assert "went on behind epoch 1" in told
+    assert f"{path} cannot be read" in told
+    assert f"{path} is missing or damaged: began anew" in told
     assert "events are few: methods without training are likely better" in told
     again = read_checkpoint(last)
     assert again.position == expected.position
     for name, tensor in expected.tensors.items():
         np.testing.assert_array_equal(again.tensors[name], tensor, err_msg=name)
-    last.unlink()
-    assert training.train(where.root, two).passed_over == (
-        f"{last} is missing or damaged: went on behind epoch {whole.kept}",
-    )
-    damage(kept)
-    anew = training.train(where.root, two)
-    assert not anew.resumed
-    assert "cannot be read" in anew.passed_over[0]
-    assert anew.losses == whole.losses
 
 
 def test_the_checkpoint_of_another_training_is_not_replaced(trained: Dataset) -> None:

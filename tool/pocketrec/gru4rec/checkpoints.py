@@ -1,8 +1,9 @@
 """Checkpoints: files (`storage.tensors`) with the weights of a GRU4Rec and all that is needed to continue its training.
 
-A checkpoint of `train` has the weights, the optimizer's slots, the states of the lanes, and its position in the batches. A
-file that a device wrote (`OnDeviceModel.save_to`) has the weights, the slots and the number of steps. It can be measured,
-exported and trained further like a checkpoint.
+The last state of a training has the weights, the optimizer's slots, the states of the lanes, its position in the batches
+and the running mean of its weights. What `train` keeps has that mean as its weights, and the slots. A file that a device
+wrote (`OnDeviceModel.save_to`) has the weights, the slots and the number of steps. All can be measured, exported and
+trained further.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ from pocketrec.storage.manifest import claim_for_good
 from pocketrec.storage.tensors import OtherFormatError, is_tensor_file, read_tensors, write_tensors
 
 STATE = "lanes_state"
-"""Name of a further tensor in a checkpoint of `train`: states of the lanes after the last step, float32 (B, H)."""
+"""Name of a further tensor in the last state of a training: states of the lanes after the last step, float32 (B, H)."""
+MEAN = "mean_"
+"""What the names of the running means of the weights begin with there; they have the shapes of the weights."""
+OF_TRAINING = ("items", "batches", "source", "average")
+"""What tells one training from another, besides the settings of the model."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +81,16 @@ class Checkpoint:
         items: `Catalogue.hash` of its items.
         batches: hash of the batches that it is trained on (`Record.content`); "" in a file from a device.
         source: XXH3-128 of the file that training began from; "" if it began from random weights.
+        average: epochs over which the weights that are kept are a mean (`TrainSettings.average`).
         position: how far the training is.
-        tensors: the tensors of `ModelSpec.state`, and `STATE` in a checkpoint of `train`.
+        tensors: the tensors of `ModelSpec.state`; in the last state of a training also `STATE` and the running means.
     """
 
     settings: ModelSpec
     items: str
     batches: str
     source: str = ""
+    average: float = 0.0
     position: Position = Position()
     tensors: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict, compare=False)
 
@@ -94,12 +101,12 @@ class Checkpoint:
 
     def continues(self, other: Checkpoint) -> bool:
         """Whether the other checkpoint belongs to the same training, so that it can go on from this one."""
-        return all(getattr(self, name) == getattr(other, name) for name in ("settings", "items", "batches", "source"))
+        return all(getattr(self, name) == getattr(other, name) for name in ("settings", *OF_TRAINING))
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; if that fails, an earlier file is unchanged."""
-    about = {name: getattr(checkpoint, name) for name in ("items", "batches", "source")}
+    about = {name: getattr(checkpoint, name) for name in OF_TRAINING}
     about |= {"settings": asdict(checkpoint.settings), "position": asdict(checkpoint.position)}
     write_tensors(path, "training", about, checkpoint.tensors)
 
@@ -118,13 +125,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         settings = ModelSpec(**about["settings"])
         needed = dict(settings.state)
+        average = about.get("average", 0.0)  # which earlier versions did not have
+        if not _is_finite(average) or average < 0:
+            raise ValueError(f"its average is {average!r:.80}")
         if STATE in tensors:
             needed[STATE] = TensorSpec((settings.batch_size, settings.hidden_size))
+            needed |= {MEAN + name: TensorSpec(shape) for name, shape in settings.weights.items() if average}
         if needed != {name: TensorSpec(tensor.shape, str(tensor.dtype)) for name, tensor in tensors.items()}:
             raise ValueError("its tensors are not those of its settings")
         words = {name: str(about.get(name, "")) for name in ("batches", "source")}
+        position = Position.of(about.get("position", {}))
         return Checkpoint(
-            settings, str(about["items"]), **words, position=Position.of(about.get("position", {})), tensors=tensors
+            settings, str(about["items"]), **words, average=float(average), position=position, tensors=tensors
         )
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError, SettingsError) as error:
         why = f"{error.__class__.__name__}: {error}" if isinstance(error, KeyError) else error
@@ -159,10 +171,10 @@ def claim_checkpoints(where: Dataset, batch_size: int) -> None:
 
 
 def last_checkpoint(where: Dataset, begun: Checkpoint) -> tuple[Checkpoint | None, list[str]]:
-    """The checkpoint that a training continues from, and why others were passed over, a sentence for each.
+    """The state that a training continues from, and why it begins anew though files are there, a sentence for each.
 
-    The last state is continued from if the best weights are there, too, once there are any. If it is missing or damaged,
-    training goes on behind the epoch that is kept. It ends with the same weights, however it goes on.
+    The last state is continued from if the best weights are there, too, once there are any. Else the training begins anew:
+    the best weights are a mean, from which it would not go on to the same ones.
 
     Args:
         where: the dataset, whose checkpoints are claimed.
@@ -183,15 +195,12 @@ def last_checkpoint(where: Dataset, begun: Checkpoint) -> tuple[Checkpoint | Non
         return last, passed_over
     if kept and not kept.continues(begun):
         raise _of_another_training(kept_path, kept, begun, paths)
-    if last and not last.continues(begun):
-        if kept_path.exists() or not last.position.epoch:
-            raise _of_another_training(last_path, last, begun, paths)
-        last = None  # the weights that it led to were moved away: they are what its user wanted of it
-    if kept:
-        passed_over.append(f"{last_path} is missing or damaged: went on behind epoch {kept.position.epoch}")
-    elif last:
-        passed_over.append(f"{kept_path} is missing or damaged: began anew")
-    return kept, passed_over
+    # If the weights of another training were moved away, they are what its user wanted of it.
+    if last and not last.continues(begun) and (kept_path.exists() or not last.position.epoch):
+        raise _of_another_training(last_path, last, begun, paths)
+    if kept or (last and last.continues(begun)):
+        passed_over.append(f"{last_path if kept else kept_path} is missing or damaged: began anew")
+    return None, passed_over
 
 
 def _whole(path: Path, passed_over: list[str]) -> Checkpoint | None:
@@ -210,8 +219,11 @@ def _whole(path: Path, passed_over: list[str]) -> Checkpoint | None:
 def _of_another_training(path: Path, found: Checkpoint, begun: Checkpoint, paths: tuple[Path, ...]) -> SettingsError:
     theirs, ours = asdict(found.settings), asdict(begun.settings)
     differs = [f"{name} {theirs[name]} there, {ours[name]} now" for name in ours if theirs[name] != ours[name]]
-    words = {"items": "other items", "batches": "other batches", "source": "another file to begin from"}
-    differs += [words[name] for name in words if getattr(found, name) != getattr(begun, name)]
+    words = {
+        "items": "other items", "batches": "other batches", "source": "another file to begin from",
+        "average": f"average {found.average:g} there, {begun.average:g} now",
+    }  # fmt: skip
+    differs += [words[name] for name in OF_TRAINING if getattr(found, name) != getattr(begun, name)]
     both = " and ".join(map(str, paths))
     return SettingsError(
         f"{path} is of another training ({found.what}): {'; '.join(differs)}. It was not touched.",

@@ -2,7 +2,7 @@
 
 The files of batches are mapped; a few hundred steps are in memory at a time. The drawn items and the dropout masks depend
 only on the seed and on the number of the step. So a training that was killed continues from its last checkpoint, and ends
-with the same weights as one that was not.
+with the same weights as one that was not. What is measured and kept is a running mean of the weights (`tf.running_mean`).
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 STEPS_PER_BLOCK = 256
 """Steps that are in memory, and that TensorFlow runs in one call."""
+MEANS_AN_EPOCH = 64
+"""At most so often the weights are added to their mean in an epoch, which takes time in proportion to the items."""
 SECONDS_PER_CHECKPOINT = 60.0
 FEW_TRANSITIONS = 20_000
 """With fewer to train on, methods without training are likely better (benchmarks/ACCURACY.md)."""
@@ -142,7 +144,7 @@ class Training:
         self.settings = ModelSpec.of(chosen, len(self.items.ids))
         self.argv = ("train", *(["--from", str(source.absolute())] if source else []), *options_for(settings))
         origin = "" if source is None else content_hash(source)
-        self.now = Checkpoint(self.settings, self.items.hash, self.record.content, origin)
+        self.now = Checkpoint(self.settings, self.items.hash, self.record.content, origin, settings.average)
         self.kept, self.last = where.checkpoint(lanes), where.checkpoint(lanes, last=True)
         self.transitions = self.record.counts["sets"]["train_tr"]["transitions"]
         valid = self.record.counts["sets"]["train_valid"]
@@ -157,14 +159,19 @@ class Training:
         if self.is_empty:
             passed_over.append("train_valid has no event: no epoch is measured, the last one is kept")
         with native_stderr_closed():
+            from pocketrec.gru4rec.tf.running_mean import RunningMean
             from pocketrec.gru4rec.tf.sparse_model import SparseGru4Rec, use_threads
 
             use_threads(self.settings.batch_size)
             self.model = SparseGru4Rec(self.settings, support=self.items.support)
-        if found:
-            self.now = found
+            window = self.now.average * len(self.batches)
+            self.mean = RunningMean(self.model.weights, window) if window else None
         if begin := found or self.origin:
             self.model.load(begin.tensors)
+        if found:
+            self.now = found
+            if self.mean:
+                self.mean.load(found.tensors)
         self.steps_before = 0 if self.origin is None else int(self.origin.tensors[STEP])
         for epoch in range(self.now.position.epoch, epochs):
             self._epoch(epoch, progress)
@@ -201,6 +208,8 @@ class Training:
             firsts = range(position.step, len(self.batches), STEPS_PER_BLOCK)
             for step, steps in ahead(self._reader(epoch, position.step), firsts, threads=1):
                 losses, state = self.model.train_block(steps, state)
+                if self.mean and (counts := self._counts(position.step, step)):
+                    self.mean.add(counts)
                 total = float(losses.sum(dtype=np.float64))
                 if not np.isfinite(total):
                     raise _diverged(f"In epoch {epoch + 1}, before step {step}, the loss became NaN or infinite.")
@@ -210,35 +219,48 @@ class Training:
                 advance(events)
                 self.now = replace(self.now, position=position)
                 if time.perf_counter() - saved > SECONDS_PER_CHECKPOINT:
-                    self._save(self.last, state)
+                    self._save_last(state)
                     saved = time.perf_counter()
         self.seconds += time.perf_counter() - began
 
+    def _counts(self, first: int, last: int) -> int:
+        """The steps that the weights after steps `first` to `last` of an epoch count for in the mean; 0 if they do not."""
+        blocks = max(1, len(self.batches) // (STEPS_PER_BLOCK * MEANS_AN_EPOCH))
+        every = blocks * STEPS_PER_BLOCK
+        is_due = last // every > first // every or last == len(self.batches)
+        return last - first // every * every if is_due else 0
+
     def _finish_epoch(self, log: Callable[..., None]) -> None:
-        """Measure the model, keep the best weights, and count the epoch as done."""
+        """Measure the weights that would be kept, keep the best, and count the epoch as done."""
         position = self.now.position
         loss = position.loss * self.settings.batch_size / self.transitions
         if loss > (most := highest_loss(self.settings)):
             raise _diverged(f"In epoch {position.epoch + 1} the mean loss was {loss:,.4g}, above {most:,.4g}.")
         measured: tuple[float, ...] = ()
+        trained = self.model.tensors()
+        steps = (position.epoch + 1) * len(self.batches)
+        to_keep = {**trained, **self.mean.weights(steps)} if self.mean else trained
         if self.judged:
+            self.model.load(to_keep)
             from pocketrec.gru4rec.tf.scorer import ModelScorer
 
             ranking = rank(ModelScorer(self.model, "valid"), self.where, "train_valid", Ranking((JUDGED_AT,)))
             self.accuracy = ranking.accuracy("valid")
             measured = (self.accuracy.mrr[JUDGED_AT],)
+            self.model.load(trained)
         validation = (*position.validation, *measured)
         self.now = replace(
             self.now, position=Position(position.epoch + 1, losses=(*position.losses, loss), validation=validation)
         )
         if not measured or measured[0] > max(position.validation, default=-1.0):
-            self._save(self.kept, self._fresh_state())
-        self._save(self.last, self._fresh_state())
+            write_checkpoint(self.kept, replace(self.now, tensors=to_keep))
+        self._save_last(self._fresh_state())
         log(position.epoch + 1, loss=loss, **({"mrr": measured[0]} if measured else {}))
 
-    def _save(self, path: Path, state: Any) -> None:
-        self.now = replace(self.now, tensors={**self.model.tensors(), STATE: state})
-        write_checkpoint(path, self.now)
+    def _save_last(self, state: Any) -> None:
+        means = self.mean.tensors() if self.mean else {}
+        self.now = replace(self.now, tensors={**self.model.tensors(), **means, STATE: state})
+        write_checkpoint(self.last, self.now)
 
     def _fresh_state(self) -> Any:
         return np.zeros((self.settings.batch_size, self.settings.hidden_size), np.float32)

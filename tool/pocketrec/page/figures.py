@@ -26,7 +26,7 @@ import numpy as np
 import polars as pl
 
 from pocketrec.errors import PocketrecError
-from pocketrec.gru4rec.checkpoints import Position
+from pocketrec.gru4rec.checkpoints import OF_TRAINING, Position
 from pocketrec.ingestion import ingest
 from pocketrec.ingestion.parts import UNREADABLE, Parts, read_frame
 from pocketrec.lite.inputs import read_item_list
@@ -251,9 +251,7 @@ class _Clicks(_Home):
         content = content_hash(path)
         report = kept.report if kept and kept.of.get("checkpoint") == content else None
         last = read_about(path.with_suffix(".last.safetensors"), "training")  # it knows of the epochs after the best one
-        same = last is not None and all(
-            last.get(name) == about[name] for name in ("settings", "items", "batches", "source")
-        )
+        same = last is not None and all(last.get(name) == about.get(name) for name in ("settings", *OF_TRAINING))
         position = Position.of((last if same and last else about)["position"])
         validation = list(position.validation)
         return {
