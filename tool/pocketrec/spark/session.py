@@ -13,7 +13,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,8 +128,9 @@ def check_java() -> None:
         raise ClusterError(f"{java} is Java {number[1]}.", expected=expected, do=do)
 
 
+@lru_cache(maxsize=1)
 def _check_executors(spark: SparkSession) -> None:
-    """See that the workers have this pocketrec."""
+    """See that the workers have this pocketrec; asked once of a session."""
     with explained("a worker could not be asked for its pocketrec"):
         found = spark.range(1, numPartitions=1).mapInArrow(_version, "version string").collect()[0][0]
     if found != __version__:

@@ -7,6 +7,7 @@ on the cluster.
 
 from __future__ import annotations
 
+import gc
 import json
 import tempfile
 import uuid
@@ -60,8 +61,15 @@ def batch_of(columns: str, note: Mapping[str, Any] | None = None, **values: Any)
     return pa.RecordBatch.from_arrays(arrays, schema=schema_of(columns))
 
 
+@cache
+def _leave_out_of_garbage() -> None:
+    """Spark has a worker collect garbage after each task, which looks 50 ms through what is loaded if it may."""
+    gc.freeze()
+
+
 def bytes_of(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, pa.Buffer]]:
-    """Path and content of each file."""
+    """Path and content of each file, in a worker."""
+    _leave_out_of_garbage()
     for batch in batches:
         for path, content in zip(batch.column("path").to_pylist(), batch.column("content"), strict=True):
             yield path, content.as_buffer()
