@@ -33,7 +33,7 @@ from pocketrec.sources.streams import open_log
 FOLDS, LANES, HELD_OUT = 3, 32, 0.02
 FIRST_SECOND, SESSION_SECONDS = 1_000_000_000, 3600
 COLUMNS = "session=session,item=item,time=time"
-SETTINGS = "--dropout-embedding .4 --dropout-hidden .3 --sample-alpha .5"
+SETTINGS = "--average 0 --dropout-embedding .4 --dropout-hidden .3 --sample-alpha .5"
 
 Session = list[str]
 """Item ids, in order."""
