@@ -25,7 +25,7 @@ import pytest
 
 from fuzz_worker import IDENTITY, Trainer
 from lite_support import models
-from pocketrec.gru4rec.checkpoints import STATE, Checkpoint, Position, write_checkpoint
+from pocketrec.gru4rec.checkpoints import MEAN, STATE, Checkpoint, Position, write_checkpoint
 from pocketrec.lite.contract import ModelSpec
 from pocketrec.lite.on_device import OnDeviceModel
 from pocketrec.storage.layout import Dataset
@@ -63,7 +63,8 @@ def originals(folder: Path) -> dict[str, Path]:
     settings = ModelSpec(n_items=9, batch_size=2, hidden_size=3)
     tensors = {name: np.zeros(spec.shape, spec.dtype) for name, spec in settings.state.items()}
     position = Position(2, 7, (3.5, 1e-05), 0.25, (0.125, 0.5))
-    whole = Checkpoint(settings, "items", "batches", "", position, {**tensors, STATE: np.ones((2, 3), np.float32)})
+    means = {MEAN + name: tensors[name] for name in settings.weights} | {STATE: np.ones((2, 3), np.float32)}
+    whole = Checkpoint(settings, "items", "batches", average=0.5, position=position, tensors={**tensors, **means})
     write_checkpoint(paths["checkpoint"], whole)
     write_tensors(paths["network"], "network", {"settings": {"layers": [8, 4]}, "split": "0f"}, tensors)
     checkpoints, trainer = Checkpoints(folder / "epoch", IDENTITY), Trainer()

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 import pocketrec
 from conftest import Click, call
 from log_support import zipped
-from pocketrec.cli import reports
+from pocketrec.cli.model_reports import ladder
+from pocketrec.cli.reports import as_json
 from pocketrec.errors import visible
 from pocketrec.lite.judge.ladder import Rung
 from pocketrec.sources.lines import BadLine, original, reject_row
@@ -44,7 +45,7 @@ def test_what_is_shown_has_no_control_characters_and_loses_no_others(text: str) 
 @given(anything, anything)
 @example(EVIL, "[/]")
 def test_cells_of_a_table_are_text_and_not_markup(name: str, detail: str) -> None:
-    table = "\n".join(reports.ladder([Rung(name, "passed", detail, 0.1), Rung("x", "failed", "[red]kept[/red]", 0.1)]))
+    table = "\n".join(ladder([Rung(name, "passed", detail, 0.1), Rung("x", "failed", "[red]kept[/red]", 0.1)]))
     assert harmless(table)
     assert "[red]kept[/red]" in table
 
@@ -112,7 +113,7 @@ def test_commands_print_ids_members_and_settings_visibly(tmp_path: Path) -> None
 def test_json_is_json_of_visible_ascii(tmp_path: Path, value: str) -> None:
     from pocketrec.storage.inspect import InspectReport
 
-    said = reports.as_json(InspectReport(tmp_path / value, (), ()))
+    said = as_json(InspectReport(tmp_path / value, (), ()))
     assert said.isascii()
     assert harmless(said)
     assert json.loads(said)["dataset"] == str(tmp_path / value)

@@ -15,7 +15,7 @@ import pytest
 import oracle
 from conftest import call
 from neighbour_oracle import SlowNeighbours
-from pocketrec.cli.reports import remarks, results
+from pocketrec.cli.reports import load_for, remarks, results
 from pocketrec.errors import DatasetError, SettingsError
 from pocketrec.gru4rec.evaluate import EvaluateReport, evaluate
 from pocketrec.gru4rec.kept_sessions import kept_sessions
@@ -179,6 +179,7 @@ def test_of_a_long_log_the_newest_sessions_are_kept(where: Dataset, prepared: or
 def test_the_report_says_in_words_which_baseline_beats_the_model() -> None:
     rows = [Accuracy("model", {20: 0.4}, {20: 0.2}), Accuracy("VSTAN", {20: 0.6}, {20: 0.1})]
     report = EvaluateReport(Path("d"), "test", "median", {}, 1000, 10, 10, 0, tuple(rows), "model", 30, 7, 5, 9)
+    load_for(report)
     assert list(results(report))[-1] == "VSTAN beats model by Recall@20, 0.6000 to 0.4000; it needs no training."
     few = list(results(replace(report, events=10)))
     assert few[-1].endswith("0.6000 to 0.4000, which may be chance; it needs no training.")

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from conftest import call
-from pocketrec.cli.reports import results
+from pocketrec.cli.reports import load_for, results
 from pocketrec.errors import ModelError, SettingsError
 from pocketrec.gru4rec import train as training
 from pocketrec.gru4rec import tune as tuning
@@ -464,6 +464,7 @@ def test_a_tune_chooses_on_train_valid_goes_on_where_it_was_and_trains_nothing_a
     assert found.picture.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(SettingsError, match="of another training"):
         tuning.tune(where.root, rules, replace(base, seed=7))
+    load_for(found)
     text = "\n".join(results(found))
     assert "measured once" in text
     assert " ".join(found.options) in text
