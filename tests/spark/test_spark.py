@@ -36,7 +36,7 @@ from pocketrec.spark.ingest import ingest as on_cluster
 from pocketrec.spark.land import land
 from pocketrec.spark.options import EngineSettings
 from pocketrec.spark.prep import prep_on_spark
-from pocketrec.spark.session import open_session, rows_a_batch
+from pocketrec.spark.session import explained, open_session, rows_a_batch
 from pocketrec.spark.store import Store
 
 pyspark = pytest.importorskip("pyspark", reason="the extra spark is not installed")
@@ -52,6 +52,8 @@ QUICK = "-XX:TieredStopAtLevel=1"
 SEQUENCES = EngineSettings(engine="spark", parts=3)
 ALL = replace(SEQUENCES, batches=True, txt=True)
 COLUMNS = {"session": "user", "item": "what", "time": "when"}
+THERE = "there [1] {x} %20+"
+"""A name that Spark takes for a pattern if it may, and that some decode."""
 NOT_COMPARED = ("log", "log_path", "log_bytes", "log_mtime_ns", "log_samples", "text_bytes", "sessions", "remarks")
 """Counts of an ingest that differ: where the log is; and what the fast way through YooChoose's own form does not count."""
 
@@ -127,7 +129,7 @@ def compared(counts: dict[str, Any]) -> dict[str, Any]:
 
 def same(case: Case, home: Path, engine: EngineSettings = SEQUENCES) -> None:
     """Prepare a log on both, and compare all; what is not made on Spark is made here, from what has landed."""
-    here, there, landed = home / "here", home / "there", home / "landed"
+    here, there, landed = home / "here", home / THERE, home / "landed"
     settings: dict[str, Any] = {"reading": case.reading, "splitting": case.splitting, "batching": case.batching}
     alone = prep([*case.log], here, **settings)
     report = prep_on_spark([str(one) for one in case.log], str(there), engine=engine, **settings)
@@ -180,7 +182,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> Pa
 def test_a_grouped_log_in_every_variant_of_batches(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The parts and roles are made once; `land` brings what is new. The second time the lanes are scanned from guesses."""
     log = prepared / "log.dat"
-    for name in ("here", "there", "landed"):
+    for name in ("here", THERE, "landed"):
         shutil.copytree(prepared / name, tmp_path / name)
     second = Case([log], batching=BatchSettings(batch_size=100, resets="repeated", tail="pad", session_order="time"))
     in_order, again = on_spark.in_order, list[int]()
@@ -196,11 +198,11 @@ def test_a_grouped_log_in_every_variant_of_batches(tmp_path: Path, prepared: Pat
         same(second, tmp_path, ALL)
     assert 1 not in again, "its guess has all that is before it"
     assert 2 in again, "the driver is asked for what a guess has wrong"
-    argv = ("prep", log, "--engine", "spark", "--dataset", tmp_path / "there", "--holdout", "3d", "--min-item-support", 2)
+    argv = ("prep", log, "--engine", "spark", "--dataset", tmp_path / THERE, "--holdout", "3d", "--min-item-support", 2)
     code, printed, said = call(*argv, "--parts", 3, "--session-order", "time")
     assert (code, printed.count("Sessions")) == (0, 4)
     assert "all of it was there" in said
-    code, printed, _ = call("land", tmp_path / "there", tmp_path / "landed")
+    code, printed, _ = call("land", tmp_path / THERE, tmp_path / "landed")
     assert (code, "up to date" in printed) == (0, True)
 
 
@@ -209,14 +211,17 @@ def test_a_folder_of_text_gzip_and_parquet_in_the_order_of_names(tmp_path: Path,
     folder, rows = tmp_path / "log", table_of(lines)
     folder.mkdir()
     edges = [0, 1, 1, 2000, 2001, 4500, len(rows)]
+    odd = "[0]%20 +"  # Spark takes brackets for a pattern if it may, and some decode the rest
     names = ["user", "when", "what", "kind"]
     for number, (begin, end) in enumerate(itertools.pairwise(edges)):
         if number == 2:
-            pl.DataFrame(rows[begin:end], names, orient="row").write_parquet(folder / "part-10.parquet", row_group_size=600)
+            pl.DataFrame(rows[begin:end], names, orient="row").write_parquet(
+                folder / f"part-10{odd}.parquet", row_group_size=600
+            )
             continue
         text = "".join("\t".join(row) + "\n" for row in (names, *rows[begin:end])).encode()
         packed = number % 2 == 1
-        name = f"part-{number * 5}.{'gz' if packed else 'tsv'}"
+        name = f"part-{number * 5}{odd}.{'gz' if packed else 'tsv'}"
         (folder / name).write_bytes(gzip.compress(text) if packed else text)
     (folder / "_SUCCESS").touch()
     batching = BatchSettings(batch_size=32, train_on="train_full", formats=("npy",))
@@ -314,13 +319,24 @@ def test_what_the_cluster_refuses_is_one_message(tmp_path: Path) -> None:
     assert isinstance(error_of(land, str(tmp_path / "there"), tmp_path / "landed"), DatasetError)
 
 
+def test_what_a_worker_raises_is_named() -> None:
+    def out_of_bounds(batches: Any) -> Iterator[Any]:
+        yield list(batches)[99]
+
+    def asked() -> None:
+        with explained("it could not be done"):
+            open_session().range(1).mapInArrow(out_of_bounds, "id long").collect()
+
+    assert "it could not be done (IndexError: list index out of range)" in str(error_of(asked))
+
+
 def test_a_stopped_driver_leaves_what_was_there(
     tmp_path: Path, lines: list[bytes], prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The manifest is the last act of a run: one that ends before changes nothing; the next one goes on, or tidies up."""
     other, there = tmp_path / "other.dat", tmp_path / "there"
     other.write_bytes(b"".join(lines[3000:]))
-    shutil.copytree(prepared / "there", there)
+    shutil.copytree(prepared / THERE, there)
     splitting, engine = SplitSettings(holdout=86400.0, min_item_support=1), EngineSettings(engine="spark", parts=1)
     settings: dict[str, Any] = {"splitting": splitting, "engine": engine}
     before = (there / "manifest.json").read_bytes()
@@ -350,7 +366,7 @@ def test_a_stopped_driver_leaves_what_was_there(
 
 def test_a_changed_file_does_not_land(tmp_path: Path, prepared: Path) -> None:
     there = tmp_path / "there"
-    shutil.copytree(prepared / "there", there)
+    shutil.copytree(prepared / THERE, there)
     (part, *_) = there.glob("sequences-*/part=*/*.parquet")
     content = bytearray(part.read_bytes())
     content[len(content) // 2] ^= 1

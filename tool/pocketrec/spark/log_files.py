@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 import polars as pl
 
@@ -22,7 +21,7 @@ from pocketrec.sources.recipes import Head, head_in
 from pocketrec.sources.streams import BLOCK_BYTES
 from pocketrec.spark import lines
 from pocketrec.spark.lines import CLICKS, File, Reading
-from pocketrec.spark.session import explained, jvm
+from pocketrec.spark.session import exactly, explained, jvm
 from pocketrec.spark.store import THREADS
 from pocketrec.storage.manifest import json_digest
 
@@ -71,7 +70,7 @@ def log_files(spark: SparkSession, log: Sequence[str]) -> LogFiles:
                 f"{one} is no file, no folder with files, and matches none.", expected="a click log", do="check it"
             )
         found |= inside
-    names = sorted((name for name in found if found[name][0]), key=lambda name: natural(Path(unquote(name))))
+    names = sorted((name for name in found if found[name][0]), key=lambda name: natural(Path(name)))
     if not names:
         raise LogError(f"{log[0]} is empty.", expected="a click log", do="check the path")
     return LogFiles(tuple(names), *(tuple(found[name][place] for name in names) for place in (0, 1)))
@@ -106,7 +105,7 @@ def _schema_of(spark: SparkSession, name: str) -> pl.Schema:
     from pyspark.sql.pandas.types import to_arrow_schema
 
     with explained(f"{name} cannot be read"):
-        return pl.DataFrame(to_arrow_schema(spark.read.parquet(name).schema).empty_table()).schema
+        return pl.DataFrame(to_arrow_schema(spark.read.parquet(exactly(name)).schema).empty_table()).schema
 
 
 def with_heads(spark: SparkSession, files: LogFiles) -> Iterator[File]:
@@ -116,8 +115,8 @@ def with_heads(spark: SparkSession, files: LogFiles) -> Iterator[File]:
     def looked_into(name: str, length: int) -> File:
         table = beginning_of(spark, name, len(PARQUET)) == PARQUET
         if table or length <= size:
-            return File(unquote(name), table)
-        return File(unquote(name), table, b"\n".join(head_lines(beginning_of(spark, name, BLOCK_BYTES))) + b"\n")
+            return File(name, table)
+        return File(name, table, b"\n".join(head_lines(beginning_of(spark, name, BLOCK_BYTES))) + b"\n")
 
     with ThreadPoolExecutor(THREADS) as pool:
         yield from pool.map(looked_into, files.names, files.bytes)
@@ -142,8 +141,8 @@ def _ranked(rows: DataFrame, files: LogFiles) -> DataFrame:
 
 
 def plain(name: str) -> str:
-    """An address in the one form in which two sources of it are equal: without %20, and with one slash behind the colon."""
-    scheme, colon, rest = unquote(name).partition(":/")
+    """An address in the one form in which two sources of it are equal: with one slash behind the colon."""
+    scheme, colon, rest = name.partition(":/")
     return f"{scheme}{colon}{rest.lstrip('/')}" if colon else scheme
 
 
@@ -162,7 +161,7 @@ def _text_rows(spark: SparkSession, files: LogFiles, names: list[str], of: Readi
     from pyspark.sql import functions as F  # noqa: N812
 
     with explained(f"{names[0]} cannot be read"):
-        text = spark.read.option("lineSep", "\n").text(names)
+        text = spark.read.option("lineSep", "\n").text(list(map(exactly, names)))
         about = F.col("_metadata.file_path").alias("file"), F.col("_metadata.file_block_start").alias("start")
         rows = _ranked(text.select("value", *about), files)
     return rows.select("value", "rank", "start").mapInArrow(partial(lines.text_clicks, reading=of), CLICKS)
@@ -176,7 +175,7 @@ def _table_rows(spark: SparkSession, files: LogFiles, names: list[str], of: Read
         raise LogError(f"{names[0]} is a Parquet file.", expected="the names of its columns", do=f"add --columns {USAGE}")
     tops = TableRows(names[0], _schema_of(spark, names[0]), columns, of.settings).tops
     with explained(f"{names[0]} cannot be read"):
-        rows = spark.read.parquet(*names)
+        rows = spark.read.parquet(*map(exactly, names))
         about = F.col("_metadata.file_path").alias("file"), F.col("_metadata.row_index").alias("index")
         ranked = _ranked(rows.select(*(f"`{one}`" for one in tops), *about), files)
     return ranked.mapInArrow(partial(lines.table_clicks, reading=of, columns=dict(columns)), CLICKS)

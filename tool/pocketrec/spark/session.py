@@ -37,6 +37,9 @@ _LEAST_JAVA = {3: 8, 4: 17}
 _OURS = re.compile(r"pocketrec\.errors\.(\w+): (.+?)(?=\n\s*\n|\n\tat |\Z)", re.DOTALL)
 """One of pocketrec's own errors in what Spark says of a worker that stopped."""
 _CAUSE = re.compile(r"Caused by: ([\w.$]+): (.*)")
+_IN_WORKER = "thrown from the Python worker"
+_RAISED = re.compile(r"^([\w.]+): (.+)$", re.MULTILINE)
+"""The last line of what a worker says of an exception."""
 _PATIENCE = 20
 """Seconds that `java -version` may take."""
 
@@ -179,7 +182,7 @@ def _explained(what: str, error: Exception) -> Exception:
             expected="the same version on all machines",
             do="say with PYSPARK_PYTHON which Python the executors run",
         )
-    found = _CAUSE.findall(text)
+    found = _RAISED.findall(text) if _IN_WORKER in text else _CAUSE.findall(text)
     name, reason = found[-1] if found else ("", _first_line(text))
     kind = name.rsplit(".", 1)[-1]
     if kind in ("ClassNotFoundException", "UnsupportedFileSystemException") or "No FileSystem for scheme" in reason:
@@ -226,6 +229,11 @@ Kernel = partial[Iterator[pa.RecordBatch]]
 def jvm(spark: SparkSession) -> Any:
     """Java's classes by name."""
     return spark._jvm
+
+
+def exactly(address: str) -> str:
+    """An address as Spark's readers want it: they would take the [1] in a name for a pattern."""
+    return re.sub(r"[][{}*?\\]", r"\\\g<0>", address)
 
 
 def gateway(spark: SparkSession) -> Any:

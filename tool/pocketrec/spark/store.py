@@ -27,7 +27,7 @@ import xxhash
 
 from pocketrec.errors import DatasetError
 from pocketrec.schema import Array
-from pocketrec.spark.session import Kernel, explained, gateway, jvm, rows_a_batch
+from pocketrec.spark.session import Kernel, exactly, explained, gateway, jvm, rows_a_batch
 from pocketrec.spark.tables import arrow_of, batch_of, bytes_of, noted
 from pocketrec.storage.manifest import (
     MANIFEST,
@@ -158,13 +158,13 @@ class Store:
         found: dict[str, int] = {}
         with explained(f"{self.at(folder)} cannot be listed"):
             base = self._path()
-            prefix = unquote(self._system.makeQualified(base).toUri().getPath()).rstrip("/") + "/"
+            prefix = self._system.makeQualified(base).toUri().getPath().rstrip("/") + "/"
             if not self._system.exists(self._path(folder)):
                 return {}
             listing = self._system.listFiles(self._path(folder), True)
             while listing.hasNext():
                 status = listing.next()
-                name = unquote(status.getPath().toUri().getPath()).removeprefix(prefix)
+                name = status.getPath().toUri().getPath().removeprefix(prefix)
                 if not name.rsplit("/", 1)[-1].startswith(("_", ".")):
                     found[name] = status.getLen()
         return found
@@ -254,12 +254,13 @@ class Store:
         reader = self.spark.read.option("basePath", self.at(folder))
         if folder in self._schemas:  # else Spark runs a job to find it
             reader = reader.schema(self._schemas[folder])
-        return reader.parquet(*paths)
+        with explained(f"{self.at(folder)} cannot be read"):
+            return reader.parquet(*map(exactly, paths))
 
     def parts(self, files: Iterable[str]) -> DataFrame:
         """Files of a table of one file a part as rows of path and content, to be handed to workers one at a time."""
         with explained(f"{self.root} cannot be read"):
-            found: DataFrame = self.spark.read.format("binaryFile").load(list(map(self.at, files)))
+            found: DataFrame = self.spark.read.format("binaryFile").load([exactly(self.at(name)) for name in files])
             return found.select("path", "content")
 
     def each(self, files: Iterable[str], kernel: Kernel, columns: str) -> DataFrame:
