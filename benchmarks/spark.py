@@ -55,8 +55,9 @@ FULL = re.compile(r"Pause Full.*?->(\d+)M\(")
 PARTS_OF = re.compile(r"parquet/(clicks|roles/part=)|.*manifest\.json")
 """Files that differ: parts are cut elsewhere."""
 ROWS = """
-import sys, polars as pl, xxhash
-rows = pl.read_parquet(sys.argv[1] + "/parquet/clicks/*/*.parquet", hive_partitioning=False).sort("row")
+import sys, pathlib, polars as pl, xxhash
+parts = list(pathlib.Path(sys.argv[1]).glob("parquet/clicks/*/*.parquet"))
+rows = pl.read_parquet(parts, glob=False, hive_partitioning=False).sort("row")
 digest = xxhash.xxh3_128()
 for name in sorted(rows.columns):
     digest.update(rows[name].to_numpy())
