@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 STEPS_PER_BLOCK = 256
 """Steps that are in memory, and that TensorFlow runs in one call."""
-MEANS_AN_EPOCH = 64
+MEANS_AN_EPOCH = 32
 """At most so often the weights are added to their mean in an epoch, which takes time in proportion to the items."""
 SECONDS_PER_CHECKPOINT = 60.0
 FEW_TRANSITIONS = 20_000
