@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import shutil
 import subprocess
@@ -258,7 +257,7 @@ def damage(path: Path) -> None:
 
 
 def test_what_is_kept_is_a_mean_that_counts_later_steps_more(where: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By hand: a step counts e times less for each half epoch since; each time as the weights were some steps later."""
+    """By hand: after t steps the first s count (s / t)^(1 / .06); each with the weights some steps later."""
     from pocketrec.gru4rec.tf.sparse_model import SparseGru4Rec
 
     monkeypatch.setattr(training, "STEPS_PER_BLOCK", 16)
@@ -274,7 +273,7 @@ def test_what_is_kept_is_a_mean_that_counts_later_steps_more(where: Dataset, mon
     monkeypatch.setattr(SparseGru4Rec, "train_block", recorded)
     report = training.train(where.root, TrainSettings(batch_size=8, epochs=2, **SMALL))
     kept = read_checkpoint(report.checkpoint)
-    assert kept.average == 0.5
+    assert kept.average == 0.06
     epoch = sum(steps for steps, _ in of_steps) // 2
     blocks = epoch // (16 * 4)
     shown: list[tuple[int, int, Any]] = []  # the steps from one time to the next, and the weights then
@@ -285,10 +284,11 @@ def test_what_is_kept_is_a_mean_that_counts_later_steps_more(where: Dataset, mon
             shown.append((begin, done, weights))
             begin = done
     assert 4 * report.kept <= len(shown) <= 6 * report.kept
-    ago = [sum(math.exp((step - done) / (0.5 * epoch)) for step in range(first, last)) for first, last, _ in shown]
-    by_hand = sum(share * weights.astype(np.float64) for share, (_, _, weights) in zip(ago, shown, strict=True)) / sum(ago)
+    power = [(last / done) ** (1 / 0.06) - (first / done) ** (1 / 0.06) for first, last, _ in shown]
+    assert sum(power) == pytest.approx(1)
+    by_hand = sum(share * weights.astype(np.float64) for share, (_, _, weights) in zip(power, shown, strict=True))
     np.testing.assert_allclose(kept.tensors["output"], by_hand, atol=1e-5)
-    assert np.abs(kept.tensors["output"] - shown[-1][2]).max() > 1e-3
+    assert np.abs(kept.tensors["output"] - shown[-1][2]).max() > 1e-4
 
 
 def test_without_a_mean_the_weights_after_the_last_step_are_kept(where: Dataset) -> None:
@@ -297,7 +297,7 @@ def test_without_a_mean_the_weights_after_the_last_step_are_kept(where: Dataset)
     for name, tensor in kept.tensors.items():
         np.testing.assert_array_equal(tensor, last.tensors[name], err_msg=name)
     assert last.tensors.keys() - kept.tensors.keys() == {STATE}
-    with pytest.raises(SettingsError, match=r"average 0 there, 0\.5 now"):
+    with pytest.raises(SettingsError, match=r"average 0 there, 0\.06 now"):
         training.train(where.root, TrainSettings(batch_size=8, epochs=1, **SMALL))
 
 

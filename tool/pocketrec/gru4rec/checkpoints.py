@@ -81,7 +81,7 @@ class Checkpoint:
         items: `Catalogue.hash` of its items.
         batches: hash of the batches that it is trained on (`Record.content`); "" in a file from a device.
         source: XXH3-128 of the file that training began from; "" if it began from random weights.
-        average: epochs over which the weights that are kept are a mean (`TrainSettings.average`).
+        average: share of the steps over which the weights that are kept are a mean (`TrainSettings.average`).
         position: how far the training is.
         tensors: the tensors of `ModelSpec.state`; in the last state of a training also `STATE` and the running means.
     """

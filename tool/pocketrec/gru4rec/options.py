@@ -39,10 +39,11 @@ class TrainSettings(Gru4RecSettings):
         least=1,
     )
     average: float = setting(
-        0.5,
-        "The weights that are measured and kept are a mean over the steps: one counts e times less for each so many epochs "
-        "since. 0: the weights after the last step.",
+        0.06,
+        "The weights that are measured and kept are a mean over about so large a share of the steps so far, the latest. 0: "
+        "the weights after the last step.",
         least=0,
+        most=1,
     )
 
 

@@ -164,8 +164,7 @@ class Training:
 
             use_threads(self.settings.batch_size)
             self.model = SparseGru4Rec(self.settings, support=self.items.support)
-            window = self.now.average * len(self.batches)
-            self.mean = RunningMean(self.model.weights, window) if window else None
+            self.mean = RunningMean(self.model.weights, self.now.average) if self.now.average else None
         if begin := found or self.origin:
             self.model.load(begin.tensors)
         if found:
@@ -208,8 +207,8 @@ class Training:
             firsts = range(position.step, len(self.batches), STEPS_PER_BLOCK)
             for step, steps in ahead(self._reader(epoch, position.step), firsts, threads=1):
                 losses, state = self.model.train_block(steps, state)
-                if self.mean and (counts := self._counts(position.step, step)):
-                    self.mean.add(counts)
+                if self.mean and (since := self._counted_since(position.step, step)) is not None:
+                    self.mean.add(*(epoch * len(self.batches) + done for done in (since, step)))
                 total = float(losses.sum(dtype=np.float64))
                 if not np.isfinite(total):
                     raise _diverged(f"In epoch {epoch + 1}, before step {step}, the loss became NaN or infinite.")
@@ -223,12 +222,12 @@ class Training:
                     saved = time.perf_counter()
         self.seconds += time.perf_counter() - began
 
-    def _counts(self, first: int, last: int) -> int:
-        """The steps that the weights after steps `first` to `last` of an epoch count for in the mean; 0 if they do not."""
+    def _counted_since(self, first: int, last: int) -> int | None:
+        """The step of an epoch since which the weights after steps `first` to `last` count in the mean; None: not at all."""
         blocks = max(1, len(self.batches) // (STEPS_PER_BLOCK * MEANS_AN_EPOCH))
         every = blocks * STEPS_PER_BLOCK
         is_due = last // every > first // every or last == len(self.batches)
-        return last - first // every * every if is_due else 0
+        return first // every * every if is_due else None
 
     def _finish_epoch(self, log: Callable[..., None]) -> None:
         """Measure the weights that would be kept, keep the best, and count the epoch as done."""
@@ -238,8 +237,7 @@ class Training:
             raise _diverged(f"In epoch {position.epoch + 1} the mean loss was {loss:,.4g}, above {most:,.4g}.")
         measured: tuple[float, ...] = ()
         trained = self.model.tensors()
-        steps = (position.epoch + 1) * len(self.batches)
-        to_keep = {**trained, **self.mean.weights(steps)} if self.mean else trained
+        to_keep = {**trained, **self.mean.weights()} if self.mean else trained
         if self.judged:
             self.model.load(to_keep)
             from pocketrec.gru4rec.tf.scorer import ModelScorer

@@ -6,7 +6,6 @@ weights themselves.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,39 +13,36 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from pocketrec.gru4rec.checkpoints import MEAN
-from pocketrec.schema import Float32
 from pocketrec.storage.tensors import Tensors
 
 
 class RunningMean:
-    """An exponential mean: a step counts e times less for each `window` steps since.
+    """A mean that reaches back as far as the training is long, by a share of all steps so far (Shamir & Zhang 2013).
 
-    The mean begins at zero; `weights` divides by what is missing therefore, so that all counts have the sum 1.
+    After t steps the first s of them count (s / t)^(1 / share): with .06 half of the mean is of the last 4 %, and 83 % of
+    the last 10 %. So it never lags behind weights that still move fast.
     """
 
-    def __init__(self, variables: Mapping[str, Any], window: float) -> None:
-        self._variables, self._window = variables, window
+    def __init__(self, variables: Mapping[str, Any], share: float) -> None:
+        self._variables, self._share = variables, share
         self._means = {name: tf.Variable(tf.zeros_like(one)) for name, one in variables.items()}
         self._add = tf.function(self._added, input_signature=[tf.TensorSpec(())], autograph=False)
 
-    def add(self, steps: int) -> None:
-        """Let the weights as they are now count for the last `steps` steps."""
-        self._add(tf.constant(self._share(steps), tf.float32))
+    def add(self, before: int, now: int) -> None:
+        """Let the weights as they are after `now` steps count for all steps since `before`."""
+        self._add(tf.constant(1 - (before / now) ** (1 / self._share), tf.float32))
 
-    def _added(self, share: Any) -> None:
+    def _added(self, amount: Any) -> None:
         for name, mean in self._means.items():
-            mean.assign_add(share * (self._variables[name] - mean))
+            mean.assign_add(amount * (self._variables[name] - mean))
 
-    def _share(self, steps: int) -> float:
-        return -math.expm1(-steps / self._window)
-
-    def weights(self, steps: int) -> dict[str, Float32]:
-        """The mean by name, after so many steps in all."""
-        return {name: mean.numpy() / self._share(steps) for name, mean in self._means.items()}
+    def weights(self) -> Tensors:
+        """The mean by name."""
+        return {name: mean.numpy() for name, mean in self._means.items()}
 
     def tensors(self) -> Tensors:
         """What a checkpoint keeps of it."""
-        return {MEAN + name: mean.numpy() for name, mean in self._means.items()}
+        return {MEAN + name: mean for name, mean in self.weights().items()}
 
     def load(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
         """Go on from what `tensors` gave."""
