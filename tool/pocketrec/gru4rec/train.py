@@ -223,7 +223,7 @@ class Training:
         self.seconds += time.perf_counter() - began
 
     def _counted_since(self, first: int, last: int) -> int | None:
-        """The step of an epoch since which the weights after steps `first` to `last` count in the mean; None: not at all."""
+        """The step of an epoch since which the weights after steps `first` to `last` count in the mean; None: never."""
         blocks = max(1, len(self.batches) // (STEPS_PER_BLOCK * MEANS_AN_EPOCH))
         every = blocks * STEPS_PER_BLOCK
         is_due = last // every > first // every or last == len(self.batches)
