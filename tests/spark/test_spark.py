@@ -13,7 +13,6 @@ import sys
 import time
 import venv
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -61,30 +60,8 @@ NOT_COMPARED = ("log", "log_path", "log_bytes", "log_mtime_ns", "log_samples", "
 """Counts of an ingest that differ: where the log is; and what the fast way through YooChoose's own form does not count."""
 
 
-def begun_and_interrupted() -> str:
-    """What a driver says that gets Ctrl-C while its Java begins."""
-    script = "from pocketrec.spark.session import open_session; open_session()"
-    environment = os.environ | {"PYSPARK_SUBMIT_ARGS": f"--master local[1] --driver-java-options {QUICK} pyspark-shell"}
-    begun = [sys.executable, "-c", script]
-    with subprocess.Popen(begun, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
-        children = PROC / f"{driver.pid}" / "task" / f"{driver.pid}" / "children"
-        while driver.poll() is None and not any(
-            b"SparkSubmit" in (PROC / one / "cmdline").read_bytes() for one in children.read_text().split()
-        ):
-            time.sleep(0.01)
-        driver.send_signal(signal.SIGINT)
-        return driver.communicate(timeout=300)[0]
-
-
 @pytest.fixture(scope="module", autouse=True)
-def interrupted() -> Iterator[Future[str]]:
-    """Of `begun_and_interrupted`, which begins beside the session of the other tests: each Java takes some seconds."""
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(begun_and_interrupted if (PROC / "self" / "task").is_dir() else str)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def spark(interrupted: Future[str]) -> Iterator[Any]:  # noqa: ARG001
+def spark() -> Iterator[Any]:
     """A session of two threads, with splits so small that every file has several."""
     from pyspark.sql import SparkSession
 
@@ -432,8 +409,18 @@ def test_an_executor_without_pocketrec_is_one_message(tmp_path: Path, spark: Any
     assert "\tat " not in said
 
 
-def test_an_interrupt_while_java_begins_leaves_none_behind(interrupted: Future[str]) -> None:
+@pytest.mark.skipif(not (PROC / "self" / "task").is_dir(), reason="whether Java has begun is read from Linux's /proc")
+def test_an_interrupt_while_java_begins_leaves_none_behind() -> None:
     """Whoever still holds the pipe, such as a Java without a driver, keeps it from its end."""
-    if not (PROC / "self" / "task").is_dir():
-        pytest.skip("whether Java has begun is read from Linux's /proc")
-    assert "KeyboardInterrupt" in interrupted.result()
+    script = "from pocketrec.spark.session import open_session; open_session()"
+    environment = os.environ | {"PYSPARK_SUBMIT_ARGS": f"--master local[1] --driver-java-options {QUICK} pyspark-shell"}
+    begun = [sys.executable, "-c", script]
+    with subprocess.Popen(begun, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
+        children = PROC / f"{driver.pid}" / "task" / f"{driver.pid}" / "children"
+        while driver.poll() is None and not any(
+            b"SparkSubmit" in (PROC / one / "cmdline").read_bytes() for one in children.read_text().split()
+        ):
+            time.sleep(0.01)
+        driver.send_signal(signal.SIGINT)
+        said, _ = driver.communicate(timeout=300)
+    assert "KeyboardInterrupt" in said
