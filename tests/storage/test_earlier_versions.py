@@ -72,7 +72,7 @@ def test_weights_are_measured(earlier: Path, weights: str) -> None:  # noqa: ARG
 
 def test_a_training_goes_on(earlier: Path) -> None:  # noqa: ARG001
     pytest.importorskip("tensorflow")
-    defaults_of_then = ("--dropout-embedding", 0.1, "--dropout-hidden", 0, "--sample-alpha", 0.75)
+    defaults_of_then = ("--average", 0, "--dropout-embedding", 0.1, "--dropout-hidden", 0, "--sample-alpha", 0.75)
     code, out, err = call("train", *LANES, "--hidden-size", 3, "--epochs", 2, *defaults_of_then)
     assert code == 0, err
     assert "went on from the last checkpoint" in err
