@@ -45,7 +45,7 @@ On two busy cores 28 million sessions take 27 s in order with 32 lanes and 12 s 
 which no cores make faster. From guesses it is 55 s and 43 s; 2 million take 32 s and 11 s already, so much is fixed.
 """
 SESSIONS_A_PIECE = 1 << 20
-"""Sessions whose lengths, 4 MB, come to the driver at a time; its heap holds some 10 MB for each of two pieces."""
+"""Sessions whose lengths, 4 MB, come to the driver at a time."""
 REPLAYED = 400
 """Sessions a lane that a guess replays, at least. With sessions of up to 200 clicks, 200 were too few in some logs."""
 
