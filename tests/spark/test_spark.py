@@ -51,8 +51,6 @@ pytestmark = [
 QUICK = "-XX:TieredStopAtLevel=1"
 SEQUENCES = EngineSettings(engine="spark", parts=2)
 ALL = replace(SEQUENCES, batches=True, txt=True)
-PROC = Path("/proc")
-"""Where Linux shows processes."""
 COLUMNS = {"session": "user", "item": "what", "time": "when"}
 THERE = "there [1] {x} %20+"
 """A name that Spark takes for a pattern if it may, and that some decode."""
@@ -409,16 +407,16 @@ def test_an_executor_without_pocketrec_is_one_message(tmp_path: Path, spark: Any
     assert "\tat " not in said
 
 
-@pytest.mark.skipif(not (PROC / "self" / "task").is_dir(), reason="whether Java has begun is read from Linux's /proc")
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="whether Java has begun is read from Linux's /proc")
 def test_an_interrupt_while_java_begins_leaves_none_behind() -> None:
     """Whoever still holds the pipe, such as a Java without a driver, keeps it from its end."""
     script = "from pocketrec.spark.session import open_session; open_session()"
     environment = os.environ | {"PYSPARK_SUBMIT_ARGS": f"--master local[1] --driver-java-options {QUICK} pyspark-shell"}
     begun = [sys.executable, "-c", script]
     with subprocess.Popen(begun, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
-        children = PROC / f"{driver.pid}" / "task" / f"{driver.pid}" / "children"
+        children = Path(f"/proc/{driver.pid}/task/{driver.pid}/children")
         while driver.poll() is None and not any(
-            b"SparkSubmit" in (PROC / one / "cmdline").read_bytes() for one in children.read_text().split()
+            b"SparkSubmit" in Path(f"/proc/{one}/cmdline").read_bytes() for one in children.read_text().split()
         ):
             time.sleep(0.01)
         driver.send_signal(signal.SIGINT)

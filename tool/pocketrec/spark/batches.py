@@ -8,7 +8,6 @@ filled alone.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -44,8 +43,6 @@ ONE_SCAN = 50_000_000
 On two busy cores 28 million sessions take 27 s in order with 32 lanes and 12 s with 512, a million more 0.5 s and 0.3 s,
 which no cores make faster. From guesses it is 55 s and 43 s; 2 million take 32 s and 11 s already, so much is fixed.
 """
-SESSIONS_A_PIECE = 1 << 20
-"""Sessions whose lengths, 4 MB, come to the driver at a time."""
 REPLAYED = 400
 """Sessions a lane that a guess replays, at least. With sessions of up to 200 clicks, 200 were too few in some logs."""
 
@@ -135,8 +132,7 @@ def scans(
     guessed = [name for name in SPLITS if of_sets.counts["sessions"][name] >= many]
     rows = table.selectExpr("of", "cast(part as int) part", "at", "lengths", "items")
     without_rows = set(SPLITS) - {*guessed}
-    in_turn = sum(count for name, count in of_sets.counts["sessions"].items() if name not in guessed)
-    for name, some in groupby(lengths_of(rows.where(~F.col("of").isin(guessed)), in_turn), key=itemgetter("of")):
+    for name, some in groupby(lengths_of(rows.where(~F.col("of").isin(guessed))), key=itemgetter("of")):
         without_rows.remove(name)
         state = LaneState.empty(settings.batch_size)
         yield name, state, in_order(some, state)
@@ -147,14 +143,10 @@ def scans(
         yield name, LaneState.empty(settings.batch_size), iter(())
 
 
-def lengths_of(rows: DataFrame, sessions: int) -> Iterator[Any]:
-    """Rows of the sets one by one, in order, without their items; they have so many sessions.
-
-    The driver holds two pieces at a time. Spark would make them of 64 MB if it were not told how many there are.
-    """
-    order = "of", "part", "at"
-    ranged = rows.select(*order, "lengths").repartitionByRange(math.ceil(max(1, sessions) / SESSIONS_A_PIECE), *order)
-    found: Iterator[Any] = ranged.sortWithinPartitions(*order).toLocalIterator(prefetchPartitions=True)
+def lengths_of(rows: DataFrame) -> Iterator[Any]:
+    """Rows of the sets one by one, in order, without their items."""
+    ordered = rows.select("of", "part", "at", "lengths").orderBy("of", "part", "at")
+    found: Iterator[Any] = ordered.toLocalIterator(prefetchPartitions=True)
     return found
 
 
@@ -192,12 +184,11 @@ def from_guesses(store: Store, rows: DataFrame, state: LaneState) -> Iterator[Be
     folder = store.write("index", guessed, by_part=False)
     found = store.table(folder).orderBy("part").toLocalIterator(prefetchPartitions=True)
     guesses = (Guess(row[0], row[1], np.frombuffer(row[2], "<i8"), LaneState.from_bytes(row[3])) for row in found)
-
-    def again(first: int, last: int, place: int) -> Iterator[Before]:
-        own = (parts >= first) & (parts <= last)
-        return in_order(lengths_of(rows.where(f"part between {first} and {last}"), int(sessions[own].sum())), state, place)
-
-    yield from settle(state, guesses, again)
+    yield from settle(
+        state,
+        guesses,
+        lambda first, last, at: in_order(lengths_of(rows.where(f"part between {first} and {last}")), state, at),
+    )
     store.remove(folder)
 
 
