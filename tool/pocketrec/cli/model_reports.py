@@ -1,4 +1,4 @@
-"""What is printed of models of clicks, of exports and verdicts, and of whole runs."""
+"""What is printed of models of clicks, of exports and verdicts, of whole runs and their page."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from pocketrec.lite.judge.ladder import Rung
 from pocketrec.lite.judge.verify import VerifyReport
 from pocketrec.lite.recommend import RecommendReport
 from pocketrec.lite.serve import ServeReport
+from pocketrec.page.report import PageReport
 from pocketrec.storage.repair import command_line
 from pocketrec.storage.space import size
 from pocketrec.training.export import FrozenExportReport
@@ -243,6 +244,16 @@ def _page(result: RunReport) -> str:
     dataset = result.verify.json.parents[1]
     cure = f"pip install 'pocketrec[report]', then {command_line(dataset, 'report')}"
     return f"Page: {result.page}" if result.page else f"A page of all of it: {cure}"
+
+
+@results.register
+def _(result: PageReport) -> Iterable[str]:
+    yield f"Page: {result.page}, {size(result.bytes)}"
+
+
+@remarks.register
+def _(result: PageReport) -> Iterable[str]:
+    return (f"  {line}" for line in result.missing)
 
 
 @remarks.register

@@ -17,7 +17,6 @@ from typing import Any
 from pocketrec.cli.terminal import Drawn
 from pocketrec.errors import visible
 from pocketrec.ingestion.ingest import IngestReport
-from pocketrec.page.report import PageReport
 from pocketrec.sessions.batches import BatchesReport
 from pocketrec.sessions.prep import PrepReport
 from pocketrec.sessions.split import TITLES, SplitReport
@@ -31,7 +30,9 @@ from pocketrec.storage.verify_data import VerifyDataReport
 
 _CELL = 40
 """Characters of a cell of a log that are shown."""
-LINES_OF = {room: room for room in ("ncf", "dnn", "spark")} | dict.fromkeys(("gru4rec", "lite", "training"), "model")
+LINES_OF = {room: room for room in ("ncf", "dnn", "spark")} | dict.fromkeys(
+    ("gru4rec", "lite", "page", "training"), "model"
+)
 """Room of a report -> module with its lines, without "_reports"."""
 SET_NAMES = {"train_tr": "train", "train_valid": "valid", "test": "test"}
 
@@ -248,13 +249,3 @@ def _(result: PrepReport) -> Iterable[str]:
     yield from remarks(result.split)
     yield from results(result.batches)
     yield from remarks(result.batches)
-
-
-@results.register
-def _(result: PageReport) -> Iterable[str]:
-    yield f"Page: {result.page}, {size(result.bytes)}"
-
-
-@remarks.register
-def _(result: PageReport) -> Iterable[str]:
-    return (f"  {line}" for line in result.missing)
