@@ -24,7 +24,7 @@ from pocketrec.sessions.options import BatchSettings
 from pocketrec.sessions.session_parallel import Before, Guess, LaneState, Runs, fill, settle
 from pocketrec.spark.session import explained
 from pocketrec.spark.store import Store
-from pocketrec.spark.tables import Shipped, batch_of, ship
+from pocketrec.spark.tables import Shipped, batch_of, rows_in_order, ship
 from pocketrec.storage.formats import FORMATS
 from pocketrec.storage.layout import SPLITS
 from pocketrec.storage.manifest import Record
@@ -145,9 +145,7 @@ def scans(
 
 def lengths_of(rows: DataFrame) -> Iterator[Any]:
     """Rows of the sets one by one, in order, without their items."""
-    ordered = rows.select("of", "part", "at", "lengths").orderBy("of", "part", "at")
-    found: Iterator[Any] = ordered.toLocalIterator(prefetchPartitions=True)
-    return found
+    return rows_in_order(rows.select("of", "part", "at", "lengths").orderBy("of", "part", "at"))
 
 
 def in_order(rows: Iterable[Any], state: LaneState, place: int = 0) -> Iterator[Before]:
@@ -182,7 +180,7 @@ def from_guesses(store: Store, rows: DataFrame, state: LaneState) -> Iterator[Be
     kernel = partial(guess, lanes=len(state.free))
     guessed = together.sortWithinPartitions("to", "part", "at").mapInArrow(kernel, GUESSED)
     folder = store.write("index", guessed, by_part=False)
-    found = store.table(folder).orderBy("part").toLocalIterator(prefetchPartitions=True)
+    found = rows_in_order(store.table(folder).orderBy("part"))
     guesses = (Guess(row[0], row[1], np.frombuffer(row[2], "<i8"), LaneState.from_bytes(row[3])) for row in found)
     yield from settle(
         state,

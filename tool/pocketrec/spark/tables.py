@@ -90,6 +90,15 @@ def arrow_of(rows: DataFrame) -> list[pa.RecordBatch]:
     return batches
 
 
+def rows_in_order(rows: DataFrame) -> Iterator[Any]:
+    """The rows of a table that is in order, on the driver: it holds two partitions at a time.
+
+    Spark 4.3 keeps all rows that a table's own `toLocalIterator` has brought, until its session ends.
+    """
+    found: Iterator[Any] = rows.rdd.toLocalIterator(prefetchPartitions=True)
+    return found
+
+
 @dataclass(frozen=True)
 class Shipped:
     """A file that the driver has given to every executor, so that its workers share one copy.
