@@ -3,6 +3,7 @@
     python benchmarks/spark.py same --clicks 100k
     python benchmarks/spark.py kill --clicks 330k --times 10
     python benchmarks/spark.py drivers --times 6
+    python benchmarks/spark.py s3 hadoop-aws.jar aws-java-sdk-bundle.jar
     python benchmarks/spark.py cost --sizes 3.3M,33M
 
 Clusters are begun on this machine, from the pyspark that is installed, and are given commands by spark-submit. A standalone
@@ -18,13 +19,15 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -63,7 +66,27 @@ for name in sorted(rows.columns):
     digest.update(rows[name].to_numpy())
 print(digest.hexdigest())
 """
-LAND = "import sys; from pocketrec import land; [land(one, one + '-landed') for one in sys.argv[1:]]"
+LAND = "import sys; from pocketrec import land; [land(*both) for both in zip(sys.argv[1::2], sys.argv[2::2])]"
+COPY = """
+import sys
+from pocketrec.spark.session import jvm, open_session
+spark = open_session()
+here, there = map(jvm(spark).org.apache.hadoop.fs.Path, sys.argv[1:])
+there.getFileSystem(spark._jsc.hadoopConfiguration()).copyFromLocalFile(here, there)
+"""
+BUCKET = "s3a://pocketrec"
+S3 = {
+    "path.style.access": "true",
+    "aws.credentials.provider": "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider",
+    "access.key": "any",
+    "secret.key": "any",
+    # A hadoop-aws before 3.4 reads numbers only, where the defaults of a newer Hadoop have units.
+    "threads.keepalivetime": "60",
+    "multipart.purge.age": "86400",
+    "connection.establish.timeout": "30000",
+    "connection.timeout": "200000",
+}
+"""Settings of Hadoop's S3, by what follows `fs.s3a.` in their names."""
 app = typer.Typer(help=__doc__, add_completion=False)
 
 
@@ -102,12 +125,12 @@ def options(java: str = QUICK) -> list[str]:
     return [word for name, value in conf.items() for word in ("--conf", f"{name}={value}")]
 
 
-def submit(master: str, log: Path, there: Path, *extras: str, java: str = QUICK) -> subprocess.Popen[bytes]:
-    """Begin to prepare a log on a cluster."""
-    words = [CLI, "prep", str(log), "--engine", "spark", "--dataset", str(there), *extras]
-    return _begun(
-        [str(files("pyspark") / "bin" / "spark-submit"), "--master", master, *options(java), *words], there.parent
-    )
+def submit(
+    master: str, log: Path | str, there: Path | str, *extras: str, home: Path, words: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
+    """Begin to prepare a log on a cluster; `words` are more options of spark-submit."""
+    begin = [str(files("pyspark") / "bin" / "spark-submit"), "--master", master, *(words or options())]
+    return _begun([*begin, CLI, "prep", str(log), "--engine", "spark", "--dataset", str(there), *extras], home)
 
 
 def _begun(command: list[str], home: Path) -> subprocess.Popen[bytes]:
@@ -136,16 +159,15 @@ def prepared(log: Path, there: Path) -> dict[str, str]:
     return found
 
 
-def other(expected: Mapping[str, str], *datasets: Path, whole: bool = False) -> list[str]:
+def other(expected: Mapping[str, str], home: Path, *datasets: Path | str, whole: bool = False) -> list[str]:
     """Land datasets, and name what differs from one machine: of all its files if they are whole, else of those landed."""
-    home, wrong = datasets[0].parent, list[str]()
-    finished(_begun([sys.executable, "-c", LAND, *map(str, datasets)], home), home)
-    for one in datasets:
-        landed = one.with_name(f"{one.name}-landed")
-        found = digests(landed)
+    wrong, landed = list[str](), {str(one): home / f"{Path(one).name}-landed" for one in datasets}
+    finished(_begun([sys.executable, "-c", LAND, *(str(one) for both in landed.items() for one in both)], home), home)
+    for one in landed.values():
+        found = digests(one)
         names = expected.keys() | found.keys() if whole else found.keys()
         wrong += sorted(f"{one.name}/{name}" for name in names if expected.get(name) != found.get(name))
-        shutil.rmtree(landed)
+        shutil.rmtree(one)
     return wrong
 
 
@@ -179,8 +201,8 @@ def same(clicks: Clicks = "100k", work: Work = None) -> None:
         expected = prepared(log, home / "here")
         for kind in CLUSTERS:
             with cluster(kind, home) as master:
-                finished(submit(master, log, home / kind, *PARTS, "--batches", "--txt"), home)
-            typer.echo(f"{kind}: {other(expected, home / kind, whole=True) or 'the same bytes'}")
+                finished(submit(master, log, home / kind, *PARTS, "--batches", "--txt", home=home), home)
+            typer.echo(f"{kind}: {other(expected, home, home / kind, whole=True) or 'the same bytes'}")
 
 
 def kill_one(role: str, stage: str, there: Path, killed: list[Path]) -> None:
@@ -219,7 +241,7 @@ def kill(clicks: Clicks = "330k", times: int = 10, work: Work = None) -> None:
             else:  # not disturbed
                 seconds[stage] = (time.perf_counter() - start) * (0.5 if stage == "ingest" else 1)
                 shutil.rmtree(there)
-        typer.echo(f"{len(killed)} runs: {other(expected, *killed) or 'the same bytes'}")
+        typer.echo(f"{len(killed)} runs: {other(expected, home, *killed) or 'the same bytes'}")
 
 
 @app.command()
@@ -229,9 +251,9 @@ def drivers(clicks: Clicks = "100k", times: int = 6, work: Work = None) -> None:
         old, new = (make_log(logs, parse_size(clicks), "grouped", seed) for seed in (0, 1))
         expected, theirs = prepared(old, home / "here"), prepared(new, home / "here")
         there = home / "there"
-        finished(submit(master, old, there, *PARTS, "--batches", "--txt"), home)
+        finished(submit(master, old, there, *PARTS, "--batches", "--txt", home=home), home)
         for number in range(times):
-            running = submit(master, new, there, *PARTS, "--batches", "--txt")
+            running = submit(master, new, there, *PARTS, "--batches", "--txt", home=home)
             while running.poll() is None and len(stages(there, "unfinished.json")) < number % 5:
                 time.sleep(0.05)
             time.sleep(after := random.random() * 10)
@@ -241,14 +263,56 @@ def drivers(clicks: Clicks = "100k", times: int = 6, work: Work = None) -> None:
             if not running.wait():
                 break  # it was done
             done = ", ".join(sorted(stages(there, "unfinished.json"))) or "nothing"
-            wrong = other(expected, there, whole=True)
+            wrong = other(expected, home, there, whole=True)
             typer.echo(f"driver killed {after:.1f} s later, {done} finished: {wrong or 'the earlier bytes'}")
-        finished(submit(master, new, there, *PARTS, "--batches", "--txt"), home)
+        finished(submit(master, new, there, *PARTS, "--batches", "--txt", home=home), home)
         records = json.loads((there / "manifest.json").read_text())["records"].values()
         left = {one.name for one in there.glob("*-*")} - {name.split("/")[0] for one in records for name in one["files"]}
-        typer.echo(
-            f"the run after them: {other(theirs, there, whole=True) or 'the right bytes'}, {left or 'nothing is left'}"
-        )
+        wrong = other(theirs, home, there, whole=True)
+        typer.echo(f"the run after them: {wrong or 'the right bytes'}, {left or 'nothing is left'}")
+
+
+@contextmanager
+def bucket() -> Iterator[str]:
+    """The address of a server of S3 on this machine, which has the bucket."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url, command = f"http://127.0.0.1:{port}", [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(600):
+            if server.poll() is not None:
+                sys.exit("the server has ended: is moto[server] installed?")
+            with suppress(OSError):
+                urllib.request.urlopen(urllib.request.Request(f"{url}/pocketrec", method="PUT")).close()
+                break
+            time.sleep(0.1)
+        yield url
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@app.command()
+def s3(jars: list[Path], clicks: Clicks = "20k", work: Work = None) -> None:
+    """Prepare a log on S3, land it, and compare. JARS are hadoop-aws and what it needs; the server is of `moto[server]`."""
+    with home_of(work) as (logs, home), bucket() as url, cluster("local[2]", home) as master:
+        log = make_log(logs, parse_size(clicks), "shuffled", 0)
+        expected = prepared(log, home / "here")
+        conf = {f"spark.hadoop.fs.s3a.{name}": value for name, value in {**S3, "endpoint": url}.items()}
+        words = [*options(), "--jars", ",".join(map(str, jars))]
+        words += [word for name, value in conf.items() for word in ("--conf", f"{name}={value}")]
+        os.environ["PYSPARK_SUBMIT_ARGS"] = shlex.join(["--master", master, *words, "pyspark-shell"])
+        finished(_begun([sys.executable, "-c", COPY, str(log), f"{BUCKET}/log/"], home), home)
+        for does in ("all of it", "again"):
+            start = time.perf_counter()
+            running = submit(
+                master, f"{BUCKET}/log", f"{BUCKET}/there", *PARTS, "--batches", "--txt", home=home, words=words
+            )
+            finished(running, home)
+            typer.echo(f"{does}: {time.perf_counter() - start:.0f} s")
+        typer.echo(f"s3a: {other(expected, home, f'{BUCKET}/there', whole=True) or 'the same bytes'}")
 
 
 @app.command()
@@ -281,12 +345,13 @@ def measured(where: str, does: str, log: Path, clicks: int, home: Path, expected
     with cluster(where, home) as master, watched() as peak:
         start = time.perf_counter()
         extras = ["--batches", "--txt"] if does == "all" else []
-        finished(_begun(alone, home) if alone else submit(master, log, there, *extras, java=f"{GC}{home / 'gc.log'}"), home)
+        words = options(f"{GC}{home / 'gc.log'}")
+        finished(_begun(alone, home) if alone else submit(master, log, there, *extras, home=home, words=words), home)
         seconds = time.perf_counter() - start
         daemons = sum(taken for role, taken in processes().values() if role == "daemon")
     taken = cpu_seconds() - before - daemons
     heap = 0 if alone else max(map(int, FULL.findall((home / "gc.log").read_text())), default=0) << 20
-    wrong = [] if alone else other(expected, there, whole=does == "all")
+    wrong = [] if alone else other(expected, home, there, whole=does == "all")
     row = Row(
         started, machine(), "" if alone else version("pyspark"), where, does, clicks,
         round(seconds, 1), round(taken, 1),
