@@ -52,8 +52,8 @@ QUICK = "-XX:TieredStopAtLevel=1"
 SEQUENCES = EngineSettings(engine="spark", parts=2)
 ALL = replace(SEQUENCES, batches=True, txt=True)
 COLUMNS = {"session": "user", "item": "what", "time": "when"}
-THERE = "there [1] {x} %20+"
-"""A name that Spark takes for a pattern if it may, and that some decode."""
+THERE = "part=7/there [1] {x} %20+"
+"""A name that Spark takes for a pattern if it may, and that some decode, below a folder named like one of a part."""
 NOT_COMPARED = ("log", "log_path", "log_bytes", "log_mtime_ns", "log_samples", "text_bytes", "sessions", "remarks")
 """Counts of an ingest that differ: where the log is; and what the fast way through YooChoose's own form does not count."""
 

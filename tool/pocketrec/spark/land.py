@@ -157,13 +157,13 @@ class _Landing:
         """The parts of a table in order: number and rows."""
         for name, path in self._copied(sorted(name for name in theirs.files if "/part=" in name), theirs):
             frame = pl.read_parquet(path, hive_partitioning=False, glob=False)
-            yield part_of(f"/{name}"), frame.sort([column for column in _ORDER if column in frame.columns])
+            yield part_of(name), frame.sort([column for column in _ORDER if column in frame.columns])
 
     def _clicks(self, theirs: Record, stage: Stage) -> Record:
         rejects = self.where.rejects.name
         with stage.replacing(theirs.bytes, force=self.force, into=self.where.clicks, names=(OUTSIDE, ITEM_IDS)) as draft:
             for name, path in self._copied(parts_in(theirs), theirs):
-                home = draft.folder / f"part={part_of(f'/{name}'):05d}" / "clicks-000-000.parquet"
+                home = draft.folder / f"part={part_of(name):05d}" / "clicks-000-000.parquet"
                 home.parent.mkdir()
                 path.rename(home)
                 draft.files[str(home.relative_to(draft.folder))] = theirs.files[name]

@@ -19,7 +19,6 @@ from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -48,7 +47,6 @@ OBJECT_STORES = ("s3", "s3a", "s3n", "gs", "abfs", "abfss", "wasb", "wasbs", "os
 """Where a file that is written appears whole or not at all when it is closed, and a rename copies."""
 _OURS = re.compile(r"(lines|raw|clicks|ends|roles|sequences|starts|batches_bs\d+|txt|rejects|index)-[0-9a-f]{12}")
 """The folders that runs make."""
-_PART = re.compile(r"/part=(\d+)/")
 THREADS = 8
 """Files that the driver opens or copies at a time."""
 BIG_ROWS = {
@@ -310,9 +308,7 @@ class Store:
 
 def part_of(path: str) -> int:
     """The number of a part by the address of its file."""
-    found = _PART.search(unquote(path))
-    assert found, path
-    return int(found[1])
+    return int(path.split("/")[-2].removeprefix("part="))
 
 
 def describe(
@@ -323,7 +319,7 @@ def describe(
 
     for path, content in bytes_of(batches):
         shape = pq.ParquetFile(pa.BufferReader(content)).metadata
-        folder, name = unquote(path).split("/")[-2:]
+        folder, name = path.split("/")[-2:]
         note = {
             "folder": folder,
             "name": name,
