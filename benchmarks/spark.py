@@ -69,9 +69,9 @@ print(digest.hexdigest())
 LAND = "import sys; from pocketrec import land; [land(*both) for both in zip(sys.argv[1::2], sys.argv[2::2])]"
 COPY = """
 import sys
-from pocketrec.spark.session import jvm, open_session
+from pocketrec.spark.session import java, open_session
 spark = open_session()
-here, there = map(jvm(spark).org.apache.hadoop.fs.Path, sys.argv[1:])
+here, there = map(java(spark, "org.apache.hadoop.fs.Path"), sys.argv[1:])
 there.getFileSystem(spark._jsc.hadoopConfiguration()).copyFromLocalFile(here, there)
 """
 BUCKET = "s3a://pocketrec"

@@ -48,7 +48,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
-QUICK = "-XX:TieredStopAtLevel=1"
+QUICK = "-XX:TieredStopAtLevel=1 -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
 SEQUENCES = EngineSettings(engine="spark", parts=2)
 ALL = replace(SEQUENCES, batches=True, txt=True)
 COLUMNS = {"session": "user", "item": "what", "time": "when"}
@@ -411,7 +411,7 @@ def test_an_executor_without_pocketrec_is_one_message(tmp_path: Path, spark: Any
 def test_an_interrupt_while_java_begins_leaves_none_behind() -> None:
     """Whoever still holds the pipe, such as a Java without a driver, keeps it from its end."""
     script = "from pocketrec.spark.session import open_session; open_session()"
-    environment = os.environ | {"PYSPARK_SUBMIT_ARGS": f"--master local[1] --driver-java-options {QUICK} pyspark-shell"}
+    environment = os.environ | {"PYSPARK_SUBMIT_ARGS": f"--master local[1] --driver-java-options '{QUICK}' pyspark-shell"}
     begun = [sys.executable, "-c", script]
     with subprocess.Popen(begun, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
         children = Path(f"/proc/{driver.pid}/task/{driver.pid}/children")

@@ -18,8 +18,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pocketrec.errors import ClusterError
 from pocketrec.ingestion.intake import text_in
-from pocketrec.schema import ITEM, KEPT, SESSION, TIME
+from pocketrec.schema import ITEM, KEPT, SESSION, TIME, Array
 from pocketrec.sources.lines import BOM, BadLine, Clicks, Form, count_lines, kept_rows, read_lines
 from pocketrec.sources.logs import form_of
 from pocketrec.sources.options import UTF8, ReadSettings
@@ -161,13 +162,21 @@ def _utf8(text: bytes, reading: Reading, rank: int) -> bytes:
 def _runs(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, int, bytes]]:
     """Lines that follow each other in a split: its file's rank, its first byte, the lines with their ends."""
     for batch in batches:
-        rank, start = (batch.column(name).to_numpy() for name in ("rank", "start"))
+        rank, start = _ranks(batch), batch.column("start").to_numpy()
         cuts = np.flatnonzero((np.diff(rank) != 0) | (np.diff(start) != 0)) + 1
         for begin, end in zip([0, *cuts], [*cuts, len(rank)], strict=True):
             if begin < end:
                 values = batch.column("value").slice(begin, end - begin).cast(pa.binary())
                 whole = pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
                 yield int(rank[begin]), int(start[begin]), pc.binary_join(whole, b"\n")[0].as_py() + b"\n"
+
+
+def _ranks(batch: pa.RecordBatch) -> Array:
+    """Of the files that the rows are of."""
+    found = batch.column("rank")
+    if found.null_count:
+        raise ClusterError("a row has the name of a file that Spark did not list.", do="report it as a fault of pocketrec")
+    return np.asarray(found.to_numpy())
 
 
 def _begun(rank: int, start: int, text: bytes, reading: Reading) -> tuple[Split, bytes]:
@@ -234,7 +243,7 @@ def table_clicks(
     """Kernel: rows of Parquet with rank and index (their number in the file, from 0) into `CLICKS`."""
     split, ends = None, 0
     for batch in batches:
-        rank, index = (batch.column(name).to_numpy() for name in ("rank", "index"))
+        rank, index = _ranks(batch), batch.column("index").to_numpy()
         raw = batch.drop_columns(["rank", "index"])
         cuts = np.flatnonzero((np.diff(rank) != 0) | (np.diff(index) != 1)) + 1
         for begin, end in zip([0, *cuts], [*cuts, len(rank)], strict=True):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -21,7 +22,7 @@ from pocketrec.sources.recipes import Head, head_in
 from pocketrec.sources.streams import BLOCK_BYTES
 from pocketrec.spark import lines
 from pocketrec.spark.lines import CLICKS, File, Reading
-from pocketrec.spark.session import exactly, explained, jvm
+from pocketrec.spark.session import exactly, explained, java
 from pocketrec.spark.store import THREADS
 from pocketrec.storage.manifest import json_digest
 
@@ -51,7 +52,7 @@ def log_files(spark: SparkSession, log: Sequence[str]) -> LogFiles:
     found: dict[str, tuple[int, int]] = {}
     for one in log:
         with explained(f"{one} cannot be read"):
-            path = jvm(spark).org.apache.hadoop.fs.Path(one)
+            path = java(spark, "org.apache.hadoop.fs.Path")(one)
             system = path.getFileSystem(spark._jsc.hadoopConfiguration())
             there = [path] if system.exists(path) else [status.getPath() for status in system.globStatus(path) or ()]
             inside: dict[str, tuple[int, int]] = {}
@@ -78,16 +79,15 @@ def log_files(spark: SparkSession, log: Sequence[str]) -> LogFiles:
 
 def beginning_of(spark: SparkSession, name: str, size: int) -> bytes:
     """The first bytes of a file, unpacked."""
-    java = jvm(spark)
-    path, conf = java.org.apache.hadoop.fs.Path(name), spark._jsc.hadoopConfiguration()
+    path, conf = java(spark, "org.apache.hadoop.fs.Path")(name), spark._jsc.hadoopConfiguration()
     with explained(f"{name} cannot be read"):
         stream = path.getFileSystem(conf).open(path)
         try:
-            codec = java.org.apache.hadoop.io.compress.CompressionCodecFactory(conf).getCodec(path)
-            limited = java.org.apache.commons.io.input.BoundedInputStream(
+            codec = java(spark, "org.apache.hadoop.io.compress.CompressionCodecFactory")(conf).getCodec(path)
+            limited = java(spark, "org.apache.commons.io.input.BoundedInputStream")(
                 codec.createInputStream(stream) if codec else stream, size
             )
-            return bytes(java.org.apache.commons.io.IOUtils.toByteArray(limited))
+            return bytes(java(spark, "org.apache.commons.io.IOUtils.toByteArray")(limited))
         finally:
             stream.close()
 
@@ -124,20 +124,21 @@ def with_heads(spark: SparkSession, files: LogFiles) -> Iterator[File]:
 
 def _bytes(spark: SparkSession, name: str) -> int:
     text = str(spark.conf.get(name))
-    return int(jvm(spark).org.apache.spark.network.util.JavaUtils.byteStringAsBytes(text))
+    return int(java(spark, "org.apache.spark.network.util.JavaUtils.byteStringAsBytes")(text))
 
 
 def _ranked(rows: DataFrame, files: LogFiles) -> DataFrame:
-    """Rows with the column file replaced by the file's rank in the log; their order stays."""
+    """Rows with the column file replaced by the file's rank in the log; their order stays.
+
+    Spark has its own way of writing an address, and two of the slashes in it. It is read once a file: to do so for each
+    row takes five times as long as to read the rows.
+    """
     from pyspark.sql import functions as F  # noqa: N812
 
-    ranks = rows.sparkSession.createDataFrame(
-        [(plain(name), rank) for rank, name in enumerate(files.names)], "file string, rank int"
-    )
-    named = rows.withColumn(
-        "file", F.regexp_replace(F.expr("url_decode(replace(file, '+', '%2B'))"), "^([a-z0-9]+):/+", "$1:/")
-    )
-    return named.join(F.broadcast(ranks), "file").drop("file")
+    ranks = {plain(name): rank for rank, name in enumerate(files.names)}
+    named = {form: ranks[plain(unquote(address))] for address in rows.inputFiles() for form in (address, plain(address))}
+    by_file = F.broadcast(rows.sparkSession.createDataFrame([*named.items()], "file string, rank int"))
+    return rows.join(by_file, "file", "left").drop("file")
 
 
 def plain(name: str) -> str:

@@ -13,7 +13,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
-from functools import lru_cache, partial
+from functools import lru_cache, partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ROWS_A_BATCH = "spark.sql.execution.arrow.maxRecordsPerBatch"
+FILE_COSTS = "spark.sql.files.openCostInBytes"
+"""Files share a task as long as this and the bytes of each are below what a task may read."""
 _QUIET = {"spark.ui.showConsoleProgress": "false", "spark.ui.enabled": "false"}
 """Of a session that this process begins itself; one that is there, or is begun by spark-submit, keeps its own."""
 _INTERRUPTED = "KeyboardInterrupt while sending command."
@@ -212,23 +214,33 @@ def _first_line(text: str) -> str:
 
 
 @contextlib.contextmanager
-def rows_a_batch(spark: SparkSession, rows: int) -> Iterator[None]:
-    """Rows that a worker is handed at a time, for queries that are planned in the `with` block."""
-    before = spark.conf.get(ROWS_A_BATCH)
-    spark.conf.set(ROWS_A_BATCH, str(rows))
+def rows_a_batch(spark: SparkSession, rows: int, *, a_file: bool = False) -> Iterator[None]:
+    """Rows that are handed on at a time, to a worker or to the driver, by queries that are planned in the `with` block.
+
+    With `a_file` they are also of one file: each file is a task's own.
+    """
+    wanted = {ROWS_A_BATCH: str(rows), **({FILE_COSTS: "2g"} if a_file else {})}
+    before = {name: str(spark.conf.get(name)) for name in wanted}
     try:
+        for name, value in wanted.items():
+            spark.conf.set(name, value)
         yield
     finally:
-        spark.conf.set(ROWS_A_BATCH, str(before))
+        for name, value in before.items():
+            spark.conf.set(name, value)
 
 
 Kernel = partial[Iterator[pa.RecordBatch]]
 """A function of a module with all arguments but the batches: pickled by name, so that the workers run their pocketrec's."""
 
 
-def jvm(spark: SparkSession) -> Any:
-    """Java's classes by name."""
-    return spark._jvm
+@lru_cache(maxsize=32)
+def java(spark: SparkSession, name: str) -> Any:
+    """A class of Java's, or one of its static members, by its whole name.
+
+    It is asked for once: Java looks for each piece of the name in every jar, 5 ms.
+    """
+    return reduce(getattr, name.split("."), spark._jvm)
 
 
 def exactly(address: str) -> str:

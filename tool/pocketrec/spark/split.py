@@ -167,10 +167,7 @@ def frequent(store: Store, parts: Sequence[str], settings: SplitSettings) -> Int
     from pyspark.sql import functions as F  # noqa: N812
 
     counted = store.each(parts, partial(count, settings=settings), COUNTED).groupBy("item").agg(F.sum("n").alias("n"))
-    folder = store.write("index", counted.where(F.col("n") >= settings.min_item_support).select("item"), by_part=False)
-    found = store.collected(store.table(folder))["item"]
-    store.remove(folder)
-    return np.sort(found)
+    return np.sort(store.collected(counted.where(F.col("n") >= settings.min_item_support).select("item"))["item"])
 
 
 def survey(store: Store, parts: Sequence[str], settings: SplitSettings, vocabulary: Int64) -> tuple[Rules, list[int]]:

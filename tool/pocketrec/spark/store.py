@@ -26,7 +26,7 @@ import xxhash
 
 from pocketrec.errors import DatasetError
 from pocketrec.schema import Array
-from pocketrec.spark.session import Kernel, exactly, explained, gateway, jvm, rows_a_batch
+from pocketrec.spark.session import Kernel, exactly, explained, gateway, java, rows_a_batch
 from pocketrec.spark.tables import arrow_of, batch_of, bytes_of, noted
 from pocketrec.storage.manifest import (
     MANIFEST,
@@ -59,6 +59,7 @@ ROWS_COLLECTED = 1 << 16
 KINDS = {"bigint": np.dtype("<i8"), "int": np.dtype("<i4"), "tinyint": np.dtype("i1")}
 """Of a column of whole numbers, as Spark names it."""
 DESCRIBED = "note string"
+PATH = "org.apache.hadoop.fs.Path"
 UNFINISHED = "unfinished.json"
 STAGE_OF = {"clicks": "ingest", "roles": "roles", "sequences": "sequences"}
 """The stage that makes an input of others."""
@@ -84,7 +85,7 @@ class Store:
         return self.spark._jsc.hadoopConfiguration()
 
     def _path(self, name: str = "") -> Any:
-        return jvm(self.spark).org.apache.hadoop.fs.Path(f"{self.root}/{name}" if name else self.root)
+        return java(self.spark, PATH)(f"{self.root}/{name}" if name else self.root)
 
     def at(self, name: str) -> str:
         """The address of a file or folder in it."""
@@ -98,35 +99,36 @@ class Store:
                 return None
             stream = self._system.open(path)
             try:
-                return bytes(jvm(self.spark).org.apache.commons.io.IOUtils.toByteArray(stream))
+                return bytes(java(self.spark, "org.apache.commons.io.IOUtils.toByteArray")(stream))
             finally:
                 stream.close()
 
     def put(self, name: str, content: bytes) -> None:
         """Write a file, or replace it, in one piece."""
+        if self._system.getUri().getScheme() in OBJECT_STORES:
+            self._write(name, content)
+            return
+        self._write(written := f".{name}.{uuid.uuid4().hex[:12]}", content)
         with explained(f"{self.at(name)} cannot be written"):
-            in_place = self._system.getScheme() in OBJECT_STORES
-            path = self._path(name)
-            written = path if in_place else self._path(f".{name.replace('/', '-')}.{uuid.uuid4().hex[:12]}")
-            if path.getParent():
-                self._system.mkdirs(path.getParent())
-            stream = self._system.create(written, True)
+            rename = java(self.spark, "org.apache.hadoop.fs.Options.Rename")
+            over = gateway(self.spark).new_array(rename, 1)
+            over[0] = rename.OVERWRITE
+            before, after = (self._system.makeQualified(self._path(one)) for one in (written, name))
+            context = java(self.spark, "org.apache.hadoop.fs.FileContext.getFileContext")(before.toUri(), self._conf)
+            context.rename(before, after, over)
+
+    def _write(self, name: str, content: bytes) -> None:
+        with explained(f"{self.at(name)} cannot be written"):
+            stream = self._system.create(self._path(name), True)
             try:
                 for begin in range(0, len(content), 1 << 22):
                     stream.write(bytearray(content[begin : begin + (1 << 22)]))
             finally:
                 stream.close()
-            if not in_place:
-                java = jvm(self.spark).org.apache.hadoop.fs
-                over = gateway(self.spark).new_array(java.Options.Rename, 1)
-                over[0] = java.Options.Rename.OVERWRITE
-                java.FileContext.getFileContext(written.toUri(), self._conf).rename(
-                    self._system.makeQualified(written), self._system.makeQualified(path), over
-                )
 
     def put_described(self, name: str, content: bytes, shape: tuple[int, ...] = ()) -> dict[str, OutputFile]:
-        """The same, and how a record describes the file."""
-        self.put(name, content)
+        """Write a file into a new folder, which no record names yet; and how one describes it."""
+        self._write(name, content)
         return {name: described(content, shape)}
 
     def put_array(self, name: str, array: Array) -> dict[str, OutputFile]:
@@ -170,7 +172,7 @@ class Store:
     def copy(self, name: str, home: Path) -> None:
         """Copy a file to this machine."""
         with explained(f"{self.at(name)} cannot be copied"):
-            target = jvm(self.spark).org.apache.hadoop.fs.Path(f"file://{home.absolute()}")
+            target = java(self.spark, PATH)(f"file://{home.absolute()}")
             self._system.copyToLocalFile(False, self._path(name), target, True)
 
     def manifest(self, name: str = MANIFEST) -> Manifest:
@@ -266,11 +268,8 @@ class Store:
         return self.parts(files).mapInArrow(kernel, columns)
 
     def collected(self, rows: DataFrame) -> dict[str, Array]:
-        """Columns of whole numbers without nulls, all rows of them, on the driver.
-
-        `rows` come from tables, not from `each`: how many rows are handed on at a time is one number for a query.
-        """
-        with rows_a_batch(self.spark, ROWS_COLLECTED), explained("numbers could not be collected"):
+        """Columns of whole numbers without nulls, all rows of them, on the driver."""
+        with rows_a_batch(self.spark, ROWS_COLLECTED, a_file=True), explained("numbers could not be collected"):
             kinds = {name: KINDS[kind] for name, kind in rows.dtypes}
             batches = arrow_of(rows)
         return {
