@@ -192,7 +192,10 @@ class _Landing:
     def _roles(self, theirs: Record, stage: Stage) -> Record:
         """The index, and the roles of the rows that are here, which follow from the rules."""
         rules, clicks = rules_of(self.store, theirs), Parts(self.where)
-        needed = theirs.bytes + roles_bytes(self.records["ingest"].counts["rows"])
+        needed, ranges = (
+            theirs.bytes + roles_bytes(self.records["ingest"].counts["rows"]),
+            dict[str, tuple[int, int, int]](),
+        )
         with (
             stage.replacing(needed, force=self.force, into=self.where.roles) as draft,
             self.progress.task("land", len(clicks.folders), "parts") as advance,
@@ -200,14 +203,15 @@ class _Landing:
             for folder in clicks.folders:
                 clicks.check(folder)
                 [(path, _)] = clicks.files(folder)
-                _, roles = roles_of(pa.py_buffer(path.read_bytes()), rules)
+                rows, roles = roles_of(pa.py_buffer(path.read_bytes()), rules)
+                ranges[folder.name] = len(rows.row), int(rows.row[0]), int(rows.row[-1])
                 np.save(draft.folder / f"{folder.name}.npy", roles, allow_pickle=False)
                 advance(1)
             indices = [name for name in theirs.files if name.rsplit("/", 1)[-1] in ITEMS_OF.values()]
             for name, path in self._copied(indices, theirs):
                 path.rename(draft.folder / name.rsplit("/", 1)[-1])
             draft.files = {path.name: OutputFile.of(path) for path in sorted(draft.folder.iterdir())}
-            draft.counts = {**theirs.counts, "landed": theirs.content}
+            draft.counts = {**theirs.counts, "lines": ranges, "landed": theirs.content}
         return draft.record
 
     def _sequences(self, theirs: Record, stage: Stage) -> Record:

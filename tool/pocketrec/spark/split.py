@@ -24,7 +24,7 @@ from pocketrec.sessions.item_codes import MISSING, ItemCodes, ItemCounts
 from pocketrec.sessions.options import SplitSettings, TrainOn
 from pocketrec.sessions.split import SetSize, check_sizes
 from pocketrec.sessions.vocabulary import ITEMS_OF
-from pocketrec.spark.store import Store, part_of
+from pocketrec.spark.store import Store
 from pocketrec.spark.tables import Shipped, batch_of, bytes_of, mapped, noted, pieces, ship
 from pocketrec.storage.manifest import OutputFile, Record
 
@@ -35,7 +35,11 @@ COUNTED = "item long, n long"
 SURVEYED = "ends binary, code int, first_end long, note string"
 RULES, VOCABULARY, FIRST_END = "rules.json", "vocabulary.npy", "first_end.npy"
 """Files of the stage roles: what `Rules` has, the roles of all rows follow from it."""
-ASSIGNED = "code int, bits byte, support_tr long, first_tr long, support_full long, first_full long, note string"
+ASSIGNED = "code int, bits byte, support_tr long, first_tr long, support_full long, first_full long"
+"""Of an item the sets that have it, and how often the two to train on have it, and from which row on.
+
+Codes below 0 are of the sets themselves, ~code in the order of `ROLE_OF`: clicks as support_tr, sessions as support_full.
+"""
 SHORT: dict[TrainOn, str] = {"train_tr": "tr", "train_full": "full"}
 
 
@@ -127,11 +131,8 @@ def split(
     vocabulary = frequent(store, parts, settings)
     rules, left = survey(store, parts, settings, vocabulary)
     check_sizes(left[-1], left[-1], clicks.counts, settings)
-    table = store.write("index", store.each(parts, partial(assign, rules=rules), ASSIGNED), by_part=False)
-    rows = store.table(table)
-    total, notes = _summed(store, rows, len(vocabulary)), noted(rows)
-    store.remove(table)
-    check_sizes(sum(one["sessions"]["train_tr"] for one in notes), left[-1], clicks.counts, settings)
+    total = _summed(store, store.each(parts, partial(assign, rules=rules), ASSIGNED), len(vocabulary))
+    check_sizes(total.sets["train_tr"].sessions, left[-1], clicks.counts, settings)
     folder, files = store.new_folder("roles"), dict[str, OutputFile]()
     for name, trained in total.trained.items():
         index = trained.index()
@@ -143,15 +144,8 @@ def split(
     assert rules.first_end
     files |= store.put_array(f"{folder}/{FIRST_END}", rules.first_end.array())
     files |= store.put_described(f"{folder}/{RULES}", json.dumps({"settings": recorded, "cut": rules.cut}).encode())
-    sizes = {
-        name: SetSize(
-            sum(one["events"][name] for one in notes), sum(one["sessions"][name] for one in notes), total.sets[name].items
-        )
-        for name in ROLE_OF
-    }
     counts = {
-        "sets": {name: asdict(size) for name, size in sizes.items()},
-        "lines": {f"part={one['part']:05d}": one["lines"] for one in notes},
+        "sets": {name: asdict(SetSize(one.events, one.sessions, one.items)) for name, one in total.sets.items()},
         "filters": dict(zip(("rows", "long_sessions", "frequent_items", "left"), left, strict=True)),
     }
     return store.finish("roles", Record("roles", recorded, inputs, files, counts, tuple(argv))), False
@@ -232,9 +226,9 @@ def latest_end(batches: Iterable[pa.RecordBatch], cut: float) -> Iterator[pa.Rec
 
 
 def assign(batches: Iterable[pa.RecordBatch], rules: Rules) -> Iterator[pa.RecordBatch]:
-    """Kernel of the third pass: of each item of a part the sets that have it, and how often; how large the sets are."""
-    for path, content in bytes_of(batches):
-        found, part = Filtered.of(content, rules), part_of(path)
+    """Kernel of the third pass: from parts to `ASSIGNED`."""
+    for _, content in bytes_of(batches):
+        found = Filtered.of(content, rules)
         members, row = found.members(rules), found.rows.row
         tally = holdout.tally(members, found.kept, found.codes, found.sessions, row, len(codes_of(rules.items.path)))
         bits = sum(tally.sets[name].known * np.int8(bit) for name, bit in ROLE_OF.items())
@@ -245,30 +239,28 @@ def assign(batches: Iterable[pa.RecordBatch], rules: Rules) -> Iterator[pa.Recor
             for what, long in (("support", "support"), ("first", "first_row"))
         }
         yield batch_of(ASSIGNED, code=here.astype(np.int32), bits=np.asarray(bits)[here], **columns)
-        yield batch_of(
-            ASSIGNED,
-            note={
-                "part": part,
-                "events": {name: size.events for name, size in tally.sets.items()},
-                "sessions": {name: size.sessions for name, size in tally.sets.items()},
-                "lines": [len(row), int(row[0]), int(row[-1])],
-            },
-        )
+        for place, size in enumerate(tally.sets.values()):
+            yield batch_of(
+                ASSIGNED, code=~place, bits=0, first_tr=0, first_full=0,
+                support_tr=size.events, support_full=size.sessions,
+            )  # fmt: skip
 
 
 def _summed(store: Store, rows: DataFrame, items: int) -> Tally:
-    """The items of all sets over all parts: a sum a column, an OR of the sets."""
+    """`ASSIGNED` over all parts: a sum a column, an OR of the sets."""
     from pyspark.sql import functions as F  # noqa: N812
 
     sums = [F.sum(f"support_{short}").alias(f"support_{short}") for short in SHORT.values()]
     firsts = [F.min(f"first_{short}").alias(f"first_{short}") for short in SHORT.values()]
-    found = store.collected(
-        rows.where("code is not null").groupBy("code").agg(F.bit_or("bits").alias("bits"), *sums, *firsts)
-    )
-    total, code = Tally.empty(items), found["code"]
-    for name, bit in ROLE_OF.items():
-        total.sets[name].known[code] = (found["bits"] & bit) != 0
+    found = store.collected(rows.groupBy("code").agg(F.bit_or("bits").alias("bits"), *sums, *firsts))
+    order = np.argsort(found["code"])
+    of_sets, of_items = order[: len(ROLE_OF)][::-1], order[len(ROLE_OF) :]
+    total, code = Tally.empty(items), found["code"][of_items]
+    for (name, bit), place in zip(ROLE_OF.items(), of_sets, strict=True):
+        one = total.sets[name]
+        one.events, one.sessions = int(found["support_tr"][place]), int(found["support_full"][place])
+        one.known[code] = (found["bits"][of_items] & bit) != 0
     for name, short in SHORT.items():
-        total.trained[name].support[code] = found[f"support_{short}"]
-        total.trained[name].first_row[code] = found[f"first_{short}"]
+        total.trained[name].support[code] = found[f"support_{short}"][of_items]
+        total.trained[name].first_row[code] = found[f"first_{short}"][of_items]
     return total

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,11 @@ def texts(store: Store, clicks: Record, roles: Record, argv: Sequence[str], *, f
     parts, ids = parts_in(clicks), [ID[name] for name in (SESSION, ITEM) if name in clicks.counts["text_ids"]]
     columns = ", ".join(("session long, item long, time long, row long, role byte", *(f"{name} string" for name in ids)))
     rows = store.each(parts, partial(with_roles, rules=rules_of(store, roles), columns=columns), columns)
-    table = store.write("starts", rows, by_part=False)
-    in_order = store.table(table).repartitionByRange(len(parts), ROW).withColumn("part", F.spark_partition_id())
-    with rows_a_batch(store.spark, ROWS_A_BATCH):
-        lines = in_order.sortWithinPartitions(ROW).mapInArrow(partial(encode, ids=ids), TEXTS)
-        folder = store.write("txt", lines, order=["of", "at"])
-    store.remove(table)
+    # Rows are numbered from 0 on, so where each part of the text begins is known: no query looks for it.
+    part = (F.col(ROW) * len(parts) / clicks.counts["rows"]).cast("int").alias("part")
+    in_order = rows.select("*", part).repartition(len(parts), "part").sortWithinPartitions("part", ROW)
+    with rows_a_batch(store.spark, ROWS_A_BATCH, a_file=True):
+        folder = store.write("txt", in_order.mapInArrow(partial(encode, ids=ids), TEXTS), order=["of", "at"])
     files, _ = store.described_by_workers(folder)
     return store.finish(
         "txt", Record("split", roles.settings, inputs, files, dict(roles.counts["sets"]), tuple(argv))
@@ -61,16 +61,19 @@ def with_roles(batches: Iterable[pa.RecordBatch], rules: Rules, columns: str) ->
 
 
 def encode(batches: Iterable[pa.RecordBatch], ids: list[str]) -> Iterator[pa.RecordBatch]:
-    """Kernel: rows in the order of the log into the lines of each set."""
+    """Kernel: rows in the order of the log into the lines of each set, part by part."""
     at = 0
     for batch in batches:
-        session, item, time, row = (batch.column(name).to_numpy() for name in (SESSION, ITEM, TIME, ROW))
-        role = batch.column("role").to_numpy().astype(np.uint8)
-        text = pl.DataFrame({name: pl.Series(batch.column(name)) for name in ids}) if ids else None
-        _, found = rsc15.encode_sets(rsc15.Clicks(session, item, time, row, role, text))
-        part = batch.column("part")[0].as_py()
-        for name in ROLE_OF:
-            whole = b"".join(found[name][0])
-            for begin in range(0, len(whole), PIECE):
-                yield batch_of(TEXTS, part=part, of=name, at=at, text=whole[begin : begin + PIECE])
-                at += 1
+        part = batch.column("part").to_numpy()
+        cuts = np.flatnonzero(np.diff(part)) + 1
+        for begin, end in pairwise([0, *cuts.tolist(), len(part)]):
+            some = batch.slice(begin, end - begin)
+            session, item, time, row = (some.column(name).to_numpy() for name in (SESSION, ITEM, TIME, ROW))
+            role = some.column("role").to_numpy().astype(np.uint8)
+            text = pl.DataFrame({name: pl.Series(some.column(name)) for name in ids}) if ids else None
+            _, found = rsc15.encode_sets(rsc15.Clicks(session, item, time, row, role, text))
+            for name in ROLE_OF:
+                whole = b"".join(found[name][0])
+                for first in range(0, len(whole), PIECE):
+                    yield batch_of(TEXTS, part=int(part[begin]), of=name, at=at, text=whole[first : first + PIECE])
+                    at += 1
