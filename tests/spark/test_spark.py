@@ -13,6 +13,7 @@ import sys
 import time
 import venv
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
 QUICK = "-XX:TieredStopAtLevel=1 -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
+PROC = Path("/proc/self")
+A_SPLIT, SMALL = "spark.sql.files.maxPartitionBytes", "100k"
 SEQUENCES = EngineSettings(engine="spark", parts=2)
 ALL = replace(SEQUENCES, batches=True, txt=True)
 COLUMNS = {"session": "user", "item": "what", "time": "when"}
@@ -71,7 +74,7 @@ def spark() -> Iterator[Any]:
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.adaptive.enabled": "false",
         "spark.sql.shuffle.partitions": "2",
-        "spark.sql.files.maxPartitionBytes": "100k",
+        A_SPLIT: SMALL,
         "spark.sql.files.openCostInBytes": "8k",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
@@ -83,6 +86,32 @@ def spark() -> Iterator[Any]:
     begun.sparkContext.setLogLevel("OFF")
     yield begun
     begun.stop()
+
+
+def said_when_interrupted() -> str:
+    """What a driver says that is interrupted while its Java begins.
+
+    Whoever still holds the pipe, such as a Java without a driver, keeps it from its end.
+    """
+    script = "from pocketrec.spark.session import open_session; open_session()"
+    environment = os.environ | {"PYSPARK_SUBMIT_ARGS": f"--master local[1] --driver-java-options '{QUICK}' pyspark-shell"}
+    begun = [sys.executable, "-c", script]
+    with subprocess.Popen(begun, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
+        children = PROC.parent / str(driver.pid) / "task" / str(driver.pid) / "children"
+        while driver.poll() is None and not any(
+            b"SparkSubmit" in (PROC.parent / one / "cmdline").read_bytes() for one in children.read_text().split()
+        ):
+            time.sleep(0.01)
+        driver.send_signal(signal.SIGINT)
+        said, _ = driver.communicate(timeout=300)
+    return said
+
+
+@pytest.fixture(scope="module", autouse=True)
+def interrupted(spark: Any) -> Iterator[Future[str]]:  # noqa: ARG001
+    """It takes 9 s, mostly of one core: it ends beside the first test."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(said_when_interrupted)
 
 
 @pytest.fixture(scope="module")
@@ -158,10 +187,6 @@ def same_clicks(log: Path, reading: ReadSettings, home: Path) -> None:
     assert counts_of(home / "here") == compared(dict(record.counts))
 
 
-def session_of(line: bytes) -> int:
-    return int(line.split(b",", 1)[0])
-
-
 def table_of(lines: Sequence[bytes]) -> list[tuple[str, str, str, str]]:
     """Rows whose ids are text: user, time, item, kind."""
     rows = [line.decode().split(",") for line in lines]
@@ -170,12 +195,13 @@ def table_of(lines: Sequence[bytes]) -> list[tuple[str, str, str, str]]:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> Path:
+def prepared(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Path:
     """A folder with a grouped log, which was prepared on both with all that there is; the bytes were the same."""
     home = tmp_path_factory.mktemp("prepared")
-    grouped = sorted(lines, key=session_of)
-    (home / "log.dat").write_bytes(b"".join(grouped))
+    synth(home / "log.dat", SynthSettings(clicks=100_000))
+    spark.conf.set(A_SPLIT, "1m")
     same(Case([home / "log.dat"]), home, replace(ALL, parts=3))
+    spark.conf.set(A_SPLIT, SMALL)
     return home
 
 
@@ -184,7 +210,7 @@ def test_a_grouped_log_in_every_variant_of_batches(tmp_path: Path, prepared: Pat
     log = prepared / "log.dat"
     for name in ("here", THERE, "landed"):
         shutil.copytree(prepared / name, tmp_path / name)
-    second = Case([log], batching=BatchSettings(batch_size=100, resets="repeated", tail="pad", session_order="time"))
+    second = Case([log], batching=BatchSettings(batch_size=1000, resets="repeated", tail="pad", session_order="time"))
     in_order, again = on_spark.in_order, list[int]()
 
     def recorded(*args: Any) -> Iterator[Before]:
@@ -407,18 +433,6 @@ def test_an_executor_without_pocketrec_is_one_message(tmp_path: Path, spark: Any
     assert "\tat " not in said
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="whether Java has begun is read from Linux's /proc")
-def test_an_interrupt_while_java_begins_leaves_none_behind() -> None:
-    """Whoever still holds the pipe, such as a Java without a driver, keeps it from its end."""
-    script = "from pocketrec.spark.session import open_session; open_session()"
-    environment = os.environ | {"PYSPARK_SUBMIT_ARGS": f"--master local[1] --driver-java-options '{QUICK}' pyspark-shell"}
-    begun = [sys.executable, "-c", script]
-    with subprocess.Popen(begun, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
-        children = Path(f"/proc/{driver.pid}/task/{driver.pid}/children")
-        while driver.poll() is None and not any(
-            b"SparkSubmit" in Path(f"/proc/{one}/cmdline").read_bytes() for one in children.read_text().split()
-        ):
-            time.sleep(0.01)
-        driver.send_signal(signal.SIGINT)
-        said, _ = driver.communicate(timeout=300)
-    assert "KeyboardInterrupt" in said
+@pytest.mark.skipif(not PROC.is_dir(), reason="whether Java has begun is read from Linux's /proc")
+def test_an_interrupt_while_java_begins_leaves_none_behind(interrupted: Future[str]) -> None:
+    assert "KeyboardInterrupt" in interrupted.result()
