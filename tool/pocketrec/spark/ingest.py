@@ -27,7 +27,7 @@ from pocketrec.spark.log_files import LogFiles, clicks_in, head_of, log_files, w
 from pocketrec.spark.seen import Seen
 from pocketrec.spark.session import explained, rows_a_batch
 from pocketrec.spark.store import Store, part_of
-from pocketrec.spark.tables import Shipped, arrow_of, batch_of, bytes_of, noted, ship
+from pocketrec.spark.tables import Shipped, arrow_of, batch_of, bytes_of, noted, notes_in, ship
 from pocketrec.storage.manifest import OutputFile, Record
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def ingest(
     of = Reading(reading, tuple(with_heads(spark, files)))
     with rows_a_batch(spark, LINES_A_BATCH):
         clicks = store.write("lines", clicks_in(spark, files, of), by_part=False)
-    seen = Seen.of(noted(store.table(clicks)), of, str(log[0]) if len(log) == 1 else f"{log[0]} and others")
+    seen = Seen.of(notes_in(store.table(clicks)), of, str(log[0]) if len(log) == 1 else f"{log[0]} and others")
     seen.check(set_aside=reading.bad_rows == "set-aside")
     gap_ms = None if reading.session_gap is None else round(reading.session_gap * MS)
     number = parts or max(1, round(seen.rows / ROWS_A_PART))

@@ -25,7 +25,7 @@ from pocketrec.sessions.options import SplitSettings, TrainOn
 from pocketrec.sessions.split import SetSize, check_sizes
 from pocketrec.sessions.vocabulary import ITEMS_OF
 from pocketrec.spark.store import Store
-from pocketrec.spark.tables import Shipped, batch_of, bytes_of, mapped, noted, pieces, ship
+from pocketrec.spark.tables import Shipped, batch_of, bytes_of, mapped, noted, notes_in, pieces, ship
 from pocketrec.storage.manifest import OutputFile, Record
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def survey(store: Store, parts: Sequence[str], settings: SplitSettings, vocabula
     rules = Rules(settings, ship(store.spark, vocabulary))
     folder = store.write("ends", store.each(parts, partial(look, rules=rules), SURVEYED), by_part=False)
     table = store.table(folder)
-    notes = noted(table)
+    notes = notes_in(table)
     left = np.sum([one["left"] for one in notes], axis=0).tolist()
     earliest = store.collected(table.where("code is not null").groupBy("code").agg(F.min("first_end").alias("first_end")))
     first_end = np.full(len(vocabulary), NEVER)

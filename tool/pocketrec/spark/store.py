@@ -66,11 +66,12 @@ STAGE_OF = {"clicks": "ingest", "roles": "roles", "sequences": "sequences"}
 
 
 class Store:
-    """A folder that the session's Hadoop can open. It need not exist yet."""
+    """A folder that the session's Hadoop can open. It need not exist yet; nobody else writes into it meanwhile."""
 
     def __init__(self, spark: SparkSession, uri: str) -> None:
         self.spark, self.root = spark, uri.rstrip("/")
         self._schemas: dict[str, StructType] = {}
+        self._manifests: dict[str, Manifest] = {}
 
     def __str__(self) -> str:
         return self.root
@@ -177,8 +178,14 @@ class Store:
 
     def manifest(self, name: str = MANIFEST) -> Manifest:
         """What there is; nothing where no run has come to its end. Or what one has finished that has not: `UNFINISHED`."""
-        found = self.read(name)
-        return Manifest() if found is None else manifest_in(found.decode(), self.at(name))
+        if name not in self._manifests:
+            found = self.read(name)
+            self._manifests[name] = Manifest() if found is None else manifest_in(found.decode(), self.at(name))
+        return self._manifests[name]
+
+    def _put_manifest(self, name: str, manifest: Manifest) -> None:
+        self.put(name, manifest_text(manifest).encode())
+        self._manifests[name] = manifest
 
     def current(self, key: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> Record | None:
         """The record, if a run with these settings and inputs would write what is there, and all of it is there."""
@@ -195,8 +202,7 @@ class Store:
     def finish(self, key: str, record: Record) -> Record:
         """Note that a stage is finished: if the run is stopped behind it, the next one goes on there."""
         record = replace(record, settings=json_values(record.settings), counts=json_values(record.counts))
-        records = {**self.manifest(UNFINISHED).records, key: record}
-        self.put(UNFINISHED, manifest_text(Manifest(records)).encode())
+        self._put_manifest(UNFINISHED, Manifest({**self.manifest(UNFINISHED).records, key: record}))
         return record
 
     def publish(self, records: Mapping[str, Record]) -> None:
@@ -206,8 +212,9 @@ class Store:
         besides = {key: one for key, one in there.records.items() if dict(one.inputs).items() <= content.items()}
         manifest = Manifest({**besides, **records})
         if manifest != there:
-            self.put(MANIFEST, manifest_text(manifest).encode())
+            self._put_manifest(MANIFEST, manifest)
         self.remove(UNFINISHED)
+        self._manifests[UNFINISHED] = Manifest()
         self.tidy()
 
     def tidy(self) -> None:
@@ -257,15 +264,11 @@ class Store:
         with explained(f"{self.at(folder)} cannot be read"):
             return reader.parquet(*map(exactly, paths))
 
-    def parts(self, files: Iterable[str]) -> DataFrame:
-        """Files of a table of one file a part as rows of path and content, to be handed to workers one at a time."""
-        with explained(f"{self.root} cannot be read"):
-            found: DataFrame = self.spark.read.format("binaryFile").load([exactly(self.at(name)) for name in files])
-            return found.select("path", "content")
-
     def each(self, files: Iterable[str], kernel: Kernel, columns: str) -> DataFrame:
-        """What a kernel makes of some parts, handed to it one at a time (`session.rows_a_batch`) as path and content."""
-        return self.parts(files).mapInArrow(kernel, columns)
+        """What a kernel makes of files of one part each, which it is handed one at a time (`session.rows_a_batch`)."""
+        with explained(f"{self.root} cannot be read"):
+            found = self.spark.read.format("binaryFile").load([exactly(self.at(name)) for name in files])
+            return found.mapInArrow(kernel, columns)
 
     def collected(self, rows: DataFrame) -> dict[str, Array]:
         """Columns of whole numbers without nulls, all rows of them, on the driver."""

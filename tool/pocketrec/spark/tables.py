@@ -76,11 +76,14 @@ def bytes_of(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, pa.Buffer
 
 
 def noted(rows: DataFrame) -> list[dict[str, Any]]:
-    """The notes of a table."""
-    from pyspark.sql import functions as F  # noqa: N812 (as Spark's users call it)
-
+    """The notes of a table that has nothing else."""
     with explained("a stage was stopped on the cluster"):
-        return [json.loads(row[0]) for row in rows.where(F.col("note").isNotNull()).select("note").collect()]
+        return [json.loads(row[0]) for row in rows.collect()]
+
+
+def notes_in(rows: DataFrame) -> list[dict[str, Any]]:
+    """The notes of a table."""
+    return noted(rows.where("note is not null").select("note"))
 
 
 def arrow_of(rows: DataFrame) -> list[pa.RecordBatch]:
