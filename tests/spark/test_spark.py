@@ -38,7 +38,8 @@ from pocketrec.spark.land import land
 from pocketrec.spark.options import EngineSettings
 from pocketrec.spark.prep import prep_on_spark
 from pocketrec.spark.session import explained, open_session, rows_a_batch
-from pocketrec.spark.store import Store
+from pocketrec.spark.split import parts_in
+from pocketrec.spark.store import Store, part_of
 
 pyspark = pytest.importorskip("pyspark", reason="the extra spark is not installed")
 pytestmark = [
@@ -177,12 +178,13 @@ def same(case: Case, home: Path, engine: EngineSettings = SEQUENCES) -> None:
     assert call("verify-data", "--dataset", landed)[0] == 0
 
 
-def same_clicks(log: Path, reading: ReadSettings, home: Path) -> None:
+def same_clicks(log: Path, reading: ReadSettings, home: Path, parts: int) -> None:
     """Ingest a log on both, and compare the clicks and their counts: later stages see no more of its form."""
     ingest(log, home / "here", reading)
     spark = open_session()
     with rows_a_batch(spark, 1):
-        record, _ = on_cluster(Store(spark, str(home / "there")), [str(log)], reading, 3, [], fresh=False)
+        record, _ = on_cluster(Store(spark, str(home / "there")), [str(log)], reading, parts, [], fresh=False)
+    assert [part_of(name) for name in parts_in(record)] == [*range(parts)]
     assert clicks_of(home / "here").equals(clicks_of(home / "there", "clicks-*"))
     assert counts_of(home / "here") == compared(dict(record.counts))
 
@@ -251,8 +253,7 @@ def test_a_folder_of_text_gzip_and_parquet_in_the_order_of_names(tmp_path: Path,
         (folder / name).write_bytes(gzip.compress(text) if packed else text)
     (folder / "_SUCCESS").touch()
     batching = BatchSettings(batch_size=32, train_on="train_full", formats=("npy",))
-    more_than_ten = replace(SEQUENCES, parts=11)  # part=10 comes after part=9
-    same(Case([folder], ReadSettings(columns=COLUMNS), batching), tmp_path, more_than_ten)
+    same(Case([folder], ReadSettings(columns=COLUMNS), batching), tmp_path)
 
 
 def test_ids_of_text_conditions_gaps_and_bad_rows(tmp_path: Path, lines: list[bytes]) -> None:
@@ -276,7 +277,7 @@ def test_lists_in_json(tmp_path: Path, lines: list[bytes]) -> None:
     log = tmp_path / "log.jsonl"
     log.write_text("\n".join(map(json.dumps, sessions)) + "\n\n")
     columns = {"session": "session", "item": "events.aid", "time": "events.ts"}
-    same_clicks(log, ReadSettings(columns=columns), tmp_path)
+    same_clicks(log, ReadSettings(columns=columns), tmp_path, parts=11)  # part 10 comes after part 9
 
 
 def test_a_folder_of_parquet(tmp_path: Path, lines: list[bytes]) -> None:
@@ -289,7 +290,7 @@ def test_a_folder_of_parquet(tmp_path: Path, lines: list[bytes]) -> None:
     for number, (begin, end) in enumerate(((0, 100), (100, 4000), (4000, 4001), (4001, 6000))):
         rows[begin:end].write_parquet(folder / f"part-{number}.parquet", row_group_size=900)
     columns = {"session": "session", "item": "item", "time": "time"}
-    same_clicks(folder, ReadSettings(columns=columns), tmp_path)
+    same_clicks(folder, ReadSettings(columns=columns), tmp_path, parts=3)
 
 
 def test_the_real_sample(tmp_path: Path) -> None:
@@ -366,7 +367,6 @@ def test_a_stopped_driver_leaves_what_was_there(
     splitting, engine = SplitSettings(holdout=86400.0, min_item_support=1), EngineSettings(engine="spark", parts=1)
     settings: dict[str, Any] = {"splitting": splitting, "engine": engine}
     before = (there / "manifest.json").read_bytes()
-    land(str(there), tmp_path / "first")
 
     class Killed(BaseException):
         pass
@@ -380,8 +380,8 @@ def test_a_stopped_driver_leaves_what_was_there(
             with pytest.raises(Killed):
                 prep_on_spark(str(other), str(there), **settings)
         assert (there / "manifest.json").read_bytes() == before
-        land(str(there), tmp_path / "second")
-        assert files_of(tmp_path / "second") == files_of(tmp_path / "first")
+    land(str(there), tmp_path / "landed")
+    assert files_of(tmp_path / "landed") == files_of(prepared / "landed")
     report = prep_on_spark(str(other), str(there), **settings)
     assert report.made == ("sequences",)
     records = json.loads((there / "manifest.json").read_text())["records"]
