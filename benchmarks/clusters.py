@@ -43,6 +43,8 @@ def _role(words: list[str]) -> str:
         return "daemon"
     if "pyspark.daemon" in words[0]:
         return "worker"
+    if "moto.server" in words[0]:
+        return "s3"
     return "executor" if above else "driver java" if "java" in words[0].split("\0")[0] else "driver python"
 
 

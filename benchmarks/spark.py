@@ -25,9 +25,8 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -67,14 +66,7 @@ for name in sorted(rows.columns):
 print(digest.hexdigest())
 """
 LAND = "import sys; from pocketrec import land; [land(*both) for both in zip(sys.argv[1::2], sys.argv[2::2])]"
-COPY = """
-import sys
-from pocketrec.spark.session import java, open_session
-spark = open_session()
-here, there = map(java(spark, "org.apache.hadoop.fs.Path"), sys.argv[1:])
-there.getFileSystem(spark._jsc.hadoopConfiguration()).copyFromLocalFile(here, there)
-"""
-BUCKET = "s3a://pocketrec"
+BUCKET = "pocketrec"
 S3 = {
     "path.style.access": "true",
     "aws.credentials.provider": "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider",
@@ -213,6 +205,13 @@ def kill_one(role: str, stage: str, there: Path, killed: list[Path]) -> None:
         killed.append(there)
 
 
+def kill_drivers() -> None:
+    """Java and Python."""
+    for pid, (role, _) in processes().items():
+        if role.startswith("driver"):
+            os.kill(pid, signal.SIGKILL)
+
+
 @app.command()
 def kill(clicks: Clicks = "330k", times: int = 10, work: Work = None) -> None:
     """Kill executors and Python workers in ingest, batches and txt: the same bytes all the same."""
@@ -257,9 +256,7 @@ def drivers(clicks: Clicks = "100k", times: int = 6, work: Work = None) -> None:
             while running.poll() is None and len(stages(there, "unfinished.json")) < number % 5:
                 time.sleep(0.05)
             time.sleep(after := random.random() * 10)
-            for pid, (role, _) in processes().items():
-                if role.startswith("driver"):
-                    os.kill(pid, signal.SIGKILL)
+            kill_drivers()
             if not running.wait():
                 break  # it was done
             done = ", ".join(sorted(stages(there, "unfinished.json"))) or "nothing"
@@ -273,22 +270,19 @@ def drivers(clicks: Clicks = "100k", times: int = 6, work: Work = None) -> None:
 
 
 @contextmanager
-def bucket() -> Iterator[str]:
-    """The address of a server of S3 on this machine, which has the bucket."""
+def server_of_s3() -> Iterator[str]:
+    """The address of one on this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url, command = f"http://127.0.0.1:{port}", [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(600):
+        while socket.socket().connect_ex(("127.0.0.1", int(port))):
             if server.poll() is not None:
                 sys.exit("the server has ended: is moto[server] installed?")
-            with suppress(OSError):
-                urllib.request.urlopen(urllib.request.Request(f"{url}/pocketrec", method="PUT")).close()
-                break
             time.sleep(0.1)
-        yield url
+        yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
         server.wait()
@@ -296,23 +290,43 @@ def bucket() -> Iterator[str]:
 
 @app.command()
 def s3(jars: list[Path], clicks: Clicks = "20k", work: Work = None) -> None:
-    """Prepare a log on S3, land it, and compare. JARS are hadoop-aws and what it needs; the server is of `moto[server]`."""
-    with home_of(work) as (logs, home), bucket() as url, cluster("local[2]", home) as master:
-        log = make_log(logs, parse_size(clicks), "shuffled", 0)
-        expected = prepared(log, home / "here")
+    """Prepare a log on S3, and another one in its place, with a driver killed between.
+
+    JARS are hadoop-aws and what it needs; the server is of `moto[server]`.
+    """
+    import boto3
+
+    with home_of(work) as (logs, home), server_of_s3() as url, cluster("local[2]", home) as master:
+        client = boto3.client("s3", "us-east-1", endpoint_url=url, aws_access_key_id="any", aws_secret_access_key="any")
+        client.create_bucket(Bucket=BUCKET)
         conf = {f"spark.hadoop.fs.s3a.{name}": value for name, value in {**S3, "endpoint": url}.items()}
         words = [*options(), "--jars", ",".join(map(str, jars))]
         words += [word for name, value in conf.items() for word in ("--conf", f"{name}={value}")]
-        os.environ["PYSPARK_SUBMIT_ARGS"] = shlex.join(["--master", master, *words, "pyspark-shell"])
-        finished(_begun([sys.executable, "-c", COPY, str(log), f"{BUCKET}/log/"], home), home)
+        os.environ["PYSPARK_SUBMIT_ARGS"] = shlex.join(["--master", master, *words, "pyspark-shell"])  # for `land`
+        there, expected = f"s3a://{BUCKET}/there", list[dict[str, str]]()
+        for seed in (0, 1):
+            log = make_log(logs, parse_size(clicks), "shuffled", seed)
+            expected.append(prepared(log, home / "here"))
+            client.upload_file(str(log), BUCKET, f"log-{seed}/{log.name}")
+
+        def begun(seed: int) -> subprocess.Popen[bytes]:
+            log = f"s3a://{BUCKET}/log-{seed}"
+            return submit(master, log, there, *PARTS, "--batches", "--txt", home=home, words=words)
+
         for does in ("all of it", "again"):
             start = time.perf_counter()
-            running = submit(
-                master, f"{BUCKET}/log", f"{BUCKET}/there", *PARTS, "--batches", "--txt", home=home, words=words
-            )
-            finished(running, home)
+            finished(begun(0), home)
             typer.echo(f"{does}: {time.perf_counter() - start:.0f} s")
-        typer.echo(f"s3a: {other(expected, home, f'{BUCKET}/there', whole=True) or 'the same bytes'}")
+        typer.echo(f"s3a: {other(expected[0], home, there, whole=True) or 'the same bytes'}")
+        running = begun(1)
+        while running.poll() is None and "Contents" not in client.list_objects_v2(Bucket=BUCKET, Prefix="there/unfinished"):
+            time.sleep(0.05)
+        time.sleep(random.random() * 5)
+        kill_drivers()
+        running.wait()
+        typer.echo(f"driver killed after ingest: {other(expected[0], home, there, whole=True) or 'the earlier bytes'}")
+        finished(begun(1), home)
+        typer.echo(f"the run after it: {other(expected[1], home, there, whole=True) or 'the right bytes'}")
 
 
 @app.command()
