@@ -346,6 +346,15 @@ def test_what_the_cluster_refuses_is_one_message(tmp_path: Path) -> None:
     assert isinstance(error_of(land, str(tmp_path / "there"), tmp_path / "landed"), DatasetError)
 
 
+def test_a_file_that_is_cut_is_named(tmp_path: Path, lines: list[bytes]) -> None:
+    log = tmp_path / "a log.gz"
+    log.write_bytes(gzip.compress(b"".join(lines))[:-1000])
+    refused = error_of(prep_on_spark, str(log), str(tmp_path / "there"))
+    assert f"{log} cannot be read" in str(refused)
+    assert "EOFException" in str(refused)
+    assert not (tmp_path / "there" / "manifest.json").exists()
+
+
 def test_what_a_worker_raises_is_named() -> None:
     def out_of_bounds(batches: Any) -> Iterator[Any]:
         yield list(batches)[99]

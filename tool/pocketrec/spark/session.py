@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -42,6 +43,7 @@ _CAUSE = re.compile(r"Caused by: ([\w.$]+): (.*)")
 _IN_WORKER = "thrown from the Python worker"
 _RAISED = re.compile(r"^([\w.]+): (.+)$", re.MULTILINE)
 """The last line of what a worker says of an exception."""
+_READING = re.compile(r"while reading file (\S+?)\.?(?=\s|$)")
 _PATIENCE = 20
 """Seconds that `java -version` may take."""
 
@@ -187,7 +189,12 @@ def _explained(what: str, error: Exception) -> Exception:
     found = _RAISED.findall(text) if _IN_WORKER in text else _CAUSE.findall(text)
     name, reason = found[-1] if found else ("", _first_line(text))
     kind = name.rsplit(".", 1)[-1]
-    if kind in ("ClassNotFoundException", "UnsupportedFileSystemException") or "No FileSystem for scheme" in reason:
+    if unread := _READING.search(text):
+        what, do = (
+            f"{unquote(unread[1])} cannot be read",
+            "see that the file is whole and that Spark may read it; or copy it again",
+        )
+    elif kind in ("ClassNotFoundException", "UnsupportedFileSystemException") or "No FileSystem for scheme" in reason:
         do = "give Spark the package of that file system, such as --packages org.apache.hadoop:hadoop-aws:VERSION"
     elif kind in ("AccessDeniedException", "AccessControlException", "NoAuthWithAWSException"):
         do = "check the credentials that the Spark session has, and the rights on that folder"
