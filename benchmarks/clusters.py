@@ -75,15 +75,20 @@ def watched() -> Iterator[Counter[str]]:
         thread.join()
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @contextmanager
 def cluster(kind: str, work: Path) -> Iterator[str]:
     """The address of a cluster of this machine; all of its processes have ended behind the `with` block."""
     spark = files("pyspark")
     os.environ |= {"SPARK_HOME": str(spark), "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_DIRS": str(work / "spark")}
     os.environ |= {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m", "TMPDIR": str(work), "TZ": "UTC"}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"spark://127.0.0.1:{free.getsockname()[1]}"
+    url = f"spark://127.0.0.1:{free_port()}"
     home = [str(spark / "bin" / "spark-class"), "--host", "127.0.0.1", "--webui-port", "0"]
     begun, deploy = list[subprocess.Popen[bytes]](), "org.apache.spark.deploy"
     commands = [["master.Master", "--port", url.rpartition(":")[2]]]

@@ -36,7 +36,7 @@ from typing import Annotated
 
 import typer
 
-from clusters import adopt, cluster, cpu_seconds, processes, watched
+from clusters import adopt, cluster, cpu_seconds, free_port, processes, watched
 from measure import evict, linux_only
 from pocketrec.storage.files import content_hash
 from prep import machine, make_log, parse_size
@@ -206,7 +206,7 @@ def kill_one(role: str, stage: str, there: Path, killed: list[Path]) -> None:
 
 
 def kill_drivers() -> None:
-    """Java and Python."""
+    """Kill Java and Python of every driver that this process has begun."""
     for pid, (role, _) in processes().items():
         if role.startswith("driver"):
             os.kill(pid, signal.SIGKILL)
@@ -272,13 +272,14 @@ def drivers(clicks: Clicks = "100k", times: int = 6, work: Work = None) -> None:
 @contextmanager
 def server_of_s3() -> Iterator[str]:
     """The address of one on this machine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        while socket.socket().connect_ex(("127.0.0.1", int(port))):
+        while True:
+            with socket.socket() as asked:
+                if not asked.connect_ex(("127.0.0.1", port)):
+                    break
             if server.poll() is not None:
                 sys.exit("the server has ended: is moto[server] installed?")
             time.sleep(0.1)

@@ -51,7 +51,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
 QUICK = "-XX:TieredStopAtLevel=1 -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
-PROC = Path("/proc/self")
+PROC = Path("/proc")
+"""Where Linux shows processes."""
 A_SPLIT, SMALL = "spark.sql.files.maxPartitionBytes", "100k"
 SEQUENCES = EngineSettings(engine="spark", parts=2)
 ALL = replace(SEQUENCES, batches=True, txt=True)
@@ -98,9 +99,9 @@ def said_when_interrupted() -> str:
     environment = os.environ | {"PYSPARK_SUBMIT_ARGS": f"--master local[1] --driver-java-options '{QUICK}' pyspark-shell"}
     begun = [sys.executable, "-c", script]
     with subprocess.Popen(begun, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
-        children = PROC.parent / str(driver.pid) / "task" / str(driver.pid) / "children"
+        children = PROC / str(driver.pid) / "task" / str(driver.pid) / "children"
         while driver.poll() is None and not any(
-            b"SparkSubmit" in (PROC.parent / one / "cmdline").read_bytes() for one in children.read_text().split()
+            b"SparkSubmit" in (PROC / one / "cmdline").read_bytes() for one in children.read_text().split()
         ):
             time.sleep(0.01)
         driver.send_signal(signal.SIGINT)
@@ -389,8 +390,8 @@ def test_a_stopped_driver_leaves_what_was_there(
             with pytest.raises(Killed):
                 prep_on_spark(str(other), str(there), **settings)
         assert (there / "manifest.json").read_bytes() == before
-    land(str(there), tmp_path / "landed")
-    assert files_of(tmp_path / "landed") == files_of(prepared / "landed")
+        land(str(there), tmp_path / "landed")
+        assert files_of(tmp_path / "landed") == files_of(prepared / "landed")
     report = prep_on_spark(str(other), str(there), **settings)
     assert report.made == ("sequences",)
     records = json.loads((there / "manifest.json").read_text())["records"]
@@ -442,6 +443,6 @@ def test_an_executor_without_pocketrec_is_one_message(tmp_path: Path, spark: Any
     assert "\tat " not in said
 
 
-@pytest.mark.skipif(not PROC.is_dir(), reason="whether Java has begun is read from Linux's /proc")
+@pytest.mark.skipif(not (PROC / "self" / "task").is_dir(), reason="whether Java has begun is read from Linux's /proc")
 def test_an_interrupt_while_java_begins_leaves_none_behind(interrupted: Future[str]) -> None:
     assert "KeyboardInterrupt" in interrupted.result()

@@ -192,10 +192,8 @@ class _Landing:
     def _roles(self, theirs: Record, stage: Stage) -> Record:
         """The index, and the roles of the rows that are here, which follow from the rules."""
         rules, clicks = rules_of(self.store, theirs), Parts(self.where)
-        needed, ranges = (
-            theirs.bytes + roles_bytes(self.records["ingest"].counts["rows"]),
-            dict[str, tuple[int, int, int]](),
-        )
+        needed = theirs.bytes + roles_bytes(self.records["ingest"].counts["rows"])
+        ranges = dict[str, tuple[int, int, int]]()
         with (
             stage.replacing(needed, force=self.force, into=self.where.roles) as draft,
             self.progress.task("land", len(clicks.folders), "parts") as advance,

@@ -44,6 +44,7 @@ _IN_WORKER = "thrown from the Python worker"
 _RAISED = re.compile(r"^([\w.]+): (.+)$", re.MULTILINE)
 """The last line of what a worker says of an exception."""
 _READING = re.compile(r"while reading file (\S+?)\.?(?=\s|$)")
+"""The file that could not be read, in what Spark says."""
 _PATIENCE = 20
 """Seconds that `java -version` may take."""
 
