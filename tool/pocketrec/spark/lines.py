@@ -26,7 +26,7 @@ from pocketrec.sources.logs import form_of
 from pocketrec.sources.options import UTF8, ReadSettings
 from pocketrec.sources.parquet import TableRows
 from pocketrec.sources.streams import not_encoded
-from pocketrec.spark.tables import batch_of
+from pocketrec.spark.tables import batch_of, runs
 
 CLICKS = (
     "session long, session_text string, item long, item_text string, time long, split long, place long, row long, "
@@ -163,12 +163,10 @@ def _runs(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, int, bytes]]
     """Lines that follow each other in a split: its file's rank, its first byte, the lines with their ends."""
     for batch in batches:
         rank, start = _ranks(batch), batch.column("start").to_numpy()
-        cuts = np.flatnonzero((np.diff(rank) != 0) | (np.diff(start) != 0)) + 1
-        for begin, end in zip([0, *cuts], [*cuts, len(rank)], strict=True):
-            if begin < end:
-                values = batch.column("value").slice(begin, end - begin).cast(pa.binary())
-                whole = pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
-                yield int(rank[begin]), int(start[begin]), pc.binary_join(whole, b"\n")[0].as_py() + b"\n"
+        for begin, end in runs(rank, start):
+            values = batch.column("value").slice(begin, end - begin).cast(pa.binary())
+            whole = pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
+            yield int(rank[begin]), int(start[begin]), pc.binary_join(whole, b"\n")[0].as_py() + b"\n"
 
 
 def _ranks(batch: pa.RecordBatch) -> Array:
@@ -245,10 +243,7 @@ def table_clicks(
     for batch in batches:
         rank, index = _ranks(batch), batch.column("index").to_numpy()
         raw = batch.drop_columns(["rank", "index"])
-        cuts = np.flatnonzero((np.diff(rank) != 0) | (np.diff(index) != 1)) + 1
-        for begin, end in zip([0, *cuts], [*cuts, len(rank)], strict=True):
-            if begin == end:
-                continue
+        for begin, end in runs(rank, index - np.arange(len(index))):
             of, first = int(rank[begin]), int(index[begin])
             frame = pl.from_arrow(raw.slice(begin, end - begin))
             assert isinstance(frame, pl.DataFrame)

@@ -21,7 +21,7 @@ from pocketrec.sessions.vocabulary import ITEMS_OF
 from pocketrec.spark.session import rows_a_batch
 from pocketrec.spark.split import Rules, codes_of, parts_in, roles_of, rules_of
 from pocketrec.spark.store import Store, part_of
-from pocketrec.spark.tables import PIECE, Shipped, batch_of, bytes_of, ship
+from pocketrec.spark.tables import PIECE, Shipped, batch_of, bytes_of, runs, ship
 from pocketrec.storage.layout import SPLITS
 from pocketrec.storage.manifest import Record
 
@@ -162,8 +162,7 @@ def packed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     at, before = 0, dict[str, int]()
     for batch in batches:
         of, part = pc.dictionary_encode(batch.column("of")), batch.column("part")[0].as_py()
-        cuts = np.flatnonzero(np.diff(of.indices.to_numpy())) + 1
-        for begin, end in pairwise([0, *cuts.tolist(), len(of)]):
+        for begin, end in runs(of.indices.to_numpy()):
             name, some = of[begin].as_py(), batch.column("items").slice(begin, end - begin)
             lengths = pc.binary_length(some).to_numpy().astype(np.int64) // 4
             lengths = lengths[lengths > 0]

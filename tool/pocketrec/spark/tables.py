@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,6 +149,15 @@ def ship(spark: SparkSession, content: Array | bytes) -> Shipped:
 def _shipped_from() -> tempfile.TemporaryDirectory[str]:
     """Where the driver keeps what it ships, for executors that begin later, until the process ends."""
     return tempfile.TemporaryDirectory(prefix="pocketrec-shipped-")
+
+
+def runs(*keys: Array) -> Iterator[tuple[int, int]]:
+    """Where rows with the same keys that follow each other begin and end."""
+    rows = len(keys[0])
+    changed = np.zeros(max(0, rows - 1), bool)
+    for key in keys:
+        changed |= np.diff(key) != 0
+    return pairwise([0, *(np.flatnonzero(changed) + 1).tolist(), rows] if rows else [])
 
 
 def pieces(rows: Array, row_bytes: int = 0) -> Iterator[Array]:

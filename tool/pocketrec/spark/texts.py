@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from pocketrec.sessions.holdout import ROLE_OF
 from pocketrec.spark.session import rows_a_batch
 from pocketrec.spark.split import Rules, parts_in, roles_of, rules_of
 from pocketrec.spark.store import Store
-from pocketrec.spark.tables import PIECE, batch_of, bytes_of
+from pocketrec.spark.tables import PIECE, batch_of, bytes_of, runs
 from pocketrec.storage.manifest import Record
 
 TEXTS = "part int, of string, at long, text binary"
@@ -65,8 +64,7 @@ def encode(batches: Iterable[pa.RecordBatch], ids: list[str]) -> Iterator[pa.Rec
     at = 0
     for batch in batches:
         part = batch.column("part").to_numpy()
-        cuts = np.flatnonzero(np.diff(part)) + 1
-        for begin, end in pairwise([0, *cuts.tolist(), len(part)]):
+        for begin, end in runs(part):
             some = batch.slice(begin, end - begin)
             session, item, time, row = (some.column(name).to_numpy() for name in (SESSION, ITEM, TIME, ROW))
             role = some.column("role").to_numpy().astype(np.uint8)
